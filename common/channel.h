@@ -1,0 +1,74 @@
+/*
+ * channel: one application's byte stream: couples a stream of a tunnel with a local socket, both
+ * ways, each direction at the pace of its reader. Half-close and reset cross it unchanged.
+ *
+ * It holds no bytes but those the socket would not take at once, which are bounded by the stream's
+ * flow-control window. Loop thread only. A channel is made by its tunnel, is borrowed by everybody
+ * else, and is gone when on_closed returns, which comes exactly once.
+ */
+#ifndef SALLYPORT_COMMON_CHANNEL_H
+#define SALLYPORT_COMMON_CHANNEL_H
+#include "common/addr.h"
+#include "common/error.h"
+#include <stdint.h>
+#include <sys/types.h>
+
+struct sp_channel; /* opaque */
+struct sp_loop;
+
+#define SP_CHANNEL_END_MAP(XX)                                                                     \
+    XX(DONE, "done")                   /* both sides sent everything and closed */                 \
+    XX(REFUSED, "refused")             /* never opened: policy or network */                       \
+    XX(LOCAL_RESET, "local_reset")     /* the local socket failed or was reset */                  \
+    XX(REMOTE_RESET, "remote_reset")   /* the tunnel's other end reset the stream */               \
+    XX(TUNNEL_LOST, "tunnel_lost")     /* the tunnel went away under it */                         \
+    XX(CANCELLED, "cancelled")         /* the owner reset it */
+enum sp_channel_how {
+#define XX(id, name) SP_CHANNEL_##id,
+    SP_CHANNEL_END_MAP(XX)
+#undef XX
+};
+const char *sp_channel_how_name(enum sp_channel_how how);
+
+struct sp_channel_end {
+    enum sp_channel_how how;
+    uint64_t bytes_in;  /* stream -> local socket */
+    uint64_t bytes_out; /* local socket -> stream */
+    uint64_t duration_ms;
+};
+
+struct sp_channel_callbacks {
+    /* Channels we opened: the other end's answer. 2xx: attach a socket. Others: on_closed follows. */
+    void (*on_reply)(void *ctx, struct sp_channel *channel, int status, const char *proxy_status);
+    void (*on_closed)(void *ctx, struct sp_channel *channel, const struct sp_channel_end *end);
+};
+
+/* For channels that came to us: the owner must be set in the tunnel's on_channel. */
+void sp_channel_set_owner(struct sp_channel *channel, const struct sp_channel_callbacks *callbacks,
+                          void *ctx);
+const struct sp_target *sp_channel_target(const struct sp_channel *channel);
+/* Takes over fd and relays from now on; `first` bytes were read from it before and go first. On a
+ * channel that came to us this also answers 200. */
+void sp_channel_attach(struct sp_channel *channel, int fd, const void *first, size_t first_len);
+/* Channels that came to us: answers with status and Proxy-Status; on_closed (REFUSED) follows. */
+void sp_channel_refuse(struct sp_channel *channel, int status, const char *proxy_status);
+/* Both ends are reset; on_closed (CANCELLED) follows, not from inside this call. */
+void sp_channel_cancel(struct sp_channel *channel);
+
+/* ---- for tunnel.c: the other end of a channel ---- */
+struct sp_carrier {
+    void (*respond)(void *stream, int status, const char *proxy_status);
+    void (*resume)(void *stream);
+    void (*consumed)(void *stream, size_t len);
+    void (*reset)(void *stream); /* sp_channel_stream_closed follows */
+};
+struct sp_channel *sp_channel_new(struct sp_loop *loop, const struct sp_carrier *carrier,
+                                  void *stream, const struct sp_target *target);
+void sp_channel_stream_reply(struct sp_channel *channel, int status, const char *proxy_status);
+void sp_channel_stream_data(struct sp_channel *channel, const uint8_t *data, size_t len);
+void sp_channel_stream_end(struct sp_channel *channel);
+/* SP_H2_PULL_* results. */
+ssize_t sp_channel_stream_pull(struct sp_channel *channel, uint8_t *buf, size_t cap, bool *ret_end);
+/* The stream is gone; the channel goes when its socket has taken what is left. */
+void sp_channel_stream_closed(struct sp_channel *channel, bool clean, bool tunnel_lost);
+#endif

@@ -1,0 +1,56 @@
+/*
+ * conn: a TLS session on a socket: the state machine between the network and tls_session.
+ *
+ *     handshaking --> open --> closing --> (gone)
+ *          \___________________/
+ *
+ * It moves bytes, keeps the handshake's deadline and ends in exactly one on_closed. Writing is
+ * pulled: sp_conn_want_write asks for on_flush at the end of the tick, and again whenever the
+ * socket has taken what was there; the owner writes while sp_conn_has_room. Loop thread only.
+ */
+#ifndef SALLYPORT_COMMON_CONN_H
+#define SALLYPORT_COMMON_CONN_H
+#include "common/tls_session.h"
+
+struct sp_conn; /* opaque */
+struct sp_loop;
+struct sp_addr;
+
+struct sp_conn_callbacks {
+    void (*on_open)(void *ctx); /* handshake done, peer accepted; bytes may flow from now on */
+    void (*on_data)(void *ctx, const uint8_t *data, size_t len);
+    void (*on_eof)(void *ctx); /* close_notify: the peer sends no more */
+    void (*on_flush)(void *ctx);
+    /* Exactly once, from the loop or from sp_conn_close's deadline, never from inside a call of the
+     * owner's. why->kind SP_OK: an orderly end. The conn is gone after it. */
+    void (*on_closed)(void *ctx, const struct sp_error *why);
+};
+
+struct sp_conn_options {
+    unsigned handshake_ms; /* deadline from now to on_open */
+    const struct sp_tls_params *params;
+    const struct sp_tls_client_options *client; /* NULL: server */
+    const struct sp_tls_callbacks *tls;         /* ctx is the same */
+};
+
+/* Takes over fd. on_closed comes for every failure after a success here. */
+SP_MUST_USE enum sp_err sp_conn_new(struct sp_loop *loop, int fd,
+                                    const struct sp_conn_options *options,
+                                    const struct sp_conn_callbacks *callbacks, void *ctx,
+                                    struct sp_conn **ret_conn, struct sp_error *err);
+void sp_conn_want_write(struct sp_conn *conn);
+bool sp_conn_has_room(const struct sp_conn *conn);
+/* In on_flush, while there is room. A failure arrives as on_closed. */
+void sp_conn_write(struct sp_conn *conn, const void *data, size_t len);
+void sp_conn_pause(struct sp_conn *conn, bool pause); /* stops handing out data */
+void sp_conn_finish(struct sp_conn *conn);            /* close_notify after what was written */
+/* Orderly end: sends what is there, close_notify, FIN; reads on for at most a second so that the
+ * peer sees our last words; then on_closed(why). why NULL: SP_OK. */
+void sp_conn_close(struct sp_conn *conn, const struct sp_error *why);
+/* The same with a fatal alert instead of close_notify. */
+void sp_conn_refuse(struct sp_conn *conn, int alert, const struct sp_error *why);
+void sp_conn_abort(struct sp_conn *conn, const struct sp_error *why); /* RST */
+struct sp_tls_session *sp_conn_tls(struct sp_conn *conn);
+const struct sp_addr *sp_conn_peer(const struct sp_conn *conn);
+uint64_t sp_conn_last_read_ms(const struct sp_conn *conn);
+#endif

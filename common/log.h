@@ -1,0 +1,69 @@
+/*
+ * log: one event a line, as JSON or as text for people.
+ *
+ * A `struct sp_log` is one sink (a file, or stderr). Lines are built in a buffer on the stack and
+ * leave with one write(2) on an O_APPEND descriptor, so threads share a sink without a lock. A
+ * line that cannot be written (disk full, pipe closed) is counted; the next line that can be is
+ * preceded by a `log_lost` event with that count. Nothing a peer sent can break a line: control
+ * bytes, quotes and invalid UTF-8 are escaped (U+FFFD). Never give it a key or payload.
+ *
+ *     struct sp_log_line l;
+ *     if (sp_log_begin(&l, log, SP_LOG_INFO, "channel")) {
+ *         sp_log_str(&l, "tenant", tenant);
+ *         sp_log_int(&l, "bytes_up", n);
+ *         sp_log_end(&l);
+ *     }
+ *
+ * JSON: {"ts":"2026-11-21T21:46:50.123Z","level":"info","event":"channel","tenant":"c123456",...}
+ * Text: 21:46:50.123 info  channel tenant=c123456 bytes_up=12   (values quoted when they need it)
+ */
+#ifndef SALLYPORT_COMMON_LOG_H
+#define SALLYPORT_COMMON_LOG_H
+#include "common/error.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+enum sp_log_level { SP_LOG_ERROR, SP_LOG_WARNING, SP_LOG_INFO, SP_LOG_DEBUG };
+enum sp_log_format { SP_LOG_AUTO, SP_LOG_JSON, SP_LOG_TEXT }; /* auto: text on a terminal */
+
+struct sp_log; /* opaque; thread-safe */
+
+#define SP_LOG_LINE_MAX 8192
+struct sp_log_line {
+    struct sp_log *log;
+    size_t len;
+    unsigned depth; /* open arrays/objects */
+    bool json, need_comma, truncated;
+    char text[SP_LOG_LINE_MAX];
+};
+
+/* path NULL: stderr. File mode 0640, O_APPEND | O_CREAT | O_CLOEXEC. */
+SP_MUST_USE enum sp_err sp_log_open(const char *path, enum sp_log_format format,
+                                    enum sp_log_level level, struct sp_log **ret_log,
+                                    struct sp_error *err);
+/* Reopens (log rotation) with new settings, atomically for the other threads; on failure the old
+ * sink stays. */
+SP_MUST_USE enum sp_err sp_log_reopen(struct sp_log *log, const char *path,
+                                      enum sp_log_format format, enum sp_log_level level,
+                                      struct sp_error *err);
+void sp_log_close(struct sp_log *log);
+bool sp_log_wants(const struct sp_log *log, enum sp_log_level level);
+
+/* False when the level is not wanted: skip the rest. log may be NULL (false). */
+bool sp_log_begin(struct sp_log_line *line, struct sp_log *log, enum sp_log_level level,
+                  const char *event);
+void sp_log_str(struct sp_log_line *line, const char *key, const char *value); /* NULL: left out */
+void sp_log_strn(struct sp_log_line *line, const char *key, const char *value, size_t len);
+void sp_log_int(struct sp_log_line *line, const char *key, int64_t value);
+void sp_log_bool(struct sp_log_line *line, const char *key, bool value);
+void sp_log_fmt(struct sp_log_line *line, const char *key, const char *fmt, ...) SP_PRINTF(3, 4);
+/* An array of strings: begin, sp_log_item for each, end. Text format: a,b,c */
+void sp_log_array_begin(struct sp_log_line *line, const char *key);
+void sp_log_item(struct sp_log_line *line, const char *value);
+void sp_log_array_end(struct sp_log_line *line);
+void sp_log_end(struct sp_log_line *line);
+
+/* One event with one field "message": for errors and the like. */
+void sp_log_message(struct sp_log *log, enum sp_log_level level, const char *event,
+                    const char *fmt, ...) SP_PRINTF(4, 5);
+#endif

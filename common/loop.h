@@ -1,0 +1,60 @@
+/*
+ * loop: one event loop a thread, with what hangs on it: timers, signals, wake-ups from other
+ * threads, and work put off to the end of the tick.
+ *
+ * Only level 3 of common/ knows libuv, and only these wrappers own its handles: each object frees
+ * itself after libuv is done with it, so an owner calls _free and forgets; no callback comes after
+ * that. Everything here belongs to the loop's thread except sp_async_send.
+ */
+#ifndef SALLYPORT_COMMON_LOOP_H
+#define SALLYPORT_COMMON_LOOP_H
+#include "common/error.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct sp_loop;   /* opaque */
+struct sp_timer;  /* opaque */
+struct sp_async;  /* opaque */
+struct sp_signal; /* opaque */
+struct uv_loop_s;
+
+SP_MUST_USE enum sp_err sp_loop_new(struct sp_loop **ret_loop, struct sp_error *err);
+/* Runs until sp_loop_stop or until nothing is left to wait for. */
+void sp_loop_run(struct sp_loop *loop);
+void sp_loop_stop(struct sp_loop *loop);
+/* Everything on it must have been freed before: a handle left open aborts (a leak is a bug). */
+void sp_loop_free(struct sp_loop *loop);
+uint64_t sp_loop_now_ms(const struct sp_loop *loop); /* monotonic; as of this tick */
+uint64_t sp_loop_clock_us(void);                     /* monotonic; now */
+struct uv_loop_s *sp_loop_uv(struct sp_loop *loop);  /* level 3 only */
+
+/* One buffer a loop, for a read whose bytes are used up before the callback returns. */
+#define SP_LOOP_SCRATCH (128 * 1024)
+uint8_t *sp_loop_scratch(struct sp_loop *loop);
+
+/* Work at the end of this tick, before the loop waits again; once, however often it was asked for.
+ * Embedded in its owner, who calls sp_task_cancel before it goes. */
+struct sp_task {
+    void (*run)(void *ctx);
+    void *ctx;
+    struct sp_task *next, **prev; /* queued while prev is set */
+};
+void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx);
+void sp_task_soon(struct sp_loop *loop, struct sp_task *task);
+void sp_task_cancel(struct sp_task *task);
+
+/* One-shot; start again in the callback for a period. A started timer is moved by a new start. */
+struct sp_timer *sp_timer_new(struct sp_loop *loop, void (*on_time)(void *ctx), void *ctx);
+void sp_timer_start(struct sp_timer *timer, uint64_t in_ms);
+void sp_timer_stop(struct sp_timer *timer);
+void sp_timer_free(struct sp_timer *timer); /* NULL is fine */
+
+/* sp_async_send wakes the loop from any thread; sends may fold into one callback. */
+struct sp_async *sp_async_new(struct sp_loop *loop, void (*on_wake)(void *ctx), void *ctx);
+void sp_async_send(struct sp_async *async);
+void sp_async_free(struct sp_async *async);
+
+struct sp_signal *sp_signal_new(struct sp_loop *loop, int signum, void (*on_signal)(void *ctx),
+                                void *ctx);
+void sp_signal_free(struct sp_signal *sig);
+#endif

@@ -1,0 +1,62 @@
+/*
+ * sock: non-blocking stream sockets on the loop: readiness, not buffers. The owner reads and writes
+ * when it can, so bytes are taken from an application only when there is room for them.
+ *
+ * Loop thread only. After sp_sock_close no callback comes.
+ */
+#ifndef SALLYPORT_COMMON_SOCK_H
+#define SALLYPORT_COMMON_SOCK_H
+#include "common/addr.h"
+#include "common/error.h"
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct sp_loop;
+struct sp_sock;     /* opaque */
+struct sp_listener; /* opaque */
+
+/* on_readable: data, EOF or an error is there to be read. on_writable: only while asked for. Either
+ * may close the sock. */
+struct sp_sock_callbacks {
+    void (*on_readable)(void *ctx);
+    void (*on_writable)(void *ctx);
+};
+
+/* Takes over fd (made non-blocking, close-on-exec; TCP_NODELAY where it applies). Neither direction
+ * is watched until asked for. On failure the fd stays the caller's. */
+SP_MUST_USE enum sp_err sp_sock_new(struct sp_loop *loop, int fd,
+                                    const struct sp_sock_callbacks *callbacks, void *ctx,
+                                    struct sp_sock **ret_sock, struct sp_error *err);
+/* Changes the owner: for a socket handed from one module to another. */
+void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *callbacks, void *ctx);
+void sp_sock_watch_read(struct sp_sock *sock, bool on);
+void sp_sock_watch_write(struct sp_sock *sock, bool on);
+/* Bytes, 0 at EOF, or -errno (-EAGAIN: nothing now). */
+ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap);
+/* Bytes taken, or -errno (-EAGAIN: no room now). Never SIGPIPE. */
+ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len);
+ssize_t sp_sock_writev(struct sp_sock *sock, const struct iovec *iov, int count);
+void sp_sock_shutdown_write(struct sp_sock *sock); /* FIN */
+int sp_sock_error(struct sp_sock *sock);           /* SO_ERROR: positive errno or 0 */
+bool sp_sock_peer(const struct sp_sock *sock, struct sp_addr *ret_addr);
+bool sp_sock_local(const struct sp_sock *sock, struct sp_addr *ret_addr);
+int sp_sock_fd(const struct sp_sock *sock); /* borrowed */
+void sp_sock_close(struct sp_sock *sock);   /* orderly: FIN if nothing unread; NULL is fine */
+void sp_sock_reset(struct sp_sock *sock);   /* RST: the peer sees that this was no clean end */
+
+/* A bound, listening TCP socket, not yet on a loop (so that a reload can open it before it commits).
+ * reuse_port: several workers share one address. Port 0 is replaced by the port given, in *addr. */
+SP_MUST_USE enum sp_err sp_listen_fd(struct sp_addr *addr, bool reuse_port, int *ret_fd,
+                                     struct sp_error *err);
+/* Accepts on fd (taken over). on_accept owns the new descriptor. Out of descriptors: on_trouble is
+ * told once (errno) and accepting pauses 100 ms at a time. At most 32 a tick. */
+struct sp_listener_callbacks {
+    void (*on_accept)(void *ctx, int fd, const struct sp_addr *peer);
+    void (*on_trouble)(void *ctx, int errno_value);
+};
+SP_MUST_USE enum sp_err sp_listener_new(struct sp_loop *loop, int fd,
+                                        const struct sp_listener_callbacks *callbacks, void *ctx,
+                                        struct sp_listener **ret_listener, struct sp_error *err);
+void sp_listener_free(struct sp_listener *listener); /* closes the socket; NULL is fine */
+#endif

@@ -1,0 +1,45 @@
+/*
+ * tls_chain: what is true of a certificate chain that a peer presented: everything that is wrong
+ * with it (all reasons, not the first), and who it says it is. No policy here; no clock: `now` is
+ * a parameter. Pure but for the trust set it reads; thread-safe.
+ */
+#ifndef SALLYPORT_COMMON_TLS_CHAIN_H
+#define SALLYPORT_COMMON_TLS_CHAIN_H
+#include "common/verdict.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct sp_tls_trust;
+
+#define SP_CHAIN_MAX_CERTS 10
+#define SP_CHAIN_MAX_BYTES 65536
+
+struct sp_bytes {
+    const uint8_t *data;
+    size_t len;
+};
+
+/* DER certificates as sent, leaf first; borrowed. */
+struct sp_chain {
+    struct sp_bytes certs[SP_CHAIN_MAX_CERTS + 1]; /* one more than allowed shows "too large" */
+    size_t count;                                  /* as presented, capped at MAX_CERTS + 1 */
+};
+
+enum sp_purpose { SP_PURPOSE_CLIENT, SP_PURPOSE_SERVER };
+
+struct sp_chain_query {
+    const struct sp_tls_trust *trust; /* NULL: trusts nothing (no tenant): trust is not judged */
+    enum sp_purpose purpose;
+    bool require_eku;  /* a leaf without extendedKeyUsage is wrong_purpose */
+    const char *name;  /* server: the DNS name or address to match; NULL: not checked */
+    int64_t now;       /* seconds since 1970 */
+};
+
+/* Fills *ret_facts wholly (it need not be initialised). chain->count 0: no_certificate.
+ * Reasons it can observe: no_certificate untrusted_issuer missing_intermediate expired
+ * not_yet_valid name_mismatch wrong_purpose weak_algorithm (signature hash below SHA-256, RSA
+ * below 2048, EC below 224 bits) bad_signature constraint_violation chain_too_large. A chain that
+ * does not parse is bad_signature with a detail that says so. */
+void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query *query,
+                      struct sp_facts *ret_facts);
+#endif
