@@ -1,0 +1,56 @@
+#include "common/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+int64_t sp_clock_wall_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t sp_clock_wall_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+const char *sp_time_format(int64_t seconds, char buf[SP_TIME_LEN])
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    if (!gmtime_r(&t, &tm) || !strftime(buf, SP_TIME_LEN, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        snprintf(buf, SP_TIME_LEN, "@%" PRId64, seconds);
+    return buf;
+}
+
+const char *sp_time_format_ms(int64_t milliseconds, char buf[SP_TIME_LEN])
+{
+    time_t t = (time_t)(milliseconds / 1000);
+    struct tm tm;
+    size_t len = 0;
+
+    if (gmtime_r(&t, &tm))
+        len = strftime(buf, SP_TIME_LEN, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(buf + len, SP_TIME_LEN - len, ".%03dZ", (int)(milliseconds % 1000));
+    return buf;
+}
+
+const char *sp_time_span(int64_t seconds, char buf[SP_TIME_LEN])
+{
+    static const struct {
+        int64_t seconds;
+        const char *name;
+    } units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+    uint64_t span = seconds < 0 ? 0 - (uint64_t)seconds : (uint64_t)seconds;
+    size_t unit = 0;
+
+    while (unit < 3 && span < (uint64_t)units[unit].seconds)
+        unit++;
+    span /= (uint64_t)units[unit].seconds;
+    snprintf(buf, SP_TIME_LEN, "%" PRIu64 " %s%s", span, units[unit].name, span == 1 ? "" : "s");
+    return buf;
+}
