@@ -34,7 +34,9 @@ struct certs_spec {
     unsigned eku;               /* of enum certs_eku */
     bool ca;                    /* basicConstraints CA, keyCertSign, cRLSign */
     int path_len;               /* of a CA; -1: none */
-    int64_t not_before, not_after; /* seconds since 1970; 0: an hour ago / two years ahead */
+    /* Seconds since 1970; 0: an hour ago / two years ahead, moved aside where the other one is given
+     * so that the period stays one. */
+    int64_t not_before, not_after;
     bool sha1;                  /* signed with SHA-1 */
     const char *permitted_dns;  /* name constraint of a CA; NULL: none */
     const char *ocsp_uri;       /* AIA; NULL: none */
