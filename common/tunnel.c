@@ -225,7 +225,7 @@ static void h2_start(struct sp_tunnel *t)
     sp_conn_want_write(t->conn);
 }
 
-static void h2_flush(struct sp_tunnel *t)
+static void h2_send(struct sp_tunnel *t)
 {
     uint8_t small[RECORD]; /* small frames share a record; a full DATA frame is one by itself */
     size_t len = 0;
@@ -252,6 +252,11 @@ static void h2_flush(struct sp_tunnel *t)
     }
     if (len)
         sp_conn_write(t->conn, small, len);
+}
+
+static void h2_flush(struct sp_tunnel *t)
+{
+    h2_send(t);
     if (!sp_h2_is_alive(t->h2) || (t->draining && !sp_h2_stream_count(t->h2)))
         sp_conn_close(t->conn, NULL);
 }
@@ -443,7 +448,7 @@ static void on_conn_data(void *ctx, const uint8_t *data, size_t len)
     switch (t->mode) {
     case MODE_H2:
         if (sp_h2_feed(t->h2, data, len, &err) != SP_OK) {
-            h2_flush(t); /* nghttp2's GOAWAY says why */
+            h2_send(t); /* nghttp2's GOAWAY says why */
             sp_conn_close(t->conn, &err);
             return;
         }
@@ -621,7 +626,7 @@ void sp_tunnel_close(struct sp_tunnel *t, const struct sp_error *why)
     t->draining = true;
     if (t->mode == MODE_H2 && t->h2) {
         sp_h2_goaway(t->h2, SP_H2_NO_ERROR, why->text);
-        h2_flush(t);
+        h2_send(t);
     }
     sp_conn_close(t->conn, why);
 }
