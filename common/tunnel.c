@@ -631,6 +631,11 @@ void sp_tunnel_close(struct sp_tunnel *t, const struct sp_error *why)
     sp_conn_close(t->conn, why);
 }
 
+void sp_tunnel_abort(struct sp_tunnel *t, const struct sp_error *why)
+{
+    sp_conn_abort(t->conn, why);
+}
+
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *t)
 {
     return sp_conn_tls(t->conn);
