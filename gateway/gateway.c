@@ -34,19 +34,13 @@ struct gateway {
     bool draining, at_once;
 };
 
-static enum sp_err load(const char *path, const uint8_t *master, const struct gw_registry *previous,
-                        struct gw_registry **ret_registry, struct sp_error *err)
-{
-    return gw_registry_load(path, master, previous, ret_registry, err);
-}
-
 enum sp_err gw_gateway_check(const char *config_path, char **ret_summary, struct sp_error *err)
 {
     static const uint8_t master[GW_TICKET_MASTER_LEN]; /* no ticket is ever made with it */
     struct gw_registry *registry;
     size_t len;
     FILE *out;
-    enum sp_err rc = load(config_path, master, NULL, &registry, err);
+    enum sp_err rc = gw_registry_load(config_path, master, NULL, &registry, err);
 
     if (rc != SP_OK)
         return rc;
@@ -164,7 +158,7 @@ static enum sp_err start_workers(struct gateway *g, struct sp_error *err)
             fds[i] = rows[i * wanted + w].fd;
         rc = gw_worker_start(&options, registry, fds, listens, &g->workers[w], err);
         if (rc != SP_OK) {
-            for (size_t k = w; k < wanted; k++) {
+            for (size_t k = w + 1; k < wanted; k++) {
                 for (size_t i = 0; i < listens; i++)
                     close(rows[i * wanted + k].fd);
             }
@@ -218,7 +212,7 @@ static enum sp_err reload_prepare(struct gateway *g, struct gw_registry **ret_ne
     struct gw_registry *next;
     const struct gw_config *config;
     size_t listens;
-    enum sp_err rc = load(g->config_path, g->ticket_master, g->registry, &next, err);
+    enum sp_err rc = gw_registry_load(g->config_path, g->ticket_master, g->registry, &next, err);
 
     if (rc != SP_OK)
         return rc;
@@ -338,7 +332,7 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
 
     if (getrandom(g->ticket_master, sizeof g->ticket_master, 0) != sizeof g->ticket_master)
         return sp_error_sys(err, errno, "getrandom");
-    rc = load(g->config_path, g->ticket_master, NULL, &g->registry, err);
+    rc = gw_registry_load(g->config_path, g->ticket_master, NULL, &g->registry, err);
     if (rc != SP_OK)
         return rc;
     config = g->registry->config;

@@ -208,6 +208,8 @@ enum sp_err gw_worker_start(const struct gw_worker_options *options, struct gw_r
         rc = gw_sessions_new(&sessions, registry, &w->sessions, err);
     }
     if (rc != SP_OK) {
+        for (size_t i = 0; i < fd_count; i++)
+            close(fds[i]);
         worker_free(w);
         return rc;
     }

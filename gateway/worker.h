@@ -24,7 +24,7 @@ struct gw_worker_options {
     struct sp_async *on_drained; /* sent when the last tunnel has gone after gw_worker_drain */
 };
 
-/* fds: its own listening sockets, taken over. Starts the thread. */
+/* fds: its own listening sockets, taken over whatever the outcome. Starts the thread. */
 SP_MUST_USE enum sp_err gw_worker_start(const struct gw_worker_options *options,
                                         struct gw_registry *registry, const int *fds,
                                         size_t fd_count, struct gw_worker **ret_worker,
