@@ -152,8 +152,7 @@ static void on_draining(void *ctx)
 }
 
 /* The error that an application is shown: what happened, as a sentence. */
-static void explain(const struct agent_link *link, const struct sp_error *why,
-                    struct sp_error *ret)
+static void explain(const struct agent_link *link, const struct sp_error *why, struct sp_error *ret)
 {
     const struct decision *d = link->decision;
 
@@ -268,7 +267,7 @@ void agent_link_close(struct agent_link *link)
 {
     sp_error_set(&link->why, SP_ERR_CLOSED, "the agent closed the tunnel");
     if (link->tunnel) {
-        sp_tunnel_close(link->tunnel, &link->why);
+        sp_tunnel_abort(link->tunnel, &link->why);
         return;
     }
     if (link->query)

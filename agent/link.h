@@ -40,5 +40,5 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link); /* NULL unless up or draining */
 /* Ends it, with GOAWAY if it is up: channels may finish. */
 void agent_link_retire(struct agent_link *link);
-void agent_link_close(struct agent_link *link); /* now; on_gone follows from the loop */
+void agent_link_close(struct agent_link *link); /* at once; on_gone follows from the loop */
 #endif

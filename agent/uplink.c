@@ -35,8 +35,8 @@ struct agent_uplink {
     struct agent_config *config;
     struct slot *slots;
     size_t slot_count;
-    size_t link_count;            /* all, those that drain too */
-    struct agent_request *first;  /* all requests, newest first */
+    size_t link_count;           /* all, those that drain too */
+    struct agent_request *first; /* all requests, newest first */
     struct sp_timer *recheck;
     struct sp_error last_failure; /* kind SP_OK: none yet */
     size_t next_slot;             /* where the search for the least busy tunnel begins */
@@ -424,7 +424,8 @@ static void stop(struct agent_uplink *uplink, bool now)
             agent_link_retire(slot->link);
     }
     uplink->retired = true;
-    snprintf(refusal.text, sizeof refusal.text, "the agent is shutting down");
+    snprintf(refusal.text, sizeof refusal.text,
+             "the agent is shutting down, or has taken up a new configuration");
     for (struct agent_request *r = uplink->first; r; r = next) {
         next = r->next;
         if (!r->channel)

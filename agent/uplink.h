@@ -21,7 +21,7 @@ struct sp_tls_params;
 
 struct agent_uplink_options {
     struct sp_loop *loop;
-    struct sp_log *log;                 /* borrowed, like all here */
+    struct sp_log *log; /* borrowed, like all here */
     const struct sp_tls_params *params;
     struct sp_resolver *resolver;
     void (*on_gone)(void *ctx); /* after agent_uplink_retire: the uplink is freed after it */
@@ -31,15 +31,15 @@ struct agent_uplink_options {
 /* Takes a reference to the configuration; begins to connect. */
 struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options,
                                       struct agent_config *config);
-/* No new tunnels and channels from now on: what is open may finish (GOAWAY), what waits is refused.
+/* No new tunnels from now on: what is open may finish (GOAWAY), what waits for a tunnel is refused.
  * Ends in on_gone, which may come from inside this call. */
 void agent_uplink_retire(struct agent_uplink *uplink);
-void agent_uplink_close(struct agent_uplink *uplink); /* retire, and cut what is open */
+void agent_uplink_close(struct agent_uplink *uplink); /* retire, and cut what is open, at once */
 
 struct agent_refusal {
-    int status;        /* what an HTTP client is told: 403, 502, 503, 504 */
-    char error[40];    /* RFC 9209 error type */
-    char text[512];    /* for people */
+    int status;     /* what an HTTP client is told: 403, 502, 503, 504 */
+    char error[40]; /* RFC 9209 error type */
+    char text[512]; /* for people */
 };
 
 struct agent_request_callbacks {
@@ -50,8 +50,7 @@ struct agent_request_callbacks {
 
 /* Exactly one callback follows, not before this has returned, unless cancelled. */
 struct agent_request *agent_uplink_open(struct agent_uplink *uplink, const struct sp_target *target,
-                                        const struct agent_request_callbacks *callbacks,
-                                        void *ctx);
+                                        const struct agent_request_callbacks *callbacks, void *ctx);
 void agent_request_cancel(struct agent_request *request);
 size_t agent_uplink_tunnels_up(const struct agent_uplink *uplink);
 #endif
