@@ -75,6 +75,8 @@ static enum sp_err check_rule(const char *rule, struct sp_error *err)
         is_cidr = !memchr(rule, ':', len); /* without brackets: IPv4 only */
     if (is_cidr)
         return sp_cidr_parse(rule, len, &cidr, err);
+    if (len == 1 && *rule == '*')
+        return SP_OK;
     if (!strncmp(rule, "*.", 2))
         rule += 2;
     if (!sp_host_fold(rule, (size_t)(colon - rule), host))
