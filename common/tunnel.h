@@ -3,8 +3,8 @@
  * without h2, one HTTP/1.1 CONNECT. Joins conn (TLS on a socket), h2_session and channel; the same
  * object at both ends.
  *
- * Loop thread only. A tunnel ends in exactly one on_closed, after the on_closed of all its
- * channels; it is gone when that returns.
+ * Loop thread only. A tunnel ends in exactly one on_closed, from the loop, and is gone when that
+ * returns. Its channels are cut from it then; their own on_closed follow.
  */
 #ifndef SALLYPORT_COMMON_TUNNEL_H
 #define SALLYPORT_COMMON_TUNNEL_H
