@@ -38,39 +38,24 @@ static enum sp_err parse_port(const char *text, uint16_t *ret_port, struct sp_er
     return SP_OK;
 }
 
-static bool is_v4_mapped(const struct sp_ip *ip)
-{
-    static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
-
-    return ip->family == 6 && !memcmp(ip->bytes, prefix, sizeof prefix);
-}
-
 static enum sp_err parse_address(const char *text, size_t len, struct rule *rule,
                                  struct sp_error *err)
 {
-    enum sp_err rc = sp_cidr_parse(text, len, &rule->cidr, err);
-
     rule->kind = RULE_ADDRESS;
-    if (rc == SP_OK && is_v4_mapped(&rule->cidr.base))
-        return sp_error_set(err, SP_ERR_CONFIG,
-                            "an IPv4-mapped address is matched as the IPv4 address it stands for: "
-                            "name that one");
-    return rc;
+    return sp_cidr_parse(text, len, &rule->cidr, err);
 }
 
 static enum sp_err parse_bracketed(const char *text, size_t len, struct rule *rule,
                                    struct sp_error *err)
 {
-    enum sp_err rc;
-
     if (len < 3 || text[len - 1] != ']')
         return sp_error_set(err, SP_ERR_CONFIG,
-                            "nothing may stand between \"]\" and \":port\"; "
-                            "a prefix goes inside: [2001:db8::/32]:443");
-    rc = parse_address(text + 1, len - 2, rule, err);
-    if (rc == SP_OK && rule->cidr.base.family != 6)
-        return sp_error_set(err, SP_ERR_CONFIG, "brackets are for IPv6: write 10.1.0.0/16:443");
-    return rc;
+                            "\"[\" needs its \"]\" right before \":port\", and a prefix inside: "
+                            "[2001:db8::/32]:443");
+    if (!memchr(text, ':', len - 1))
+        return sp_error_set(err, SP_ERR_CONFIG,
+                            "brackets are for IPv6: write 10.1.0.0/16:443 or db.example:443");
+    return parse_address(text + 1, len - 2, rule, err);
 }
 
 /* Text of digits, dots and a slash was meant as an address: its errors should speak of one. */
