@@ -165,11 +165,6 @@ static void blame(struct sp_error *err, const char *file, const char *json_path)
     sp_error_where(err, "%s: %s", file, json_path);
 }
 
-static bool mentions(const struct sp_error *err, const char *path)
-{
-    return strstr(err->where, path) || strstr(err->text, path);
-}
-
 enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const char *certificate,
                                   const char *private_key, struct sp_tls_cred **ret_cred,
                                   struct sp_error *err)
@@ -181,7 +176,7 @@ enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const
     if (rc == SP_OK)
         return SP_OK;
     snprintf(path, sizeof path, "%s.%s", json_path,
-             mentions(&why, private_key) ? "private_key" : "certificate");
+             strcmp(why.where, private_key) ? "certificate" : "private_key");
     blame(&why, file, path);
     if (err)
         *err = why;
@@ -202,7 +197,7 @@ enum sp_err sp_settings_load_trust(const char *file, const char *json_path,
         return SP_OK;
     snprintf(path, sizeof path, "%s", json_path);
     for (i = 0; i < ca_paths->count; i++)
-        if (mentions(&why, ca_paths->items[i])) {
+        if (!strcmp(why.where, ca_paths->items[i])) {
             snprintf(path, sizeof path, "%s[%zu]", json_path, i);
             break;
         }
