@@ -125,7 +125,7 @@ enum sp_err sp_settings_check_policy(const struct sp_policy *policy, sp_reason_s
         if (policy->on[reason] != SP_DECIDE_ALLOW || !(never & SP_REASON_BIT(reason)))
             continue;
         snprintf(path, sizeof path, "%s.on.%s", json_path, sp_reason_name(reason));
-        return sp_json_error(err, file, path, "can not be \"allow\": %s", why);
+        return sp_json_error(err, file, path, "cannot be \"allow\": %s", why);
     }
     return SP_OK;
 }

@@ -27,22 +27,24 @@ struct gw_keyring *gw_keyring_new(void)
 
 static void free_trusts(struct sp_hash *table)
 {
+    const char *key;
+    size_t cursor = 0, key_len;
     void *value;
-    size_t cursor = 0;
 
-    while (sp_hash_next(table, &cursor, NULL, NULL, &value))
+    while (sp_hash_next(table, &cursor, &key, &key_len, &value))
         sp_tls_trust_unref(value);
     sp_hash_free(table);
 }
 
 void gw_keyring_free(struct gw_keyring *keyring)
 {
+    const char *key;
+    size_t cursor = 0, key_len;
     void *value;
-    size_t cursor = 0;
 
     if (!keyring)
         return;
-    while (sp_hash_next(keyring->creds, &cursor, NULL, NULL, &value))
+    while (sp_hash_next(keyring->creds, &cursor, &key, &key_len, &value))
         sp_tls_cred_unref(value);
     sp_hash_free(keyring->creds);
     free_trusts(keyring->trusts_by_paths);

@@ -47,7 +47,7 @@ static int compare_names(const void *a, const void *b)
 static enum sp_err folder_error(const struct gw_config *config, int errno_value,
                                 struct sp_error *err)
 {
-    return sp_json_error(err, config->path, "$.tenants", "can not read folder %s: %s",
+    return sp_json_error(err, config->path, "$.tenants", "cannot read folder %s: %s",
                          config->tenants, strerrordesc_np(errno_value));
 }
 
@@ -128,8 +128,9 @@ struct gw_match gw_registry_find(const struct gw_registry *registry, const char 
     char wildcard[SP_HOST_MAX + 2];
     void *owner = NULL;
 
-    /* What begins with '*' is a key of the table, but never a name that a host can have. */
-    if (name && name[0] != '*' && strlen(name) <= SP_HOST_MAX) {
+    /* What begins with '*' is a key of the table, but no name that a host can have; nor does a
+     * wildcard stand for an empty label. */
+    if (name && name[0] != '*' && name[0] != '.' && strlen(name) <= SP_HOST_MAX) {
         owner = sp_hash_get(registry->by_name, name, strlen(name));
         if (!owner && rest) {
             snprintf(wildcard, sizeof wildcard, "*%s", rest);

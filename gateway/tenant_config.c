@@ -98,7 +98,7 @@ static enum sp_err take_id(struct gw_tenant_config *config, struct sp_error *err
 
     if (len < 1 || len > GW_TENANT_ID_MAX || !strchr(first, stem[0]) || strspn(stem, rest) < len) {
         sp_error_set(err, SP_ERR_CONFIG,
-                     "\"%.*s\" can not be a tenant's id; wanted: 1..64 of a-z 0-9 _ -, the first "
+                     "\"%.*s\" cannot be a tenant's id; wanted: 1..64 of a-z 0-9 _ -, the first "
                      "one a letter or digit",
                      (int)(len > 100 ? 100 : len), stem);
         sp_error_where(err, "%s", config->path);
