@@ -196,14 +196,18 @@ static void on_sock_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
-void sp_sock_close(struct sp_sock *sock)
+int sp_sock_release(struct sp_sock *sock)
 {
-    if (!sock)
-        return;
     SP_REQUIRE(!sock->closed);
     sock->closed = true;
-    uv_close((uv_handle_t *)&sock->poll, on_sock_closed);
-    close(sock->fd); /* libuv no longer looks at it */
+    uv_close((uv_handle_t *)&sock->poll, on_sock_closed); /* no longer looks at the descriptor */
+    return sock->fd;
+}
+
+void sp_sock_close(struct sp_sock *sock)
+{
+    if (sock)
+        close(sp_sock_release(sock));
 }
 
 void sp_sock_reset(struct sp_sock *sock)
