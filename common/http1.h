@@ -16,15 +16,15 @@
 #define SP_HTTP1_HEAD_MAX 16384
 
 struct sp_http1_request {
-    size_t head_len;         /* bytes of the head, with its empty line */
-    char method[24];         /* "CONNECT" */
+    size_t head_len; /* bytes of the head, with its empty line */
+    char method[24]; /* "CONNECT" */
     bool is_connect;
     struct sp_target target; /* if is_connect */
     int minor;               /* HTTP/1.minor */
 };
 
-/* Looks for a whole request head at the start of data. SP_AGAIN: not yet whole (and nothing wrong so
- * far). SP_ERR_HTTP: refuse with *ret_status: 400 malformed; 405 well-formed but not CONNECT
+/* Looks for a whole request head at the start of data. SP_AGAIN: not yet whole (and nothing wrong
+ * so far). SP_ERR_HTTP: refuse with *ret_status: 400 malformed; 405 well-formed but not CONNECT
  * (*ret_request is filled in, too); 414/431 too long; 505 version; err says what. CONNECT with
  * Content-Length or Transfer-Encoding, or a Host that is not the target's, is 400. */
 SP_MUST_USE enum sp_err sp_http1_parse(const uint8_t *data, size_t len,
@@ -37,8 +37,8 @@ const char *sp_http1_phrase(int status);
 size_t sp_http1_refusal(char *buf, size_t buf_len, int status, const char *proxy_status,
                         const char *text);
 
-/* A Proxy-Status value (RFC 9209): `name; error=type; details="..."`, details escaped as an sf-string
- * (ASCII only, others replaced). type/details NULL: left out. Returns buf. */
+/* A Proxy-Status value (RFC 9209): `name; error=type; details="..."`, details escaped as an
+ * sf-string (ASCII only, others replaced). type/details NULL: left out. Returns buf. */
 #define SP_PROXY_STATUS_MAX 512
 const char *sp_proxy_status(char buf[SP_PROXY_STATUS_MAX], const char *name, const char *error_type,
                             const char *details);
