@@ -241,7 +241,7 @@ class Nginx:
         with open(config, "w", encoding="utf-8") as out:
             out.write("""
 daemon off;
-master_process off;
+worker_processes 1;
 pid %(folder)s/pid;
 error_log %(folder)s/error.log;
 events { worker_connections 4096; }
@@ -252,6 +252,7 @@ http {
   scgi_temp_path %(folder)s/scgi;
   server {
     listen %(https)s ssl http2; listen %(http)s;
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate %(cert)s; ssl_certificate_key %(key)s;
     root %(root)s;
     location = /hello { default_type text/plain; return 200 "hello from the origin\\n"; }
