@@ -70,6 +70,8 @@ def environment():
 
 def run(*argv, timeout=20, **more):
     """A command that ends by itself: its status, output and errors as text."""
+    if "input" not in more:
+        more.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, errors="replace", env=environment(), check=False,
                           timeout=timeout * SLOW, **more)
