@@ -13,6 +13,7 @@ end with status 0 after SIGTERM, or that a sanitizer complained about, fails the
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -75,6 +76,38 @@ def run(*argv, timeout=20, **more):
     return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, errors="replace", env=environment(), check=False,
                           timeout=timeout * SLOW, **more)
+
+
+class Interactive:
+    """A command whose input stays open while the test reads its output."""
+
+    def __init__(self, *argv):
+        self.process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        env=environment())
+        self.seen = b""
+
+    def write(self, text):
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def read_until(self, text, timeout=10):
+        """All output so far, once it has this text in it, or ends, or the time is over."""
+        end = deadline(timeout)
+        out = self.process.stdout
+        while text.encode() not in self.seen and time.monotonic() < end:
+            if select.select([out], [], [], max(0, end - time.monotonic()))[0]:
+                more = os.read(out.fileno(), 65536)
+                if not more:
+                    break
+                self.seen += more
+        return self.seen.decode("utf-8", "replace")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 def deadline(seconds):
