@@ -94,7 +94,9 @@ class BeforeTls(Case):
                 mark = self.lab.gateway.mark()
                 _, end = self.said_to(record)
                 self.assertNotEqual(end, "timeout")
-                self.lab.gateway.wait("tunnel_closed", since=mark)
+                event = self.lab.gateway.wait("tunnel", since=mark)
+                self.assertEqual(event.action, "block")
+                self.assertTrue(event.error)
         self.check_undisturbed()
 
     def test_a_clienthello_byte_by_byte_is_a_clienthello(self):
@@ -126,8 +128,10 @@ class BeforeTls(Case):
         took = time.monotonic() - begun
         self.assertLess(took, 5 * lab.SLOW)
         self.assertGreater(took, 0.8)
-        closed = self.lab.gateway.wait_count("tunnel_closed", 4, since=self.began)
-        self.assertTrue(all("time" in str(e) or "deadline" in str(e) for e in closed), closed)
+        lines = self.lab.gateway.wait_count("tunnel", 4, since=self.began)
+        for line in lines:
+            self.assertEqual(line.action, "block")
+            self.assertRegex(line.error, "(?i)handshake.*(time|deadline|within|ms)")
         self.check_undisturbed()
 
     def test_one_byte_now_and_then_does_not_move_the_deadline(self):
@@ -154,7 +158,8 @@ class BeforeTls(Case):
             self.addCleanup(sock.close)
             sock.sendall(b"\x16\x03")
         self.check_undisturbed()
-        self.lab.gateway.wait_count("tunnel_closed", 200, since=self.began, timeout=20)
+        self.lab.gateway.wait_count(
+            "tunnel", 200, lambda e: e.action == "block", self.began, timeout=20)
 
 
 class Requests(Case):
@@ -215,7 +220,8 @@ class Resets(Case):
             if cut == len(hello):
                 tls.answer_to(sock)
             sock.close()
-        self.lab.gateway.wait_count("tunnel_closed", len(cuts), since=self.began)
+        self.lab.gateway.wait_count("tunnel", len(cuts), lambda e: e.action == "block",
+                                    self.began)
         self.check_undisturbed()
 
     def test_a_connection_cut_after_any_number_of_bytes_disturbs_nobody(self):

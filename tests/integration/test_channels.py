@@ -131,10 +131,10 @@ class Applications(Case):
         for sock in socks:
             sock.close()
         events = self.lab.gateway.wait_count("channel", 9)
-        per_peer = {}
+        per_tunnel = {}
         for event in events:
-            per_peer[event.peer] = per_peer.get(event.peer, 0) + 1
-        self.assertEqual(sorted(per_peer.values()), [3, 3, 3], per_peer)
+            per_tunnel[event.tunnel] = per_tunnel.get(event.tunnel, 0) + 1
+        self.assertEqual(sorted(per_tunnel.values()), [3, 3, 3], per_tunnel)
 
 
 class HalfClose(Case):
@@ -343,7 +343,7 @@ class Pings(Case):
     def test_a_dead_tunnel_is_noticed_by_ping_and_replaced(self):
         relay = FreezingRelay(self.lab)
         self.addCleanup(relay.close)
-        self.lab.agent_config["keepalive"] = {"idle_ms": 1000, "timeout_ms": 1000}
+        self.lab.agent_config["keepalive"] = {"idle_s": 1, "timeout_s": 1}
         self.lab.agent_config["tunnels"] = 1
         self.lab.start_gateway()
         relay.start(self.lab.address)

@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 
@@ -64,7 +65,8 @@ class Good(Case):
         mark = self.lab.gateway.mark()
         self.lab.reload()
         event = self.lab.gateway.wait("tunnel_closed", since=mark)
-        self.assertEqual((event.tenant, event.reason), (self.lab.a, "untrusted_issuer"))
+        self.assertEqual((event.tenant, event.cut), (self.lab.a, 1))
+        self.assertIn("untrusted_issuer", event.error)
         decided = self.lab.gateway.wait("tunnel", lambda e: e.tenant == self.lab.a, since=mark)
         self.assertEqual((decided.action, decided.reason), ("block", "untrusted_issuer"))
         _, how = tls.read_to_end(gone.sock)
@@ -73,13 +75,13 @@ class Good(Case):
         self.assertEqual(self.lab.gateway.all("tunnel_closed",
                                               lambda e: e.tenant == self.lab.b, mark), [])
 
-    def test_open_tunnels_of_a_disabled_a_removed_and_a_renamed_tenant_end(self):
+    def test_open_tunnels_of_a_disabled_and_of_a_removed_tenant_end(self):
         self.lab.start_gateway()
         for what, change, reason in (
                 ("disabled", lambda: self.lab.tenants[self.lab.a].update(enabled=False),
                  "tenant_disabled"),
                 ("removed", lambda: (os.remove(self.lab.tenant_file(self.lab.a)),
-                                     self.lab.tenants.pop(self.lab.a)), None)):
+                                     self.lab.tenants.pop(self.lab.a)), "unknown_server_name")):
             with self.subTest(what):
                 before = json.loads(json.dumps(self.lab.tenants[self.lab.a]))
                 gone, stays = self.hold(self.lab.a), self.hold(self.lab.b)
@@ -88,8 +90,7 @@ class Good(Case):
                 self.lab.reload()
                 event = self.lab.gateway.wait("tunnel_closed",
                                               lambda e: e.get("tenant") == self.lab.a, mark)
-                if reason:
-                    self.assertEqual(event.reason, reason)
+                self.assertIn(reason, event.error)
                 self.assertNotEqual(tls.read_to_end(gone.sock)[1], "timeout")
                 self.talk(stays)
                 stays.close()
@@ -117,8 +118,8 @@ class Good(Case):
         self.lab.tenants[self.lab.a]["client_validation"]["on_failure"] = "block"
         mark = self.lab.gateway.mark()
         self.lab.reload()
-        self.assertEqual(self.lab.gateway.wait("tunnel_closed", since=mark).reason,
-                         "untrusted_issuer")
+        self.assertIn("untrusted_issuer",
+                      self.lab.gateway.wait("tunnel_closed", since=mark).error)
         self.assertNotEqual(tls.read_to_end(gone.sock)[1], "timeout")
         self.talk(stays)
 
@@ -155,19 +156,19 @@ class Good(Case):
         self.lab.gateway_config["listen"] = ["127.0.0.1:0"]
         self.lab.start_gateway()
         stays = self.hold(self.lab.a)
-        self.lab.gateway_config["listen"] = [lab.format_address(self.lab.address), "127.0.0.2:0"]
-        event = self.lab.reload()
-        listen = event.get("listen") or self.lab.gateway.wait("ready").listen
-        extra = [lab.parse_address(a) for a in listen if a.startswith("127.0.0.2:")]
-        self.assertTrue(extra, event)
+        with socket.create_server(("127.0.0.2", 0)) as free:
+            extra = free.getsockname()
+        self.lab.gateway_config["listen"] = [lab.format_address(self.lab.address),
+                                             lab.format_address(extra)]
+        self.lab.reload()
         name = self.lab.name_of(self.lab.a)
         ctx = tls.context(self.lab.client(self.lab.a))
-        self.assertEqual(tls.verdict(extra[0], name, ctx), "ok")
+        self.assertEqual(tls.verdict(extra, name, ctx), "ok")
         self.assertEqual(tls.verdict(self.lab.address, name, ctx), "ok")
         self.lab.gateway_config["listen"] = [lab.format_address(self.lab.address)]
         self.lab.reload()
         with self.assertRaises(ConnectionRefusedError):
-            lab.connect(extra[0]).close()
+            lab.connect(extra).close()
         self.assertEqual(tls.verdict(self.lab.address, name, ctx), "ok")
         self.talk(stays)
 

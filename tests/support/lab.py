@@ -437,6 +437,37 @@ class LabCase(unittest.TestCase):
         self.lab.close()
 
 
+class _Result(unittest.TextTestResult):
+    """Counts test cases: one with several failing subtests has failed once."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.failed_cases = set()
+
+    def _note(self, test):
+        self.failed_cases.add(getattr(test, "test_case", test).id())
+
+    def addFailure(self, test, err):  # pylint: disable=invalid-name
+        super().addFailure(test, err)
+        self._note(test)
+
+    def addError(self, test, err):  # pylint: disable=invalid-name
+        super().addError(test, err)
+        self._note(test)
+
+    def addSubTest(self, test, subtest, err):  # pylint: disable=invalid-name
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._note(test)
+
+
 def main():
-    """For the end of every test file: verbose, and a status that Meson understands."""
-    unittest.main(verbosity=2)
+    """For the end of every test file: verbose, a line that tools/test counts by, and a status."""
+    runner = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=_Result)
+    result = unittest.main(testRunner=runner, exit=False).result
+    failed, skipped = len(result.failed_cases), len(result.skipped)
+    print("cases: %d passed, %d failed, %d skipped"
+          % (result.testsRun - failed - skipped, failed, skipped))
+    for test, why in result.skipped:
+        print("skipped: %s: %s" % (test.id(), why))
+    sys.exit(0 if result.testsRun and not failed else 1)
