@@ -413,29 +413,30 @@ class Sentences(lab.LabCase):
     def test_the_agent_turns_the_alert_into_a_sentence(self):
         cases = client_cases(self.lab.pki, self.lab.ca[self.lab.a])
         self.lab.start_gateway()
-        for what, pattern in (("untrusted_issuer", r"(?i)CA|issue"),
-                              ("expired", r"(?i)expired|not valid"),
-                              ("wrong_purpose", r"(?i)certificate")):
+        for what, subject, pattern in (("untrusted_issuer", "stranger", r"(?i)CA|issue"),
+                                       ("expired", "old", r"(?i)expired|not valid"),
+                                       ("wrong_purpose", "server", r"(?i)certificate")):
             with self.subTest(what):
                 cert = cases[what][0]
                 self.lab.agent_config["identity"] = {"certificate": cert.chain,
                                                      "private_key": cert.key}
                 self.lab.agent_config["tunnels"] = 1
                 agent = self.lab.start_agent(wait_up=False)
-                refused = agent.wait("tunnel_closed", lambda e: "alert" in e)
+                refused = agent.wait("tunnel_failed", lambda e: "alert" in e)
                 self.assertEqual(refused.alert, cases[what][2])
-                self.assertRegex(refused.message, r"gateway")
-                self.assertRegex(refused.message, pattern)
-                self.assertGreaterEqual(len(re.findall(r"\w+", refused.message)), 5)
+                self.assertRegex(refused.explanation, r"gateway")
+                self.assertRegex(refused.explanation, pattern)
+                self.assertGreaterEqual(len(re.findall(r"\w+", refused.explanation)), 5)
+                self.assertEqual(refused.our_subject, "CN=" + subject)
                 self.lab.stop(agent)
 
     def test_the_agent_explains_an_unknown_server_name(self):
         self.lab.agent_config["server_name"] = "nobody.example"
         self.lab.start_gateway()
         agent = self.lab.start_agent(wait_up=False)
-        refused = agent.wait("tunnel_closed", lambda e: "alert" in e)
+        refused = agent.wait("tunnel_failed", lambda e: "alert" in e)
         self.assertEqual(refused.alert, "unrecognized_name")
-        self.assertRegex(refused.message, r"name")
+        self.assertRegex(refused.explanation, r"name")
 
 
 if __name__ == "__main__":
