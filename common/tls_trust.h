@@ -10,10 +10,10 @@
 
 struct sp_tls_trust; /* opaque */
 
-/* PEM or DER files, several certificates each. use_system adds the device's trust store. Errors name
- * the file: missing, no certificate in it, "no CA certificate in it" when a certificate is not a CA
- * (basicConstraints; a self-signed v1 root passes), and which subject that was. A set that would be
- * empty is an error too. A CA listed twice counts once. */
+/* PEM or DER files, several certificates each. use_system adds the device's trust store. Errors
+ * name the file: missing, no certificate in it, "no CA certificate in it" when a certificate is not
+ * a CA (basicConstraints; a self-signed v1 root passes), and which subject that was. A set that
+ * would be empty is an error too. A CA listed twice counts once. */
 SP_MUST_USE enum sp_err sp_tls_trust_load(const char *const *ca_paths, size_t count,
                                           bool use_system, struct sp_tls_trust **ret_trust,
                                           struct sp_error *err);

@@ -1,4 +1,5 @@
 #include "certs/cmd_init.h"
+#include "certs/lab.h"
 #include "tests/support/scratch.h"
 
 #include <time.h>
@@ -269,24 +270,35 @@ START_TEST(help_names_every_option_of_the_table)
 }
 END_TEST
 
+static double now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
 /* The claim is "a few milliseconds"; printed and not judged, for a busy machine proves nothing. */
 START_TEST(how_long_a_laboratory_takes)
 {
-    struct timespec begin, end;
-    double best = 1e9;
+    static const struct certs_lab_plan plan = {.gateway = {.ip.family = 4, .port = 8443}};
+    double mint_ms = 1e9, all_ms = 1e9;
 
     for (int i = 0; i < 5; i++) {
         const char *const words[] = {(const char[]){'l', (char)('0' + i), '\0'}, NULL};
-        double ms;
+        struct certs_lab *lab = NULL;
+        double begin = now_ms(), middle, end;
 
-        clock_gettime(CLOCK_MONOTONIC, &begin);
+        ck_assert_int_eq(certs_lab_new(&plan, &lab, NULL), SP_OK);
+        middle = now_ms();
+        certs_lab_free(lab);
         free(init_well(words));
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        ms =
-            (double)(end.tv_sec - begin.tv_sec) * 1e3 + (double)(end.tv_nsec - begin.tv_nsec) / 1e6;
-        best = ms < best ? ms : best;
+        end = now_ms();
+        mint_ms = middle - begin < mint_ms ? middle - begin : mint_ms;
+        all_ms = end - middle < all_ms ? end - middle : all_ms;
     }
-    printf("a whole laboratory: %.1f ms (best of 5)\n", best);
+    printf("a laboratory: minted in %.1f ms, safe on the disk in %.1f ms (best of 5)\n", mint_ms,
+           all_ms);
 }
 END_TEST
 

@@ -254,6 +254,29 @@ START_TEST(a_certificate_says_what_was_specified)
 }
 END_TEST
 
+static const struct {
+    int64_t not_before, not_after;
+    const char *wanted;
+} periods[] = {
+    {1700000000, 1800000000, "Nov 14 22:13:20 2023 GMT\nJan 15 08:00:00 2027 GMT\n"},
+    {0, 1700000000, "Nov 14 21:13:20 2023 GMT\nNov 14 22:13:20 2023 GMT\n"},
+    {4000000000, 0, "Oct  2 07:06:40 2096 GMT\nOct  2 07:06:40 2098 GMT\n"},
+};
+
+START_TEST(a_period_with_one_end_given_still_begins_before_it_ends)
+{
+    struct certs_pair *pair = mint(&(struct certs_spec){.dn = "CN=x",
+                                                        .not_before = periods[_i].not_before,
+                                                        .not_after = periods[_i].not_after},
+                                   NULL);
+
+    save("leaf.pem", certs_pair_certificate_pem(pair));
+    scratch_run(scratch, "openssl x509 -in leaf.pem -noout -startdate -enddate | cut -d= -f2");
+    ck_assert_str_eq(scratch->output, periods[_i].wanted);
+    certs_pair_free(pair);
+}
+END_TEST
+
 START_TEST(a_raw_common_name_keeps_its_hostile_bytes)
 {
     static const char raw[] = "good.example\0.evil\r\nX: y";
@@ -412,6 +435,8 @@ int main(void)
     tcase_add_loop_test(tcase, every_kind_of_key_signs_and_fits_its_certificate, 0,
                         sizeof keys / sizeof keys[0]);
     tcase_add_test(tcase, a_certificate_says_what_was_specified);
+    tcase_add_loop_test(tcase, a_period_with_one_end_given_still_begins_before_it_ends, 0,
+                        sizeof periods / sizeof periods[0]);
     tcase_add_test(tcase, a_raw_common_name_keeps_its_hostile_bytes);
     tcase_add_test(tcase, a_chain_ends_below_the_root);
     tcase_add_test(tcase, the_der_is_the_leaf_itself);
