@@ -231,8 +231,35 @@ START_TEST(the_whole_time_ends_a_dial_with_addresses_left)
     dial_and_run(addrs, 3, &options, &result);
     ck_assert_int_eq(result.fd, -1);
     ck_assert_int_eq(result.error.kind, SP_ERR_TIMEOUT);
+    assert_text(&result, &silent, "no answer within 80 ms");
     close_place(&silent);
     close_place(&good);
+}
+END_TEST
+
+static void on_busy(void *ctx)
+{
+    uint64_t start = sp_loop_clock_us();
+
+    (void)ctx;
+    while (sp_loop_clock_us() - start < 30 * 1000) {
+    }
+}
+
+/* The task runs between the timers and the sockets, so that the connection is noticed after its
+ * time is over, but before the timer is. */
+START_TEST(a_connection_noticed_before_the_timer_counts)
+{
+    struct place place = open_place(4);
+    struct sp_dial_options options = {.total_ms = 20};
+    struct sp_task busy;
+    struct result result;
+
+    sp_task_init(&busy, on_busy, NULL);
+    sp_task_soon(loop, &busy);
+    dial_and_run(&place.addr, 1, &options, &result);
+    assert_connected(&result, &place);
+    close_place(&place);
 }
 END_TEST
 
@@ -381,6 +408,7 @@ int main(void)
     tcase_add_test(tc, a_failure_at_once_is_told_later);
     tcase_add_loop_test(tc, the_last_address_has_all_the_time_that_is_left, 1, 3);
     tcase_add_test(tc, the_whole_time_ends_a_dial_with_addresses_left);
+    tcase_add_test(tc, a_connection_noticed_before_the_timer_counts);
     tcase_add_test(tc, no_address_is_a_failure_told_later);
     tcase_add_test(tc, a_connection_that_met_itself_is_refused);
     tcase_add_loop_test(tc, a_cancelled_dial_is_not_told_and_leaves_no_descriptor, 0, 8);
