@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+SP_PRINTF(4, 0)
 static void error_fill(struct sp_error *err, enum sp_err kind, int code, const char *fmt,
                        va_list args)
 {

@@ -32,8 +32,8 @@ struct sp_log; /* opaque; thread-safe */
 struct sp_log_line {
     struct sp_log *log;
     size_t len;
-    unsigned depth; /* open arrays/objects */
-    bool json, need_comma, truncated;
+    unsigned depth; /* 1 inside an array */
+    bool json, need_comma, truncated, skip_array;
     char text[SP_LOG_LINE_MAX];
 };
 

@@ -1,0 +1,70 @@
+#include "common/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum sp_err read_all(int fd, size_t max, struct sp_file *file, struct sp_error *err)
+{
+    struct stat st;
+    size_t wanted;
+
+    if (fstat(fd, &st) < 0)
+        return sp_error_sys(err, errno, "cannot be examined");
+    if (!S_ISREG(st.st_mode))
+        return sp_error_set(err, SP_ERR_CONFIG, "is not a regular file");
+    if (st.st_size < 0 || (uintmax_t)st.st_size > max)
+        return sp_error_set(err, SP_ERR_LIMIT, "is too large: %lld bytes, %zu at most",
+                            (long long)st.st_size, max);
+    wanted = (size_t)st.st_size;
+    file->mode = (unsigned)st.st_mode & 07777;
+    file->owner = (unsigned)st.st_uid;
+    file->data = sp_calloc(wanted + 1, 1);
+    while (file->len < wanted) {
+        ssize_t n = read(fd, file->data + file->len, wanted - file->len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return sp_error_sys(err, errno, "cannot be read");
+        if (n == 0)
+            break;
+        file->len += (size_t)n;
+    }
+    return SP_OK;
+}
+
+enum sp_err sp_file_read(const char *path, size_t max, struct sp_file *ret_file,
+                         struct sp_error *err)
+{
+    struct sp_file file = {0};
+    enum sp_err rc;
+    int fd;
+
+    /* O_NONBLOCK: opening a FIFO must not wait for a writer that never comes. */
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        rc = sp_error_sys(err, errno, "cannot be opened");
+    } else {
+        rc = read_all(fd, max, &file, err);
+        close(fd);
+    }
+    if (rc != SP_OK) {
+        sp_error_where(err, "%s", path);
+        sp_file_done(&file);
+        return rc;
+    }
+    *ret_file = file;
+    return SP_OK;
+}
+
+void sp_file_done(struct sp_file *file)
+{
+    if (file->data)
+        explicit_bzero(file->data, file->len);
+    free(file->data);
+    *file = (struct sp_file){0};
+}

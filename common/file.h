@@ -1,0 +1,25 @@
+/*
+ * file: a whole file in memory, for what is read at start and reload: certificates, keys,
+ * configuration. Blocking I/O: never on a loop's path. Thread-safe: no shared state.
+ */
+#ifndef SALLYPORT_COMMON_FILE_H
+#define SALLYPORT_COMMON_FILE_H
+#include "common/error.h"
+#include <stdint.h>
+
+/* Owned by its reader, ended with sp_file_done. mode and owner are those of the very file that was
+ * read, not of what a path may name a moment later. */
+struct sp_file {
+    uint8_t *data; /* len bytes, then a NUL */
+    size_t len;
+    unsigned mode;  /* permission bits, 07777 */
+    unsigned owner; /* uid */
+};
+
+/* Only regular files, at most max bytes. Errors have the path in .where; SP_ERR_SYS (cannot be
+ * opened or read), SP_ERR_CONFIG (not a regular file), SP_ERR_LIMIT (too large). */
+SP_MUST_USE enum sp_err sp_file_read(const char *path, size_t max, struct sp_file *ret_file,
+                                     struct sp_error *err);
+/* Overwrites the bytes (they may be a key), frees them; a zeroed struct is fine. */
+void sp_file_done(struct sp_file *file);
+#endif

@@ -1,0 +1,304 @@
+#include "common/tls_chain.h"
+
+#include "common/tls_path.h"
+#include "common/tls_trust.h"
+#include "common/tls_x509.h"
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The search for a path is bounded in steps and in paths judged: certificates that all name each
+ * other must not buy their sender our time. */
+#define SEARCH_STEPS 64
+#define SEARCH_PATHS 4
+
+struct search {
+    const struct sp_chain_query *query;
+    struct sp_tls_sent sent;
+    const struct sp_tls_findings *leaf; /* what is wrong with the leaf on any path */
+    struct sp_tls_path path;
+    struct sp_tls_path dead_end; /* the first walk that ended without an anchor; count 0: none */
+    struct sp_tls_findings best;
+    unsigned judged, steps;
+};
+
+static void judge(struct search *s, const struct sp_tls_path *path)
+{
+    struct sp_tls_findings f = *s->leaf;
+
+    sp_tls_path_judge(path, &s->sent, s->query, &f);
+    if (s->judged++ == 0 || sp_tls_findings_better(&f, &s->best))
+        s->best = f;
+}
+
+static bool is_finished(const struct search *s)
+{
+    return s->steps >= SEARCH_STEPS || s->judged >= SEARCH_PATHS ||
+           (s->judged && s->best.observed == s->leaf->observed);
+}
+
+/* The index-th trusted CA that has this name; NULL: no more. */
+static gnutls_x509_crt_t trusted_named(const struct search *s, gnutls_x509_crt_t crt,
+                                       bool its_issuer, unsigned index)
+{
+    gnutls_datum_t dn = {NULL, 0};
+    gnutls_x509_crt_t found = NULL;
+    int rc = its_issuer ? gnutls_x509_crt_get_raw_issuer_dn(crt, &dn)
+                        : gnutls_x509_crt_get_raw_dn(crt, &dn);
+
+    if (rc < 0)
+        return NULL;
+    found = sp_tls_trust_named(s->query->trust, dn.data, dn.size, index);
+    gnutls_free(dn.data);
+    return found;
+}
+
+static gnutls_x509_crt_t trusted_copy(const struct search *s, gnutls_x509_crt_t crt)
+{
+    gnutls_x509_crt_t ca;
+
+    if (!s->query->trust)
+        return NULL;
+    for (unsigned i = 0; (ca = trusted_named(s, crt, false, i)) != NULL; i++)
+        if (gnutls_x509_crt_equals(crt, ca))
+            return ca;
+    return NULL;
+}
+
+/* Ends the walk at each trusted CA that may have issued its last certificate. */
+static void try_anchors(struct search *s)
+{
+    gnutls_x509_crt_t last = s->path.crts[s->path.count - 1];
+    gnutls_x509_crt_t ca;
+
+    if (!s->query->trust)
+        return;
+    s->path.has_rivals = trusted_named(s, last, true, 1) != NULL;
+    for (unsigned i = 0; !is_finished(s) && (ca = trusted_named(s, last, true, i)) != NULL; i++) {
+        if (!gnutls_x509_crt_check_issuer(last, ca)) /* another key, by the key identifiers */
+            continue;
+        s->path.anchor = ca;
+        judge(s, &s->path);
+    }
+    s->path.anchor = NULL;
+}
+
+static bool is_on_path(const struct sp_tls_path *path, gnutls_x509_crt_t crt)
+{
+    for (unsigned i = 0; i < path->count; i++)
+        if (gnutls_x509_crt_equals(path->crts[i], crt))
+            return true;
+    return false;
+}
+
+/* Every way up from the walk's last certificate, those to a trusted CA first. A sent copy of a
+ * trusted CA is passed over: the trusted one itself was tried. */
+static void search_up(struct search *s)
+{
+    gnutls_x509_crt_t last = s->path.crts[s->path.count - 1];
+    unsigned before = s->judged;
+    bool went_on = false;
+
+    s->steps++;
+    try_anchors(s);
+    for (unsigned i = 0; i < s->sent.count && !is_finished(s); i++) {
+        gnutls_x509_crt_t next = s->sent.crts[i];
+
+        if (s->path.count == SP_CHAIN_MAX_CERTS || !gnutls_x509_crt_check_issuer(last, next) ||
+            is_on_path(&s->path, next) || trusted_copy(s, next))
+            continue;
+        went_on = true;
+        s->path.crts[s->path.count++] = next;
+        search_up(s);
+        s->path.count--;
+    }
+    if (!went_on && s->judged == before && s->dead_end.count == 0)
+        s->dead_end = s->path;
+}
+
+static void examine_paths(struct search *s)
+{
+    gnutls_x509_crt_t leaf = s->sent.crts[0];
+
+    s->path.crts[0] = leaf;
+    s->path.count = 1;
+    s->path.anchor = trusted_copy(s, leaf);
+    if (s->path.anchor) { /* a CA that presents itself */
+        s->path.anchor_is_leaf = true;
+        judge(s, &s->path);
+        return;
+    }
+    search_up(s);
+    if (s->judged)
+        return;
+    if (s->dead_end.count == 0) /* the search ran out of steps before it got anywhere */
+        s->dead_end = s->path;
+    judge(s, &s->dead_end);
+}
+
+/* --- the leaf --- */
+
+static void judge_purpose(gnutls_x509_crt_t leaf, const struct sp_chain_query *query,
+                          struct sp_tls_findings *f)
+{
+    bool client = query->purpose == SP_PURPOSE_CLIENT;
+    const char *wanted = client ? "clientAuth" : "serverAuth";
+    char has[200];
+    unsigned usage, critical;
+
+    switch (sp_tls_x509_eku(leaf, client ? GNUTLS_KP_TLS_WWW_CLIENT : GNUTLS_KP_TLS_WWW_SERVER, has,
+                            sizeof has)) {
+    case SP_TLS_EKU_FITS:
+        break;
+    case SP_TLS_EKU_LACKS:
+        sp_tls_findings_add(f, SP_REASON_WRONG_PURPOSE, "extended key usage is %s, %s is wanted",
+                            has, wanted);
+        break;
+    case SP_TLS_EKU_ABSENT:
+        if (query->require_eku)
+            sp_tls_findings_add(f, SP_REASON_WRONG_PURPOSE,
+                                "there is no extended key usage, %s is wanted", wanted);
+        break;
+    }
+    /* RFC 8446 4.4.2.2: who signs the handshake needs this bit where the extension is there */
+    if (gnutls_x509_crt_get_key_usage(leaf, &usage, &critical) >= 0 &&
+        !(usage & GNUTLS_KEY_DIGITAL_SIGNATURE))
+        sp_tls_findings_add(f, SP_REASON_WRONG_PURPOSE,
+                            "key usage does not have digitalSignature, which TLS wants");
+}
+
+static void judge_leaf(gnutls_x509_crt_t leaf, const struct sp_chain_query *query,
+                       struct sp_tls_findings *f)
+{
+    char names[256];
+
+    judge_purpose(leaf, query, f);
+    if (sp_tls_x509_has_nul(leaf))
+        sp_tls_findings_add(f, SP_REASON_CONSTRAINT_VIOLATION,
+                            "a name in it has a NUL byte inside");
+    if (!query->name || sp_tls_x509_name_fits(leaf, query->name))
+        return;
+    if (sp_tls_x509_names(leaf, names, sizeof names)[0])
+        sp_tls_findings_add(f, SP_REASON_NAME_MISMATCH,
+                            "the certificate is for '%s', '%.200s' is wanted", names, query->name);
+    else
+        sp_tls_findings_add(f, SP_REASON_NAME_MISMATCH,
+                            "the certificate names no server (a common name does not count), "
+                            "'%.200s' is wanted",
+                            query->name);
+}
+
+static gnutls_x509_crt_t parse(const struct sp_bytes *der, int *ret_rc)
+{
+    gnutls_datum_t datum = {.size = (unsigned)der->len};
+    gnutls_x509_crt_t crt;
+
+    /* GnuTLS reads through a pointer that is not const. */
+    memcpy(&datum.data, &der->data, sizeof datum.data);
+    SP_REQUIRE(gnutls_x509_crt_init(&crt) == 0);
+    *ret_rc = gnutls_x509_crt_import(crt, &datum, GNUTLS_X509_FMT_DER);
+    if (*ret_rc >= 0)
+        return crt;
+    gnutls_x509_crt_deinit(crt);
+    return NULL;
+}
+
+static void identify(const struct sp_bytes *der, gnutls_x509_crt_t leaf, struct sp_facts *facts)
+{
+    facts->has_certificate = true;
+    sp_tls_x509_fingerprint(der->data, der->len, facts->fingerprint);
+    if (!leaf)
+        return;
+    sp_tls_x509_subject(leaf, facts->subject, sizeof facts->subject);
+    sp_tls_x509_issuer(leaf, facts->issuer, sizeof facts->issuer);
+    sp_tls_x509_serial(leaf, facts->serial, sizeof facts->serial);
+}
+
+/* --- the whole --- */
+
+/* True when it is, with the finding. */
+static bool is_too_large(const struct sp_chain *chain, struct sp_tls_findings *f)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < chain->count && i <= SP_CHAIN_MAX_CERTS; i++)
+        bytes += chain->certs[i].len;
+    if (chain->count > SP_CHAIN_MAX_CERTS)
+        sp_tls_findings_add(f, SP_REASON_CHAIN_TOO_LARGE,
+                            "more than %d certificates were presented", SP_CHAIN_MAX_CERTS);
+    else if (bytes > SP_CHAIN_MAX_BYTES)
+        sp_tls_findings_add(f, SP_REASON_CHAIN_TOO_LARGE,
+                            "the certificates presented have %zu bytes, %d are the most", bytes,
+                            SP_CHAIN_MAX_BYTES);
+    return (f->observed & SP_REASON_BIT(SP_REASON_CHAIN_TOO_LARGE)) != 0;
+}
+
+/* Parses all; what cannot be parsed is a finding and is left out. Returns the leaf, or NULL. */
+static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_sent *sent,
+                                   struct sp_tls_findings *f)
+{
+    gnutls_x509_crt_t leaf = NULL;
+
+    for (size_t i = 0; i < chain->count; i++) {
+        int rc;
+        gnutls_x509_crt_t crt = parse(&chain->certs[i], &rc);
+
+        if (!crt) {
+            sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
+                                "certificate %zu of %zu cannot be parsed: %s", i + 1, chain->count,
+                                gnutls_strerror(rc));
+            continue;
+        }
+        sent->crts[sent->count++] = crt;
+        if (i == 0)
+            leaf = crt;
+    }
+    return leaf;
+}
+
+static void examine_parsed(struct search *s, gnutls_x509_crt_t leaf, struct sp_tls_findings *f)
+{
+    judge_leaf(leaf, s->query, f);
+    s->leaf = f;
+    sp_tls_findings_init(&s->best);
+    examine_paths(s);
+    *f = s->best;
+}
+
+void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query *query,
+                      struct sp_facts *ret_facts)
+{
+    struct sp_tls_findings f, leaf_findings;
+    struct search s = {.query = query};
+    gnutls_x509_crt_t leaf = NULL;
+
+    *ret_facts = (struct sp_facts){.chain_len = (unsigned)chain->count};
+    sp_tls_findings_init(&f);
+    if (chain->count == 0) {
+        sp_tls_findings_add(&f, SP_REASON_NO_CERTIFICATE, "no certificate was presented");
+    } else if (is_too_large(chain, &f)) {
+        int rc;
+
+        if (chain->certs[0].len <= SP_CHAIN_MAX_BYTES)
+            leaf = parse(&chain->certs[0], &rc); /* for the log: who it is, not what it is worth */
+        identify(&chain->certs[0], leaf, ret_facts);
+        if (leaf)
+            gnutls_x509_crt_deinit(leaf);
+    } else {
+        leaf = parse_all(chain, &s.sent, &f);
+        identify(&chain->certs[0], leaf, ret_facts);
+        leaf_findings = f;
+        if (leaf) {
+            examine_parsed(&s, leaf, &leaf_findings);
+            f = leaf_findings;
+        }
+        for (unsigned i = 0; i < s.sent.count; i++)
+            gnutls_x509_crt_deinit(s.sent.crts[i]);
+    }
+    ret_facts->observed = f.observed;
+    memcpy(ret_facts->detail, f.detail, sizeof f.detail);
+    ret_facts->not_before = f.not_before == INT64_MIN ? 0 : f.not_before;
+    ret_facts->not_after = f.not_after == INT64_MAX ? 0 : f.not_after;
+}

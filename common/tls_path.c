@@ -1,0 +1,240 @@
+#include "common/tls_path.h"
+
+#include "common/tls_kin.h"
+#include "common/tls_rules.h"
+#include "common/tls_trust.h"
+#include "common/tls_x509.h"
+
+#include <gnutls/gnutls.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DN_TEXT 200
+
+/* Times are ours (query->now, not the machine's clock), and so is the strength of algorithms as far
+ * as GnuTLS's default is too lenient: without a profile an RSA-1024 leaf would pass. */
+#define STRICT (GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) | GNUTLS_VERIFY_DISABLE_TIME_CHECKS)
+/* For the signature alone: whatever else is wrong with a link must not hide that it was forged. */
+#define SIGNATURE_ONLY                                                                             \
+    (GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_CA_SIGN |                           \
+     GNUTLS_VERIFY_ALLOW_BROKEN | GNUTLS_VERIFY_ALLOW_SIGN_WITH_SHA1 |                             \
+     GNUTLS_VERIFY_IGNORE_UNKNOWN_CRIT_EXTENSIONS)
+
+void sp_tls_findings_init(struct sp_tls_findings *f)
+{
+    *f = (struct sp_tls_findings){
+        .detail_of = SP_REASON_COUNT, .not_before = INT64_MIN, .not_after = INT64_MAX};
+}
+
+void sp_tls_findings_add(struct sp_tls_findings *f, enum sp_reason reason, const char *fmt, ...)
+{
+    va_list args;
+
+    f->observed |= SP_REASON_BIT(reason);
+    if (reason >= f->detail_of)
+        return;
+    f->detail_of = reason;
+    va_start(args, fmt);
+    vsnprintf(f->detail, sizeof f->detail, fmt, args);
+    va_end(args);
+}
+
+bool sp_tls_findings_better(const struct sp_tls_findings *a, const struct sp_tls_findings *b)
+{
+    sp_reason_set only_one = a->observed ^ b->observed;
+
+    return (b->observed & only_one & (0 - only_one)) != 0; /* the lowest bit is the weightiest */
+}
+
+/* The issuer of crts[i] on this path; NULL: not known. */
+static gnutls_x509_crt_t issuer_of(const struct sp_tls_path *path, unsigned i)
+{
+    if (path->anchor_is_leaf)
+        return NULL;
+    return i + 1 < path->count ? path->crts[i + 1] : path->anchor;
+}
+
+static unsigned verify_one(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, unsigned flags)
+{
+    unsigned status = 0;
+
+    if (gnutls_x509_crt_list_verify(&crt, 1, &issuer, 1, NULL, 0, flags, &status) < 0)
+        return GNUTLS_CERT_INVALID;
+    return status;
+}
+
+static bool signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
+{
+    unsigned bad = GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND;
+    unsigned status = verify_one(crt, issuer, SIGNATURE_ONLY);
+
+    return !(status & bad) && status != GNUTLS_CERT_INVALID;
+}
+
+/* The whole path in one call, with the purpose; 0: nothing to say against it. Where several
+ * trusted CAs have one name GnuTLS takes one of them without trying the others, so there the
+ * anchor is given to it. */
+static unsigned verify_strictly(const struct sp_tls_path *path, const struct sp_chain_query *query)
+{
+    char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
+    gnutls_typed_vdata_st vdata = {.type = GNUTLS_DT_KEY_PURPOSE_OID};
+    gnutls_x509_crt_t chain[SP_CHAIN_MAX_CERTS];
+    unsigned status = 0;
+    int rc;
+
+    if (query->purpose == SP_PURPOSE_SERVER)
+        strcpy(purpose, GNUTLS_KP_TLS_WWW_SERVER); /* the same length */
+    vdata.data = (unsigned char *)purpose;
+    memcpy(chain, path->crts, path->count * sizeof chain[0]);
+    if (path->has_rivals)
+        rc = gnutls_x509_crt_list_verify(chain, path->count, &path->anchor, 1, NULL, 0, STRICT,
+                                         &status);
+    else
+        rc = gnutls_x509_trust_list_verify_crt2(sp_tls_trust_handle(query->trust), chain,
+                                                path->count, &vdata, 1, STRICT, &status, NULL);
+    return rc < 0 ? GNUTLS_CERT_INVALID : status;
+}
+
+/* A signature that does not fit the trusted key: damage or forgery, unless another certificate
+ * with the same name did sign, which makes this a stranger that borrowed a trusted CA's name. */
+static void judge_anchor_signature(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
+                                   struct sp_tls_findings *f)
+{
+    gnutls_x509_crt_t last = path->crts[path->count - 1];
+    char crt_dn[DN_TEXT], anchor_dn[DN_TEXT];
+
+    sp_tls_x509_subject(last, crt_dn, sizeof crt_dn);
+    sp_tls_x509_subject(path->anchor, anchor_dn, sizeof anchor_dn);
+    for (unsigned i = 0; i < sent->count; i++) {
+        if (gnutls_x509_crt_check_issuer(last, sent->crts[i]) && signed_by(last, sent->crts[i])) {
+            sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
+                                "issuer '%s' has the name of a trusted CA, but another key",
+                                anchor_dn);
+            return;
+        }
+    }
+    sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
+                        "the signature on '%s' does not fit the key of its issuer '%s'", crt_dn,
+                        anchor_dn);
+}
+
+static void judge_signatures(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
+                             struct sp_tls_findings *f)
+{
+    char crt_dn[DN_TEXT], issuer_dn[DN_TEXT];
+
+    for (unsigned i = 0; i < path->count; i++) {
+        gnutls_x509_crt_t issuer = issuer_of(path, i);
+
+        if (!issuer || signed_by(path->crts[i], issuer))
+            continue;
+        if (issuer == path->anchor) {
+            judge_anchor_signature(path, sent, f);
+            continue;
+        }
+        sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
+                            "the signature on '%s' does not fit the key of its issuer '%s'",
+                            sp_tls_x509_subject(path->crts[i], crt_dn, sizeof crt_dn),
+                            sp_tls_x509_subject(issuer, issuer_dn, sizeof issuer_dn));
+    }
+}
+
+/* What GnuTLS refused and our own rules did not see must still count: nothing it refuses passes. */
+static void judge_rest(unsigned status, struct sp_tls_findings *f)
+{
+#define BIT(reason) SP_REASON_BIT(SP_REASON_##reason)
+    static const struct {
+        unsigned bits;
+        enum sp_reason reason;
+        sp_reason_set explained_by;
+    } rows[] = {
+        {GNUTLS_CERT_SIGNATURE_FAILURE, SP_REASON_BAD_SIGNATURE,
+         BIT(BAD_SIGNATURE) | BIT(UNTRUSTED_ISSUER)},
+        {GNUTLS_CERT_SIGNER_NOT_FOUND, SP_REASON_UNTRUSTED_ISSUER,
+         BIT(BAD_SIGNATURE) | BIT(UNTRUSTED_ISSUER)},
+        {GNUTLS_CERT_SIGNER_NOT_CA | GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE |
+             GNUTLS_CERT_UNKNOWN_CRIT_EXTENSIONS,
+         SP_REASON_CONSTRAINT_VIOLATION, BIT(CONSTRAINT_VIOLATION) | BIT(WRONG_PURPOSE)},
+        {GNUTLS_CERT_INSECURE_ALGORITHM, SP_REASON_WEAK_ALGORITHM, BIT(WEAK_ALGORITHM)},
+        {GNUTLS_CERT_PURPOSE_MISMATCH, SP_REASON_WRONG_PURPOSE, BIT(WRONG_PURPOSE)},
+        {GNUTLS_CERT_INVALID, SP_REASON_BAD_SIGNATURE,
+         BIT(BAD_SIGNATURE) | BIT(UNTRUSTED_ISSUER) | BIT(CONSTRAINT_VIOLATION) |
+             BIT(WEAK_ALGORITHM) | BIT(WRONG_PURPOSE)},
+    };
+#undef BIT
+    gnutls_datum_t text = {NULL, 0};
+    const char *shown = "verification failed";
+
+    if (gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0) >= 0)
+        shown = (const char *)text.data;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if ((status & rows[i].bits) && !(f->observed & rows[i].explained_by))
+            sp_tls_findings_add(f, rows[i].reason, "%s", shown);
+    gnutls_free(text.data);
+}
+
+static void judge_anchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
+                           const struct sp_chain_query *query, struct sp_tls_findings *f)
+{
+    unsigned status = verify_strictly(path, query);
+
+    if (status == 0)
+        return;
+    sp_tls_rules_authority(path, f);
+    sp_tls_rules_names(path, f);
+    judge_signatures(path, sent, f);
+    judge_rest(status, f);
+}
+
+/* The walk ended without a trusted CA: which of the two reasons it is, and whose name to look for.
+ * See common/tls_kin.h for the rule of missing_intermediate. */
+static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
+                             const struct sp_chain_query *query, struct sp_tls_findings *f)
+{
+    gnutls_x509_crt_t top = path->crts[path->count - 1];
+    const char *whose = query->purpose == SP_PURPOSE_CLIENT ? " of this tenant" : "";
+    gnutls_datum_t dn = {NULL, 0};
+    char issuer[SP_DN_MAX - 100];
+    bool name_is_trusted;
+
+    sp_tls_x509_issuer(top, issuer, sizeof issuer);
+    if (gnutls_x509_crt_get_raw_issuer_dn(top, &dn) < 0)
+        dn = (gnutls_datum_t){NULL, 0};
+    name_is_trusted = dn.data && sp_tls_trust_named(query->trust, dn.data, dn.size, 0);
+    gnutls_free(dn.data);
+    if (name_is_trusted)
+        sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
+                            "issuer '%s' has the name of a trusted CA%s, but another key", issuer,
+                            whose);
+    else if (gnutls_x509_crt_check_issuer(top, top))
+        sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
+                            path->count == 1
+                                ? "the certificate is self-signed: '%s' is not a trusted CA%s"
+                                : "issuer '%s' (self-signed) is not a trusted CA%s",
+                            issuer, whose);
+    else if (sp_tls_kin_of_trust(top, query->trust))
+        sp_tls_findings_add(f, SP_REASON_MISSING_INTERMEDIATE,
+                            "the certificate of '%s' is missing: the peer must send it with its "
+                            "own",
+                            issuer);
+    else
+        sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER, "issuer '%s' is not a trusted CA%s",
+                            issuer, whose);
+    sp_tls_rules_authority(path, f);
+    sp_tls_rules_names(path, f);
+    judge_signatures(path, sent, f);
+}
+
+void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
+                       const struct sp_chain_query *query, struct sp_tls_findings *f)
+{
+    sp_tls_rules_times(path, query->now, f);
+    sp_tls_rules_strength(path, f);
+    sp_tls_rules_directory_names(path, f);
+    sp_tls_rules_ca_purpose(path, query->purpose, f);
+    if (path->anchor)
+        judge_anchored(path, sent, query, f);
+    else if (query->trust)
+        judge_unanchored(path, sent, query, f);
+}

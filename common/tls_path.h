@@ -1,0 +1,47 @@
+/*
+ * tls_path: the judgement on one path of certificates, from a leaf up to an anchor (a trusted CA)
+ * or to where no issuer was found. tls_chain finds the paths; nobody else includes this. Pure but
+ * for the trust set it reads; thread-safe.
+ */
+#ifndef SALLYPORT_COMMON_TLS_PATH_H
+#define SALLYPORT_COMMON_TLS_PATH_H
+#include "common/tls_chain.h"
+
+#include <gnutls/x509.h>
+
+/* Everything borrowed from tls_chain for the time of one examination. */
+struct sp_tls_path {
+    gnutls_x509_crt_t crts[SP_CHAIN_MAX_CERTS]; /* leaf first, each issued by the next */
+    unsigned count;
+    gnutls_x509_crt_t anchor; /* the trusted CA that issued the last one, or, when count is 1, may
+                                 be the leaf itself; NULL: the walk ended without one */
+    bool anchor_is_leaf;
+    bool has_rivals; /* other trusted CAs have the anchor's name */
+};
+
+/* The certificates that were sent, parsed: who may have signed in place of an anchor. */
+struct sp_tls_sent {
+    gnutls_x509_crt_t crts[SP_CHAIN_MAX_CERTS];
+    unsigned count;
+};
+
+/* What was found. `detail` belongs to the weightiest reason. */
+struct sp_tls_findings {
+    sp_reason_set observed;
+    enum sp_reason detail_of; /* SP_REASON_COUNT: none yet */
+    char detail[SP_DN_MAX];
+    int64_t not_before, not_after;
+};
+
+void sp_tls_findings_init(struct sp_tls_findings *f);
+void sp_tls_findings_add(struct sp_tls_findings *f, enum sp_reason reason, const char *fmt, ...)
+    SP_PRINTF(3, 4);
+/* Whether the path that was found `a` is a better one than that of `b`: the weightiest reason that
+ * only one of them has decides. */
+bool sp_tls_findings_better(const struct sp_tls_findings *a, const struct sp_tls_findings *b);
+
+/* Adds everything that is wrong with the path as a path (not the leaf's own purpose and names).
+ * query->trust NULL: trust and signatures are not judged. */
+void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
+                       const struct sp_chain_query *query, struct sp_tls_findings *f);
+#endif

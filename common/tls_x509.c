@@ -1,0 +1,327 @@
+#include "common/tls_x509.h"
+
+#include "common/error.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <gnutls/crypto.h>
+#include <gnutls/x509-ext.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define SHA256_LEN   32
+#define SERIAL_MAX   64
+#define OID_SAN      "2.5.29.17"
+#define HASH_LEN_MIN 32 /* SHA-256 */
+#define RSA_BITS_MIN 2048
+#define EC_BITS_MIN  224
+
+/* Appends text that is not NUL-terminated and may have NULs inside; cuts at a whole UTF-8
+ * character. */
+static void put_text(char *buf, size_t buf_len, const uint8_t *text, size_t len)
+{
+    size_t used = strlen(buf);
+
+    for (size_t i = 0; i < len; i++) {
+        size_t step = text[i] ? 1 : 3;
+
+        if (used + step >= buf_len) {
+            if ((text[i] & 0xc0) == 0x80) { /* the character this byte ends is already half there */
+                while (used && ((uint8_t)buf[used - 1] & 0xc0) == 0x80)
+                    used--;
+                used -= used ? 1 : 0;
+            }
+            break;
+        }
+        memcpy(buf + used, text[i] ? (const char *)text + i : "\\00", step);
+        used += step;
+    }
+    buf[used] = '\0';
+}
+
+static const char *dn_text(int rc, gnutls_datum_t *dn, char *buf, size_t buf_len)
+{
+    buf[0] = '\0';
+    if (rc < 0)
+        return buf;
+    put_text(buf, buf_len, dn->data, dn->size);
+    gnutls_free(dn->data);
+    return buf;
+}
+
+const char *sp_tls_x509_subject(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
+{
+    gnutls_datum_t dn = {NULL, 0};
+
+    return dn_text(gnutls_x509_crt_get_dn3(crt, &dn, 0), &dn, buf, buf_len);
+}
+
+const char *sp_tls_x509_issuer(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
+{
+    gnutls_datum_t dn = {NULL, 0};
+
+    return dn_text(gnutls_x509_crt_get_issuer_dn3(crt, &dn, 0), &dn, buf, buf_len);
+}
+
+static void put_hex(char *buf, size_t buf_len, const uint8_t *bytes, size_t len)
+{
+    size_t used = strlen(buf);
+
+    for (size_t i = 0; i < len && used + 2 < buf_len; i++, used += 2)
+        snprintf(buf + used, buf_len - used, "%02x", bytes[i]);
+}
+
+void sp_tls_x509_fingerprint(const void *der, size_t der_len, char buf[SP_TLS_FINGERPRINT_LEN])
+{
+    uint8_t digest[SHA256_LEN];
+
+    SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, der, der_len, digest) == 0);
+    strcpy(buf, "sha256:");
+    put_hex(buf, SP_TLS_FINGERPRINT_LEN, digest, sizeof digest);
+}
+
+void sp_tls_x509_serial(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
+{
+    uint8_t serial[SERIAL_MAX];
+    size_t len = sizeof serial;
+    size_t skip = 0;
+
+    buf[0] = '\0';
+    if (gnutls_x509_crt_get_serial(crt, serial, &len) < 0)
+        return;
+    while (skip + 1 < len && serial[skip] == 0)
+        skip++;
+    put_hex(buf, buf_len, serial + skip, len - skip);
+}
+
+/* The subject alternative names; NULL when there are none that can be read. */
+static gnutls_subject_alt_names_t sans_of(gnutls_x509_crt_t crt)
+{
+    gnutls_subject_alt_names_t sans = NULL;
+    gnutls_datum_t der = {NULL, 0};
+
+    if (gnutls_x509_crt_get_extension_by_oid2(crt, OID_SAN, 0, &der, NULL) < 0)
+        return NULL;
+    if (gnutls_subject_alt_names_init(&sans) >= 0 &&
+        gnutls_x509_ext_import_subject_alt_names(&der, sans, 0) < 0) {
+        gnutls_subject_alt_names_deinit(sans);
+        sans = NULL;
+    }
+    gnutls_free(der.data);
+    return sans;
+}
+
+static bool sans_next(gnutls_subject_alt_names_t sans, unsigned *index, unsigned *ret_type,
+                      gnutls_datum_t *ret_name)
+{
+    return sans && gnutls_subject_alt_names_get(sans, (*index)++, ret_type, ret_name, NULL) >= 0;
+}
+
+static void sans_free(gnutls_subject_alt_names_t sans)
+{
+    if (sans)
+        gnutls_subject_alt_names_deinit(sans);
+}
+
+static bool dns_fits(const gnutls_datum_t *pattern, const char *name, size_t name_len)
+{
+    const char *text = (const char *)pattern->data;
+    const char *dot;
+    size_t skip;
+
+    if (memchr(text, '\0', pattern->size))
+        return false;
+    if (pattern->size == name_len && strncasecmp(text, name, name_len) == 0)
+        return true;
+    if (pattern->size < 3 || text[0] != '*' || text[1] != '.' || name[0] == '*')
+        return false;
+    /* "*.example" would cover a whole top-level domain */
+    if (!memchr(text + 2, '.', pattern->size - 2) || memchr(text + 1, '*', pattern->size - 1))
+        return false;
+    dot = strchr(name, '.');
+    if (!dot || dot == name)
+        return false;
+    skip = (size_t)(dot - name);
+    return pattern->size - 1 == name_len - skip && strncasecmp(text + 1, dot, name_len - skip) == 0;
+}
+
+bool sp_tls_x509_name_fits(gnutls_x509_crt_t crt, const char *name)
+{
+    gnutls_subject_alt_names_t sans = sans_of(crt);
+    size_t name_len = strlen(name);
+    uint8_t ip[16];
+    size_t ip_len = inet_pton(AF_INET, name, ip) == 1    ? 4
+                    : inet_pton(AF_INET6, name, ip) == 1 ? 16
+                                                         : 0;
+    gnutls_datum_t entry;
+    unsigned type, index = 0;
+    bool fits = false;
+
+    while (!fits && sans_next(sans, &index, &type, &entry)) {
+        if (ip_len)
+            fits = type == GNUTLS_SAN_IPADDRESS && entry.size == ip_len &&
+                   memcmp(entry.data, ip, ip_len) == 0;
+        else
+            fits = type == GNUTLS_SAN_DNSNAME && name_len && dns_fits(&entry, name, name_len);
+    }
+    sans_free(sans);
+    return fits;
+}
+
+const char *sp_tls_x509_names(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
+{
+    gnutls_subject_alt_names_t sans = sans_of(crt);
+    gnutls_datum_t entry;
+    unsigned type, index = 0;
+
+    buf[0] = '\0';
+    while (sans_next(sans, &index, &type, &entry)) {
+        char ip[INET6_ADDRSTRLEN] = "";
+        size_t used = strlen(buf);
+
+        if (type == GNUTLS_SAN_IPADDRESS && (entry.size == 4 || entry.size == 16))
+            inet_ntop(entry.size == 4 ? AF_INET : AF_INET6, entry.data, ip, sizeof ip);
+        else if (type != GNUTLS_SAN_DNSNAME)
+            continue;
+        if (used + entry.size + sizeof ip + 8 > buf_len) {
+            snprintf(buf + used, buf_len - used, used ? ", ..." : "...");
+            break;
+        }
+        if (used)
+            put_text(buf, buf_len, (const uint8_t *)", ", 2);
+        put_text(buf, buf_len, ip[0] ? (const uint8_t *)ip : entry.data,
+                 ip[0] ? strlen(ip) : entry.size);
+    }
+    sans_free(sans);
+    return buf;
+}
+
+/* Of the ASN.1 string types those whose characters are single bytes or UTF-8: in the wide ones
+ * (BMPString, UniversalString) a zero byte is half of an ordinary character. */
+static bool is_bytewise(unsigned tag)
+{
+    return tag == 12 || tag == 18 || tag == 19 || tag == 20 || tag == 22 || tag == 26;
+}
+
+static bool dn_has_nul(gnutls_x509_crt_t crt)
+{
+    gnutls_x509_dn_t dn;
+    gnutls_x509_ava_st ava;
+
+    if (gnutls_x509_crt_get_subject(crt, &dn) < 0)
+        return false;
+    for (int rdn = 0;; rdn++) {
+        int i = 0;
+
+        while (gnutls_x509_dn_get_rdn_ava(dn, rdn, i, &ava) >= 0) {
+            if (is_bytewise((unsigned)ava.value_tag) &&
+                memchr(ava.value.data, '\0', ava.value.size))
+                return true;
+            i++;
+        }
+        if (i == 0)
+            return false;
+    }
+}
+
+bool sp_tls_x509_has_nul(gnutls_x509_crt_t crt)
+{
+    gnutls_subject_alt_names_t sans = sans_of(crt);
+    gnutls_datum_t entry;
+    unsigned type, index = 0;
+    bool found = dn_has_nul(crt);
+
+    while (!found && sans_next(sans, &index, &type, &entry))
+        found = (type == GNUTLS_SAN_DNSNAME || type == GNUTLS_SAN_URI ||
+                 type == GNUTLS_SAN_RFC822NAME) &&
+                memchr(entry.data, '\0', entry.size);
+    sans_free(sans);
+    return found;
+}
+
+static const char *purpose_name(const char *oid)
+{
+    static const struct {
+        const char *oid, *name;
+    } names[] = {
+        {GNUTLS_KP_TLS_WWW_SERVER, "serverAuth"},
+        {GNUTLS_KP_TLS_WWW_CLIENT, "clientAuth"},
+        {GNUTLS_KP_CODE_SIGNING, "codeSigning"},
+        {GNUTLS_KP_EMAIL_PROTECTION, "emailProtection"},
+        {GNUTLS_KP_TIME_STAMPING, "timeStamping"},
+        {GNUTLS_KP_OCSP_SIGNING, "OCSPSigning"},
+        {GNUTLS_KP_IPSEC_IKE, "ipsecIKE"},
+        {GNUTLS_KP_ANY, "anyExtendedKeyUsage"},
+        {GNUTLS_KP_MS_SMART_CARD_LOGON, "smartcardLogon"},
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i].oid, oid) == 0)
+            return names[i].name;
+    return oid;
+}
+
+enum sp_tls_eku sp_tls_x509_eku(gnutls_x509_crt_t crt, const char *oid, char *buf, size_t buf_len)
+{
+    char found[128];
+    unsigned index = 0;
+
+    buf[0] = '\0';
+    for (;; index++) {
+        size_t len = sizeof found;
+        size_t used = strlen(buf);
+        int rc = gnutls_x509_crt_get_key_purpose_oid(crt, index, found, &len, NULL);
+
+        if (rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+            break;
+        if (rc < 0 && rc != GNUTLS_E_SHORT_MEMORY_BUFFER)
+            return SP_TLS_EKU_LACKS; /* an extension that cannot be read grants nothing */
+        if (rc < 0)
+            continue;
+        if (strcmp(found, oid) == 0 || strcmp(found, GNUTLS_KP_ANY) == 0)
+            return SP_TLS_EKU_FITS;
+        snprintf(buf + used, buf_len - used, "%s%s", used ? ", " : "", purpose_name(found));
+    }
+    return index == 0 ? SP_TLS_EKU_ABSENT : SP_TLS_EKU_LACKS;
+}
+
+const char *sp_tls_x509_weak_key(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
+{
+    unsigned bits = 0;
+    int pk = gnutls_x509_crt_get_pk_algorithm(crt, &bits);
+    bool is_ec = pk == GNUTLS_PK_ECDSA;
+    bool is_rsa = pk == GNUTLS_PK_RSA || pk == GNUTLS_PK_RSA_PSS || pk == GNUTLS_PK_DSA;
+
+    if (pk <= 0) {
+        snprintf(buf, buf_len, "its key is of a kind that is not known");
+        return buf;
+    }
+    if ((is_rsa && bits < RSA_BITS_MIN) || (is_ec && bits < EC_BITS_MIN)) {
+        snprintf(buf, buf_len, "its %s key has %u bits, %d are the least",
+                 gnutls_pk_get_name((gnutls_pk_algorithm_t)pk), bits,
+                 is_ec ? EC_BITS_MIN : RSA_BITS_MIN);
+        return buf;
+    }
+    return NULL;
+}
+
+const char *sp_tls_x509_weak_signature(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
+{
+    int sign = gnutls_x509_crt_get_signature_algorithm(crt);
+    gnutls_digest_algorithm_t hash;
+
+    if (sign <= 0 || sign == GNUTLS_SIGN_UNKNOWN) {
+        snprintf(buf, buf_len, "it is signed with an algorithm that is not known");
+        return buf;
+    }
+    if (sign == GNUTLS_SIGN_EDDSA_ED25519 || sign == GNUTLS_SIGN_EDDSA_ED448)
+        return NULL;
+    hash = gnutls_sign_get_hash_algorithm((gnutls_sign_algorithm_t)sign);
+    if (gnutls_hash_get_len(hash) < HASH_LEN_MIN) {
+        snprintf(buf, buf_len, "it is signed with %s",
+                 gnutls_sign_get_name((gnutls_sign_algorithm_t)sign));
+        return buf;
+    }
+    return NULL;
+}

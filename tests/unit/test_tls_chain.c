@@ -1,0 +1,676 @@
+#include "common/tls_chain.h"
+
+#include "certs/mint.h"
+#include "common/clock.h"
+#include "common/tls_trust.h"
+
+#include <check.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BIT(reason) SP_REASON_BIT(SP_REASON_##reason)
+#define HOUR        INT64_C(3600)
+#define DAY         (24 * HOUR)
+#define YEAR        (365 * DAY)
+
+/* One certificate of a scene; what is not said has the default of its role: a CA for 'r' and 'm',
+ * a leaf with EKU clientAuth for 'l'; P-256; valid from a year ago for two years. */
+struct part {
+    const char *dn;
+    enum certs_key key;
+    unsigned eku;        /* 0: the role's default; NO_EKU: none */
+    int64_t begin, end;  /* relative to now, 0: the default */
+    bool sha1, no_ca;    /* no_ca: a CA's place, but not a CA */
+    int path_len_plus_1; /* 0: none */
+    const char *permitted_dns;
+    const char *const *dns, *const *ips, *const *uris;
+};
+#define NO_EKU 0x8000U
+
+/* A root, up to two CAs below it (upper, mid) and a leaf. Which of them are sent and which trusted
+ * is a string of letters: l leaf, m mid, u upper, r root; x, y the leaf and root of a stranger,
+ * s: another root with the very name of r. */
+struct scene {
+    const char *what;
+    struct part root, upper, mid, leaf;
+    bool with_upper, no_mid;
+    const char *sent, *trusted; /* NULL: "lm" and "r" */
+    enum sp_purpose purpose;
+    bool require_eku;
+    const char *name;
+    int64_t later; /* query->now, relative to now */
+    char damaged;  /* one letter: a byte of its signature is flipped */
+    sp_reason_set observed;
+    const char *detail; /* must be in it */
+};
+
+static const char *const dns_a[] = {"a.example.net", NULL};
+static const char *const dns_wild[] = {"*.c1.example", NULL};
+static const char *const dns_upper[] = {"A.Example.NET", NULL};
+static const char *const dns_partial[] = {"w*.c1.example", "*", "*.example", NULL};
+static const char *const dns_two[] = {"x.example.net", "b.example.net", NULL};
+static const char *const ip_four[] = {"192.0.2.7", NULL};
+static const char *const ip_six[] = {"2001:db8::7", NULL};
+static const char *const dns_ip_text[] = {"192.0.2.7", NULL};
+static const char *const uri_a[] = {"spiffe://a.example.net/x", NULL};
+
+static const struct scene scenes[] = {
+    /* what must pass */
+    {.what = "a plain chain"},
+    {.what = "with require_eku", .require_eku = true},
+    {.what = "Ed25519 throughout",
+     .root.key = CERTS_ED25519,
+     .mid.key = CERTS_ED25519,
+     .leaf.key = CERTS_ED25519},
+    {.what = "P-384 above P-256", .root.key = CERTS_P384, .mid.key = CERTS_P384},
+    {.what = "RSA-2048 throughout",
+     .root.key = CERTS_RSA2048,
+     .mid.key = CERTS_RSA2048,
+     .leaf.key = CERTS_RSA2048},
+    {.what = "the root is sent too", .sent = "lmr"},
+    {.what = "the issuers in the wrong order", .sent = "lrm"},
+    {.what = "three levels, sorted", .with_upper = true, .sent = "lmu"},
+    {.what = "three levels, unsorted", .with_upper = true, .sent = "lrum"},
+    {.what = "a stranger's certificate between", .sent = "lxm"},
+    {.what = "a stranger's chain behind", .sent = "lmxy"},
+    {.what = "every certificate twice", .sent = "llmmrr"},
+    {.what = "issued by the root itself", .no_mid = true, .sent = "l"},
+    {.what = "only the intermediate is trusted", .trusted = "m"},
+    {.what = "only the intermediate is trusted, and not sent", .sent = "l", .trusted = "m"},
+    {.what = "root and intermediate are trusted", .sent = "lmr", .trusted = "rm"},
+    {.what = "many CAs are trusted", .trusted = "yr"},
+    {.what = "two CAs of one name, ours second", .trusted = "sr"},
+    {.what = "two CAs of one name, ours first", .trusted = "rs"},
+    {.what = "any extended key usage", .leaf.eku = CERTS_EKU_ANY, .require_eku = true},
+    {.what = "client and server usage", .leaf.eku = CERTS_EKU_CLIENT | CERTS_EKU_SERVER},
+    {.what = "no extended key usage, not required", .leaf.eku = NO_EKU},
+    {.what = "a CA limited to the purpose", .mid.eku = CERTS_EKU_CLIENT},
+    {.what = "path length that is just enough", .mid.path_len_plus_1 = 1},
+    {.what = "path lengths 1 and 0",
+     .with_upper = true,
+     .sent = "lmu",
+     .upper.path_len_plus_1 = 2,
+     .mid.path_len_plus_1 = 1},
+    {.what = "name constraints that fit", .mid.permitted_dns = "example.net", .leaf.dns = dns_a},
+    {.what = "name constraints and a leaf without DNS names", .mid.permitted_dns = "example.net"},
+    {.what = "valid to the very second", .leaf.end = DAY, .later = DAY},
+    {.what = "valid from the very second", .leaf.begin = DAY, .later = DAY},
+    /* names */
+    {.what = "server by name",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_a},
+    {.what = "the second of two names",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "b.example.net",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_two},
+    {.what = "upper case in the certificate",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_upper},
+    {.what = "a wildcard for one label",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "w.c1.example",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_wild},
+    {.what = "an IPv4 address",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "192.0.2.7",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.ips = ip_four},
+    {.what = "an IPv6 address in another spelling",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "2001:DB8:0:0::7",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.ips = ip_six},
+    {.what = "another name",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "b.example.net",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_a,
+     .observed = BIT(NAME_MISMATCH),
+     .detail = "the certificate is for 'a.example.net', 'b.example.net' is wanted"},
+    {.what = "the name only as common name",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dn = "CN=a.example.net",
+     .observed = BIT(NAME_MISMATCH),
+     .detail = "a common name does not count"},
+    {.what = "a wildcard and two labels",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "v.w.c1.example",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_wild,
+     .observed = BIT(NAME_MISMATCH),
+     .detail = "*.c1.example"},
+    {.what = "a wildcard and no label",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "c1.example",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_wild,
+     .observed = BIT(NAME_MISMATCH)},
+    {.what = "a wildcard within a label",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "ww.c1.example",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_partial,
+     .observed = BIT(NAME_MISMATCH)},
+    {.what = "a wildcard for a whole top domain",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "c1.example",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_partial,
+     .observed = BIT(NAME_MISMATCH)},
+    {.what = "an address as a DNS name",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "192.0.2.7",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_ip_text,
+     .observed = BIT(NAME_MISMATCH)},
+    {.what = "another address",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "192.0.2.8",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.ips = ip_four,
+     .observed = BIT(NAME_MISMATCH),
+     .detail = "'192.0.2.7'"},
+    {.what = "a URI is no server name",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.uris = uri_a,
+     .observed = BIT(NAME_MISMATCH)},
+    {.what = "an empty name fits nothing",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .leaf.dns = dns_a,
+     .observed = BIT(NAME_MISMATCH)},
+    /* trust */
+    {.what = "another tenant's client",
+     .sent = "x",
+     .trusted = "r",
+     .observed = BIT(UNTRUSTED_ISSUER),
+     .detail = "issuer 'CN=Globex Root CA,O=Globex' is not a trusted CA of this tenant"},
+    {.what = "another tenant's client with its root",
+     .sent = "xy",
+     .trusted = "r",
+     .observed = BIT(UNTRUSTED_ISSUER),
+     .detail = "'CN=Globex Root CA,O=Globex' (self-signed)"},
+    {.what = "a server of an unknown CA",
+     .purpose = SP_PURPOSE_SERVER,
+     .sent = "lm",
+     .trusted = "y",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .observed = BIT(UNTRUSTED_ISSUER),
+     .detail = "issuer 'CN=Acme Root CA,O=Acme' is not a trusted CA"},
+    {.what = "a self-signed root as the leaf",
+     .sent = "r",
+     .trusted = "y",
+     .observed = BIT(UNTRUSTED_ISSUER) | BIT(WRONG_PURPOSE),
+     .detail = "self-signed"},
+    {.what = "the name of a trusted CA, another key",
+     .no_mid = true,
+     .sent = "l",
+     .trusted = "s",
+     .observed = BIT(UNTRUSTED_ISSUER),
+     .detail = "has the name of a trusted CA"},
+    {.what = "the same with its root sent",
+     .no_mid = true,
+     .sent = "lr",
+     .trusted = "s",
+     .observed = BIT(UNTRUSTED_ISSUER),
+     .detail = "has the name of a trusted CA"},
+    {.what = "the same above an intermediate",
+     .sent = "lm",
+     .trusted = "s",
+     .observed = BIT(UNTRUSTED_ISSUER),
+     .detail = "another key"},
+    {.what = "the intermediate is missing",
+     .sent = "l",
+     .observed = BIT(MISSING_INTERMEDIATE),
+     .detail = "'CN=Acme Issuing CA,O=Acme' is missing"},
+    {.what = "the upper of two is missing",
+     .with_upper = true,
+     .sent = "lm",
+     .observed = BIT(MISSING_INTERMEDIATE),
+     .detail = "'CN=Acme Policy CA,O=Acme' is missing"},
+    {.what = "the lower of two is missing",
+     .with_upper = true,
+     .sent = "lu",
+     .observed = BIT(MISSING_INTERMEDIATE),
+     .detail = "'CN=Acme Issuing CA,O=Acme' is missing"},
+    {.what = "missing, kin by a word of the common name",
+     .sent = "l",
+     .mid.dn = "CN=Acme Clients G2",
+     .observed = BIT(MISSING_INTERMEDIATE),
+     .detail = "'CN=Acme Clients G2'"},
+    {.what = "no kin: only common words are shared",
+     .sent = "l",
+     .mid.dn = "CN=Initech Root Issuing CA G1",
+     .observed = BIT(UNTRUSTED_ISSUER),
+     .detail = "'CN=Initech Root Issuing CA G1'"},
+    {.what = "missing while only a stranger's chain is there",
+     .sent = "lxy",
+     .observed = BIT(MISSING_INTERMEDIATE)},
+    /* time */
+    {.what = "expired three days ago",
+     .leaf.end = -3 * DAY - HOUR,
+     .observed = BIT(EXPIRED),
+     .detail = "expired 3 days ago (20"},
+    {.what = "one second late", .leaf.end = DAY, .later = DAY + 1, .observed = BIT(EXPIRED)},
+    {.what = "one second early",
+     .leaf.begin = DAY,
+     .later = DAY - 1,
+     .observed = BIT(NOT_YET_VALID)},
+    {.what = "not valid for two hours",
+     .leaf.begin = 2 * HOUR + 60,
+     .observed = BIT(NOT_YET_VALID),
+     .detail = "(in 2 hours)"},
+    {.what = "the intermediate expired",
+     .mid.end = -DAY - HOUR,
+     .observed = BIT(EXPIRED),
+     .detail = "'CN=Acme Issuing CA,O=Acme' expired 1 day ago"},
+    {.what = "the trusted root expired",
+     .root.end = -DAY - HOUR,
+     .observed = BIT(EXPIRED),
+     .detail = "'CN=Acme Root CA,O=Acme' expired"},
+    {.what = "the trusted root is not valid yet",
+     .root.begin = DAY,
+     .observed = BIT(NOT_YET_VALID),
+     .detail = "'CN=Acme Root CA,O=Acme' not valid before"},
+    {.what = "leaf early, intermediate late",
+     .leaf.begin = DAY,
+     .mid.end = -DAY,
+     .observed = BIT(EXPIRED) | BIT(NOT_YET_VALID),
+     .detail = "expired"},
+    {.what = "the clock is years ahead",
+     .later = 10 * YEAR,
+     .observed = BIT(EXPIRED),
+     .detail = "every certificate of the chain has expired: is the clock"},
+    {.what = "the clock is years behind",
+     .later = -10 * YEAR,
+     .observed = BIT(NOT_YET_VALID),
+     .detail = "no certificate of the chain is valid yet: is the clock"},
+    /* purpose */
+    {.what = "a server's certificate as a client's",
+     .leaf.eku = CERTS_EKU_SERVER,
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "extended key usage is serverAuth, clientAuth is wanted"},
+    {.what = "a client's certificate as a server's",
+     .purpose = SP_PURPOSE_SERVER,
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "extended key usage is clientAuth, serverAuth is wanted"},
+    {.what = "OCSP signing is no client",
+     .leaf.eku = CERTS_EKU_OCSP_SIGNING,
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "OCSPSigning"},
+    {.what = "no extended key usage, required",
+     .leaf.eku = NO_EKU,
+     .require_eku = true,
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "there is no extended key usage"},
+    {.what = "the intermediate is for servers only",
+     .mid.eku = CERTS_EKU_SERVER,
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "of the CA 'CN=Acme Issuing CA,O=Acme'"},
+    {.what = "a CA certificate as a client's",
+     .sent = "mr",
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "digitalSignature"},
+    /* strength */
+    {.what = "an RSA-1024 leaf",
+     .leaf.key = CERTS_RSA1024,
+     .observed = BIT(WEAK_ALGORITHM),
+     .detail = "its RSA key has 1024 bits, 2048 are the least"},
+    {.what = "an RSA-1024 intermediate",
+     .mid.key = CERTS_RSA1024,
+     .observed = BIT(WEAK_ALGORITHM),
+     .detail = "'CN=Acme Issuing CA,O=Acme' is weak: its RSA key has 1024 bits"},
+    {.what = "an RSA-1024 root", .root.key = CERTS_RSA1024, .observed = BIT(WEAK_ALGORITHM)},
+    {.what = "a leaf signed with SHA-1",
+     .leaf.sha1 = true,
+     .observed = BIT(WEAK_ALGORITHM),
+     .detail = "SHA1"},
+    {.what = "an intermediate signed with SHA-1",
+     .mid.sha1 = true,
+     .observed = BIT(WEAK_ALGORITHM),
+     .detail = "'CN=Acme Issuing CA,O=Acme' is weak"},
+    {.what = "a trusted root's own SHA-1 signature does not matter", .root.sha1 = true},
+    /* signatures */
+    {.what = "the leaf's signature is damaged",
+     .damaged = 'l',
+     .observed = BIT(BAD_SIGNATURE),
+     .detail = "the signature on 'CN=alice,O=Acme' does not fit"},
+    {.what = "the intermediate's signature is damaged",
+     .damaged = 'm',
+     .observed = BIT(BAD_SIGNATURE),
+     .detail = "the signature on 'CN=Acme Issuing CA,O=Acme'"},
+    {.what = "damaged, issued by the root",
+     .no_mid = true,
+     .sent = "l",
+     .damaged = 'l',
+     .observed = BIT(BAD_SIGNATURE)},
+    {.what = "a damaged RSA signature",
+     .mid.key = CERTS_RSA2048,
+     .damaged = 'l',
+     .observed = BIT(BAD_SIGNATURE)},
+    {.what = "a damaged Ed25519 signature",
+     .mid.key = CERTS_ED25519,
+     .damaged = 'l',
+     .observed = BIT(BAD_SIGNATURE)},
+    {.what = "the sent root is damaged, which nobody relies on", .sent = "lmr", .damaged = 'r'},
+    /* constraints */
+    {.what = "a leaf as a CA",
+     .mid.no_ca = true,
+     .observed = BIT(CONSTRAINT_VIOLATION),
+     .detail = "issued by 'CN=Acme Issuing CA,O=Acme', which is not a CA"},
+    {.what = "the root's path length is exceeded",
+     .root.path_len_plus_1 = 1,
+     .observed = BIT(CONSTRAINT_VIOLATION),
+     .detail = "allows a path of 0 CAs below it, here are 1"},
+    {.what = "an intermediate's path length is exceeded",
+     .with_upper = true,
+     .sent = "lmu",
+     .upper.path_len_plus_1 = 1,
+     .observed = BIT(CONSTRAINT_VIOLATION),
+     .detail = "'CN=Acme Policy CA,O=Acme' allows"},
+    {.what = "a name outside the constraints",
+     .mid.permitted_dns = "example.org",
+     .leaf.dns = dns_a,
+     .observed = BIT(CONSTRAINT_VIOLATION),
+     .detail = "name constraints"},
+    {.what = "a name outside the root's constraints",
+     .root.permitted_dns = "example.org",
+     .leaf.dns = dns_a,
+     .observed = BIT(CONSTRAINT_VIOLATION)},
+    {.what = "constraints of two CAs that have nothing in common",
+     .root.permitted_dns = "example.net",
+     .mid.permitted_dns = "example.org",
+     .leaf.dns = dns_a,
+     .observed = BIT(CONSTRAINT_VIOLATION)},
+    /* several at once: all of them, and the weightiest is told */
+    {.what = "expired and untrusted",
+     .trusted = "y",
+     .leaf.end = -DAY,
+     .observed = BIT(EXPIRED) | BIT(UNTRUSTED_ISSUER),
+     .detail = "is not a trusted CA"},
+    {.what = "expired and wrong purpose",
+     .leaf.end = -DAY,
+     .leaf.eku = CERTS_EKU_SERVER,
+     .observed = BIT(EXPIRED) | BIT(WRONG_PURPOSE),
+     .detail = "expired"},
+    {.what = "expired, weak and damaged",
+     .leaf.end = -DAY,
+     .leaf.key = CERTS_RSA1024,
+     .damaged = 'l',
+     .observed = BIT(EXPIRED) | BIT(WEAK_ALGORITHM) | BIT(BAD_SIGNATURE),
+     .detail = "the signature on"},
+    {.what = "weak and not a CA above",
+     .leaf.sha1 = true,
+     .mid.no_ca = true,
+     .observed = BIT(WEAK_ALGORITHM) | BIT(CONSTRAINT_VIOLATION),
+     .detail = "not a CA"},
+    {.what = "not a CA above and damaged",
+     .damaged = 'l',
+     .mid.no_ca = true,
+     .observed = BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
+    {.what = "SHA-1 and damaged",
+     .damaged = 'l',
+     .leaf.sha1 = true,
+     .observed = BIT(BAD_SIGNATURE) | BIT(WEAK_ALGORITHM)},
+    {.what = "two damaged and path too long",
+     .damaged = 'm',
+     .root.path_len_plus_1 = 1,
+     .observed = BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
+    {.what = "damaged and outside the constraints",
+     .damaged = 'l',
+     .leaf.dns = dns_a,
+     .mid.permitted_dns = "example.org",
+     .observed = BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
+    {.what = "missing intermediate, expired, no EKU, wrong name",
+     .purpose = SP_PURPOSE_SERVER,
+     .require_eku = true,
+     .name = "a.example.net",
+     .sent = "l",
+     .leaf.eku = NO_EKU,
+     .leaf.end = -DAY,
+     .observed =
+         BIT(MISSING_INTERMEDIATE) | BIT(EXPIRED) | BIT(WRONG_PURPOSE) | BIT(NAME_MISMATCH)},
+    {.what = "untrusted, damaged and not a CA",
+     .trusted = "y",
+     .damaged = 'l',
+     .mid.no_ca = true,
+     .observed = BIT(UNTRUSTED_ISSUER) | BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
+    {.what = "not yet valid, weak, wrong purpose, wrong name",
+     .purpose = SP_PURPOSE_SERVER,
+     .name = "a.example.net",
+     .leaf.sha1 = true,
+     .leaf.begin = DAY,
+     .observed =
+         BIT(NOT_YET_VALID) | BIT(WEAK_ALGORITHM) | BIT(WRONG_PURPOSE) | BIT(NAME_MISMATCH)},
+    /* no tenant: trust and signatures are not judged, the rest is */
+    {.what = "no trust, nothing wrong", .trusted = "-"},
+    {.what = "no trust, expired and wrong purpose",
+     .trusted = "-",
+     .leaf.end = -DAY,
+     .leaf.eku = CERTS_EKU_SERVER,
+     .observed = BIT(EXPIRED) | BIT(WRONG_PURPOSE)},
+};
+#define SCENES (sizeof scenes / sizeof scenes[0])
+
+/* What a scene is made of, and a folder for its trust files. */
+struct stage {
+    int64_t now;
+    struct certs_pair *root, *upper, *mid, *leaf, *stranger, *stranger_root, *same_name;
+    uint8_t *copies[SP_CHAIN_MAX_CERTS + 1];
+    struct sp_chain chain;
+    struct sp_tls_trust *trust;
+};
+
+static int64_t time_of(const struct stage *st, int64_t relative, int64_t standard)
+{
+    return st->now + (relative ? relative : standard);
+}
+
+static struct certs_pair *mint(const struct stage *st, const struct part *part, bool ca,
+                               const char *dn, const struct certs_pair *issuer)
+{
+    struct certs_spec spec = {
+        .dn = part->dn ? part->dn : dn,
+        .dns = part->dns,
+        .ips = part->ips,
+        .uris = part->uris,
+        .key = part->key,
+        .eku = part->eku ? part->eku & ~NO_EKU : (ca ? 0 : CERTS_EKU_CLIENT),
+        .ca = ca && !part->no_ca,
+        .path_len = part->path_len_plus_1 - 1,
+        .not_before = time_of(st, part->begin, -YEAR),
+        .not_after = time_of(st, part->end, YEAR),
+        .sha1 = part->sha1,
+        .permitted_dns = part->permitted_dns,
+    };
+    struct certs_pair *pair = NULL;
+    struct sp_error err = {0};
+
+    if (spec.not_after < spec.not_before)
+        spec.not_before = spec.not_after - DAY;
+    ck_assert_msg(certs_mint(&spec, issuer, &pair, &err) == SP_OK, "%s", err.text);
+    return pair;
+}
+
+static const struct certs_pair *pair_of(const struct stage *st, char letter)
+{
+    switch (letter) {
+    case 'l':
+        return st->leaf;
+    case 'm':
+        return st->mid;
+    case 'u':
+        return st->upper;
+    case 'r':
+        return st->root;
+    case 'x':
+        return st->stranger;
+    case 'y':
+        return st->stranger_root;
+    case 's':
+        return st->same_name;
+    default:
+        break;
+    }
+    ck_abort_msg("no certificate '%c'", letter);
+    return NULL;
+}
+
+static void send(struct stage *st, const char *letters, char damaged)
+{
+    st->chain.count = 0;
+    for (; *letters; letters++) {
+        size_t i = st->chain.count++;
+        size_t len;
+        const uint8_t *der = certs_pair_der(pair_of(st, *letters), &len);
+
+        st->copies[i] = malloc(len); /* of exact size: the sanitizer sees any step beyond */
+        memcpy(st->copies[i], der, len);
+        if (*letters == damaged)
+            st->copies[i][len - 1] ^= 1;
+        st->chain.certs[i] = (struct sp_bytes){st->copies[i], len};
+    }
+}
+
+static void trust_pem(struct sp_tls_trust **ret_trust, const char *const *pems, size_t count)
+{
+    char path[] = "/tmp/sp-chain-XXXXXX";
+    const char *paths[] = {path};
+    int fd = mkstemp(path);
+    struct sp_error err = {0};
+
+    ck_assert_int_ge(fd, 0);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_int_eq(write(fd, pems[i], strlen(pems[i])), (ssize_t)strlen(pems[i]));
+    close(fd);
+    ck_assert_msg(sp_tls_trust_load(paths, 1, false, ret_trust, &err) == SP_OK, "%s", err.text);
+    unlink(path);
+}
+
+static void trust(struct stage *st, const char *letters)
+{
+    char *pems[8];
+    size_t count = 0;
+
+    if (*letters == '-')
+        return;
+    for (; *letters; letters++)
+        pems[count++] = certs_pair_certificate_pem(pair_of(st, *letters));
+    trust_pem(&st->trust, (const char *const *)pems, count);
+    while (count)
+        free(pems[--count]);
+}
+
+static void stage_build(struct stage *st, const struct scene *scene)
+{
+    static const struct part plain;
+    const struct certs_pair *above;
+
+    *st = (struct stage){.now = sp_clock_wall_s()};
+    st->root = mint(st, &scene->root, true, "CN=Acme Root CA,O=Acme", NULL);
+    st->same_name = mint(st, &plain, true, "CN=Acme Root CA,O=Acme", NULL);
+    st->stranger_root = mint(st, &plain, true, "CN=Globex Root CA,O=Globex", NULL);
+    st->stranger = mint(st, &plain, false, "CN=carol,O=Globex", st->stranger_root);
+    above = st->root;
+    if (scene->with_upper)
+        above = st->upper = mint(st, &scene->upper, true, "CN=Acme Policy CA,O=Acme", above);
+    if (!scene->no_mid)
+        above = st->mid = mint(st, &scene->mid, true, "CN=Acme Issuing CA,O=Acme", above);
+    st->leaf = mint(st, &scene->leaf, false, "CN=alice,O=Acme", above);
+}
+
+static void stage_free(struct stage *st)
+{
+    struct certs_pair *pairs[] = {st->root,     st->upper,         st->mid,      st->leaf,
+                                  st->stranger, st->stranger_root, st->same_name};
+
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        certs_pair_free(pairs[i]);
+    for (size_t i = 0; i < st->chain.count; i++)
+        free(st->copies[i]);
+    sp_tls_trust_unref(st->trust);
+}
+
+static const char *names_of(sp_reason_set set, char buf[512])
+{
+    buf[0] = '\0';
+    for (unsigned r = 0; r < SP_REASON_COUNT; r++)
+        if (set & SP_REASON_BIT(r))
+            snprintf(buf + strlen(buf), 512 - strlen(buf), "%s ",
+                     sp_reason_name((enum sp_reason)r));
+    return buf;
+}
+
+static void expect(const char *what, const struct sp_facts *facts, sp_reason_set observed,
+                   const char *detail)
+{
+    char found[512], wanted[512];
+
+    ck_assert_msg(facts->observed == observed, "%s: found [%s], wanted [%s]; detail: %s", what,
+                  names_of(facts->observed, found), names_of(observed, wanted), facts->detail);
+    ck_assert_msg(!observed == !facts->detail[0], "%s: detail '%s'", what, facts->detail);
+    ck_assert_msg(!detail || strstr(facts->detail, detail), "%s: detail '%s', wanted '%s'", what,
+                  facts->detail, detail);
+    ck_assert_ptr_null(strchr(facts->detail, '\n'));
+}
+
+START_TEST(a_scene_has_exactly_its_reasons)
+{
+    const struct scene *scene = &scenes[_i];
+    struct sp_chain_query query = {
+        .purpose = scene->purpose, .require_eku = scene->require_eku, .name = scene->name};
+    struct sp_facts facts;
+    struct stage st;
+
+    stage_build(&st, scene);
+    send(&st, scene->sent ? scene->sent : "lm", scene->damaged);
+    trust(&st, scene->trusted ? scene->trusted : "r");
+    query.trust = st.trust;
+    query.now = st.now + scene->later;
+    memset(&facts, 0xa5, sizeof facts);
+    sp_chain_examine(&st.chain, &query, &facts);
+    if (getenv("SP_SHOW"))
+        fprintf(stderr, "%-55s %s\n", scene->what, facts.detail);
+    expect(scene->what, &facts, scene->observed, scene->detail);
+    ck_assert(facts.has_certificate);
+    ck_assert_uint_eq(facts.chain_len, st.chain.count);
+    stage_free(&st);
+}
+END_TEST
+
+static Suite *chain_suite(void)
+{
+    Suite *suite = suite_create("tls_chain");
+    TCase *tc = tcase_create("scenes");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, a_scene_has_exactly_its_reasons, 0, SCENES);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(chain_suite());
+    int failed;
+
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
