@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SP_MUST_USE __attribute__((warn_unused_result))
+#define SP_MUST_USE                     __attribute__((warn_unused_result))
 #define SP_PRINTF(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
 
 /* The kind decides the reaction (retry, refuse, exit status). */
@@ -39,8 +39,8 @@ struct sp_error {
     enum sp_err kind;
     int code;
     unsigned line, column; /* JSON syntax only, from 1; 0 = unknown */
-    char where[256];       /* "gateway.json: $.common.private_key", "peer 10.0.0.7:443"; may be "" */
-    char text[384];        /* one fragment: no full stop, no newline */
+    char where[256]; /* "gateway.json: $.common.private_key", "peer 10.0.0.7:443"; may be "" */
+    char text[384];  /* one fragment: no full stop, no newline */
 };
 
 /* Sets kind and text, clears the rest, returns `kind`, so that
@@ -64,8 +64,7 @@ const char *sp_error_message(const struct sp_error *err, char *buf, size_t buf_l
  * below main that writes to stderr. */
 #define SP_REQUIRE(condition)                                                                      \
     ((condition) ? (void)0 : sp_require_failed(#condition, __FILE__, __LINE__))
-void sp_require_failed(const char *condition, const char *file, int line)
-    __attribute__((noreturn));
+void sp_require_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
 
 /* malloc that never returns NULL: out of memory is fatal for objects of fixed size (a bounded set
  * of small structs); large or peer-sized buffers use plain malloc and report SP_ERR_MEMORY. */
