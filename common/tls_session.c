@@ -234,7 +234,8 @@ static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when
                                                             : GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
     s->hello_seen = true;
     s->name_bad = bad;
-    memcpy(s->name, bad ? "" : name, sizeof s->name);
+    if (!bad)
+        memcpy(s->name, name, sizeof s->name);
     return 0;
 }
 

@@ -172,7 +172,8 @@ static void on_h2_goaway(void *ctx, uint32_t error_code, const char *debug, size
     if (t->draining)
         return;
     t->draining = true;
-    t->callbacks->on_draining(t->ctx);
+    if (t->callbacks->on_draining)
+        t->callbacks->on_draining(t->ctx);
 }
 
 static void on_h2_pong(void *ctx)

@@ -22,7 +22,7 @@ struct sp_tunnel_callbacks {
     void (*on_channel)(void *ctx, struct sp_channel *channel);
     /* Server: a request that was refused as malformed before it was a channel. */
     void (*on_bad_request)(void *ctx, int status, const char *text);
-    void (*on_draining)(void *ctx); /* the other end takes no new channels */
+    void (*on_draining)(void *ctx); /* the other end takes no new channels; NULL: not told */
     void (*on_closed)(void *ctx, const struct sp_error *why);
 };
 

@@ -263,6 +263,8 @@ static void on_hup(void *ctx)
             mine[i] = rows[i * g->worker_count + w];
         gw_worker_reload(g->workers[w], next, mine, listens);
     }
+    for (size_t w = 0; w < g->worker_count; w++)
+        gw_worker_await_reload(g->workers[w]);
     gw_registry_unref(g->registry);
     g->registry = next;
     free(g->bound);

@@ -27,7 +27,7 @@ struct gw_worker {
     struct gw_worker_options options;
     pthread_t thread;
     pthread_mutex_t mail_lock; /* control path only */
-    pthread_cond_t mail_taken;
+    pthread_cond_t mail_done;
     struct mail mail;
     struct sp_async *wake;
     atomic_bool drained;
@@ -140,14 +140,16 @@ static void on_wake(void *ctx)
 
     pthread_mutex_lock(&w->mail_lock);
     mail = w->mail;
-    w->mail = (struct mail){.end = mail.end};
-    pthread_cond_signal(&w->mail_taken);
     pthread_mutex_unlock(&w->mail_lock);
     if (mail.registry) {
         change_listeners(w, mail.changes, mail.change_count);
         gw_sessions_reload(w->sessions, mail.registry);
         gw_registry_unref(mail.registry);
         free(mail.changes);
+        pthread_mutex_lock(&w->mail_lock);
+        w->mail = (struct mail){.end = w->mail.end};
+        pthread_cond_signal(&w->mail_done);
+        pthread_mutex_unlock(&w->mail_lock);
     }
     if (mail.end > w->end)
         begin_end(w, mail.end);
@@ -176,7 +178,7 @@ static void worker_free(struct gw_worker *w)
             close(w->mail.changes[i].fd);
     }
     free(w->mail.changes);
-    pthread_cond_destroy(&w->mail_taken);
+    pthread_cond_destroy(&w->mail_done);
     pthread_mutex_destroy(&w->mail_lock);
     free(w);
 }
@@ -199,7 +201,7 @@ enum sp_err gw_worker_start(const struct gw_worker_options *options, struct gw_r
 
     w->options = *options;
     pthread_mutex_init(&w->mail_lock, NULL);
-    pthread_cond_init(&w->mail_taken, NULL);
+    pthread_cond_init(&w->mail_done, NULL);
     rc = sp_loop_new(&w->loop, err);
     if (rc == SP_OK) {
         sessions.loop = w->loop;
@@ -233,13 +235,19 @@ void gw_worker_reload(struct gw_worker *w, struct gw_registry *registry,
 
     memcpy(copy, changes, change_count * sizeof *copy);
     pthread_mutex_lock(&w->mail_lock);
-    while (w->mail.registry) /* `keep` speaks of the sockets after the reload before this one */
-        pthread_cond_wait(&w->mail_taken, &w->mail_lock);
     w->mail.registry = gw_registry_ref(registry);
     w->mail.changes = copy;
     w->mail.change_count = change_count;
     pthread_mutex_unlock(&w->mail_lock);
     sp_async_send(w->wake);
+}
+
+void gw_worker_await_reload(struct gw_worker *w)
+{
+    pthread_mutex_lock(&w->mail_lock);
+    while (w->mail.registry)
+        pthread_cond_wait(&w->mail_done, &w->mail_lock);
+    pthread_mutex_unlock(&w->mail_lock);
 }
 
 static void ask_end(struct gw_worker *w, enum end end)

@@ -38,6 +38,8 @@ struct gw_listen_change {
 /* A reference to the registry is taken. Listening sockets that no change keeps are closed. */
 void gw_worker_reload(struct gw_worker *worker, struct gw_registry *registry,
                       const struct gw_listen_change *changes, size_t change_count);
+/* Waits until the worker has taken it up: each reload is followed by one of these. */
+void gw_worker_await_reload(struct gw_worker *worker);
 void gw_worker_drain(struct gw_worker *worker); /* stops accepting; tunnels may finish */
 bool gw_worker_is_drained(const struct gw_worker *worker);
 /* Ends the thread and frees the worker: what is open is closed in order within two seconds, or at

@@ -17,12 +17,13 @@ import tls
 DAY = mint.DAY
 
 
-def client_cases(pki, ca):
+def client_cases(pki, ca, kin):
     """What can be wrong with a client: reason -> (certificate or None, send the whole chain, alert).
 
-    `ca` is what the tenant trusts."""
+    `ca` is what the tenant trusts; `kin` is a word of its name, as an intermediate of it would have:
+    nothing else tells a forgotten intermediate from a stranger."""
     now = time.time()
-    intermediate = pki.ca("Clients of the test", issuer=ca)
+    intermediate = pki.ca("Clients of " + kin, issuer=ca)
     narrow = pki.ca("Narrow", issuer=ca, permitted_dns="allowed.example")
     stranger = pki.ca("Stranger CA")
     good = pki.leaf("good", ca)
@@ -64,8 +65,8 @@ class Clients(lab.LabCase):
     def decided(self, cert, chain=True, **more):
         mark = self.lab.gateway.mark()
         ctx = tls.context(cert, chain=chain, **more)
-        answer = tls.verdict(self.lab.address, self.name, ctx)
-        return answer, self.lab.gateway.wait("tunnel", since=mark)
+        answer, peer = tls.ask(self.lab.address, self.name, ctx)
+        return answer, self.lab.gateway.wait("tunnel", lambda e: e.peer == peer, mark)
 
     def test_a_good_client_passes_and_every_field_of_the_design_is_logged(self):
         self.lab.start_gateway()
@@ -85,7 +86,7 @@ class Clients(lab.LabCase):
 
     def test_each_reason_is_refused_with_its_own_alert_and_logged(self):
         self.lab.start_gateway()
-        for what, (cert, chain, alert) in client_cases(self.lab.pki, self.ca).items():
+        for what, (cert, chain, alert) in client_cases(self.lab.pki, self.ca, self.lab.a).items():
             with self.subTest(what):
                 reason = what.split(",")[0]
                 answer, event = self.decided(cert, chain)
@@ -101,7 +102,7 @@ class Clients(lab.LabCase):
         self.lab.gateway_config["tls"] = {"min_version": "1.2"}
         self.lab.start_gateway()
         old = ssl.TLSVersion.TLSv1_2
-        for what, (cert, chain, alert) in client_cases(self.lab.pki, self.ca).items():
+        for what, (cert, chain, alert) in client_cases(self.lab.pki, self.ca, self.lab.a).items():
             with self.subTest(what):
                 if not cert:
                     alert = "handshake_failure"  # 1.2 has no certificate_required
@@ -114,7 +115,7 @@ class Clients(lab.LabCase):
     def test_on_failure_allow_lets_each_pass_marked_unvalidated(self):
         self.tenant["client_validation"]["on_failure"] = "allow"
         self.lab.start_gateway()
-        for what, (cert, chain, _) in client_cases(self.lab.pki, self.ca).items():
+        for what, (cert, chain, _) in client_cases(self.lab.pki, self.ca, self.lab.a).items():
             with self.subTest(what):
                 answer, event = self.decided(cert, chain)
                 self.assertEqual((answer, event.action, event.validate_status),
@@ -187,12 +188,16 @@ class Clients(lab.LabCase):
     def test_filler_certificates_lend_no_identity(self):
         """A self-signed leaf with somebody's good certificate behind it is not that somebody."""
         good = self.lab.client(self.lab.a, "victim")
-        own = self.lab.pki.leaf("victim", None)
-        own.chain = self.lab.pki.bundle("filled.pem", own, good)
         self.lab.start_gateway()
-        answer, event = self.decided(own)
-        self.assertEqual((answer, event.action), ("unknown_ca", "block"))
-        self.assertEqual(event.fingerprint, own.fingerprint())
+        for name, answers in (("intruder", ("unknown_ca",)),
+                              ("victim", ("unknown_ca", "bad_certificate"))):
+            with self.subTest(name):
+                own = self.lab.pki.leaf(name, None)
+                own.chain = self.lab.pki.bundle("filled.pem", own, good)
+                answer, event = self.decided(own)
+                self.assertIn(answer, answers)
+                self.assertEqual(event.action, "block")
+                self.assertEqual(event.fingerprint, own.fingerprint())
 
     def test_text_from_a_certificate_is_escaped_in_the_log(self):
         hostile = '/CN=x" , "action":"allow\\\\ \u2028 é/O=line\r\nbreak'
@@ -201,7 +206,7 @@ class Clients(lab.LabCase):
         answer, event = self.decided(cert)
         self.assertEqual((answer, event.action), ("ok", "allow"))
         self.assertIn('"action"', event.subject.replace("\\", ""))
-        self.assertNotIn("\n", event.subject)
+        self.assertEqual(self.lab.gateway.complaints(), [], "a line was broken")
 
     def test_nothing_is_relayed_before_the_verdict(self):
         """A client that is about to be refused sends its CONNECT along: no origin ever hears it."""
@@ -238,7 +243,7 @@ class OtherClients(lab.LabCase):
     def setUp(self):
         super().setUp()
         self.name = self.lab.name_of(self.lab.a)
-        self.cases = client_cases(self.lab.pki, self.lab.ca[self.lab.a])
+        self.cases = client_cases(self.lab.pki, self.lab.ca[self.lab.a], self.lab.a)
         self.lab.start_gateway()
 
     def test_openssl_s_client_sees_the_exact_alert(self):
@@ -252,10 +257,11 @@ class OtherClients(lab.LabCase):
                 cert = self.cases[what][0]
                 own = ["-cert", cert.pem, "-key", cert.key] if cert else []
                 # Input stays open until the alert is in: s_client ends by itself on it.
-                with socket.socketpair()[0] as held:
+                ours, theirs = socket.socketpair()
+                with ours, theirs:
                     shown = lab.run("openssl", "s_client", "-connect",
                                     "%s:%d" % self.lab.address, "-servername", self.name, *own,
-                                    stdin=held)
+                                    stdin=theirs)
                 self.assertRegex(shown.stdout + shown.stderr, pattern)
 
     def test_gnutls_cli_sees_the_exact_alert(self):
@@ -320,7 +326,7 @@ class Gateways(lab.LabCase):
     def setUp(self):
         super().setUp()
         self.name = self.lab.agent_config["server_name"]
-        self.ca = self.lab.pki.ca("Service CA of the test")
+        self.ca = self.lab.pki.ca("Ladybird Root CA")
         self.lab.agent_config["server_validation"] = {
             "mode": "pinned", "ca_files": [self.ca.pem], "on_failure": "block"}
         self.lab.agent_config["tunnels"] = 1
@@ -342,7 +348,7 @@ class Gateways(lab.LabCase):
             return pki.leaf("gateway", issuer, eku=eku, dns=[dns], **more)
 
         good = server()
-        intermediate = pki.ca("Intermediate", issuer=ca)
+        intermediate = pki.ca("Ladybird Issuing CA", issuer=ca)
         cases = {
             "untrusted_issuer": (server(pki.ca("Stranger")), True, "unknown_ca"),
             "missing_intermediate": (server(intermediate), False, "unknown_ca"),
@@ -411,7 +417,7 @@ class Sentences(lab.LabCase):
     """What the agent makes of a gateway's refusal."""
 
     def test_the_agent_turns_the_alert_into_a_sentence(self):
-        cases = client_cases(self.lab.pki, self.lab.ca[self.lab.a])
+        cases = client_cases(self.lab.pki, self.lab.ca[self.lab.a], self.lab.a)
         self.lab.start_gateway()
         for what, subject, pattern in (("untrusted_issuer", "stranger", r"(?i)CA|issue"),
                                        ("expired", "old", r"(?i)expired|not valid"),

@@ -347,7 +347,7 @@ class Lab:
         self.agent = Program("sallyport-agent", "--config", self.file("agent.json"))
         self.programs.append(self.agent)
         ready = self.agent.wait("ready", timeout=20)
-        self.doors = [parse_address(door["listen"]) for door in ready["doors"]]
+        self.doors = [parse_address(door.split("=", 1)[1]) for door in ready["doors"]]
         if wait_up:
             self.wait_up()
         return self.agent

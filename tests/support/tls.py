@@ -72,9 +72,8 @@ def alert_of(error):
 class Client:
     """An open TLS connection to the gateway; the peer's verdict may still be under way (TLS 1.3)."""
 
-    def __init__(self, address, name, ctx, session=None, timeout=10):
-        raw = lab.connect(address, timeout)
-        self.peer = raw.getsockname()[:2]
+    def __init__(self, address, name, ctx, session=None, timeout=10, raw=None):
+        raw = raw or lab.connect(address, timeout)
         try:
             self.sock = ctx.wrap_socket(raw, server_hostname=name, session=session)
         except Exception:
@@ -120,17 +119,24 @@ class Client:
 PROBE = b"OPTIONS * HTTP/1.1\r\nHost: probe\r\n\r\n"
 
 
-def verdict(address, name, ctx, session=None):
-    """"ok" when the gateway lets this client speak, otherwise the name of its alert."""
+def ask(address, name, ctx):
+    """verdict(), and our own address as the gateway's log writes it."""
+    raw = lab.connect(address)
+    peer = lab.format_address(raw.getsockname())
     try:
-        with Client(address, name, ctx, session) as client:
+        with Client(address, name, ctx, raw=raw) as client:
             client.send(PROBE)
             data = client.recv()
-            return "ok" if data.startswith(b"HTTP/1.1 ") else "closed"
+            return "ok" if data.startswith(b"HTTP/1.1 ") else "closed", peer
     except ssl.SSLError as error:
-        return alert_of(error)
+        return alert_of(error), peer
     except ConnectionResetError:
-        return "reset"
+        return "reset", peer
+
+
+def verdict(address, name, ctx):
+    """"ok" when the gateway lets this client speak, otherwise the name of its alert."""
+    return ask(address, name, ctx)[0]
 
 
 def served_certificate(address, name, ctx):
