@@ -57,6 +57,9 @@ enum sp_err sp_error_sys(struct sp_error *err, int errno_value, const char *fmt,
 void sp_error_where(struct sp_error *err, const char *fmt, ...) SP_PRINTF(2, 3);
 /* Puts "fmt: " before .text. */
 void sp_error_prefix(struct sp_error *err, const char *fmt, ...) SP_PRINTF(2, 3);
+/* A file that a configuration names and that can not be had is an error of the configuration: makes
+ * SP_ERR_SYS an SP_ERR_CONFIG and leaves the other kinds. Returns the kind. */
+enum sp_err sp_error_as_config(struct sp_error *err);
 /* The whole message: "where:line:col: text", "where: text" or "text". Returns `buf`. */
 const char *sp_error_message(const struct sp_error *err, char *buf, size_t buf_len);
 

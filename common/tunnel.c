@@ -511,7 +511,7 @@ static void on_conn_closed(void *ctx, const struct sp_error *why)
     t->callbacks->on_closed(t->ctx, why); /* may still look at the TLS session */
     t->conn = NULL;
     sp_h2_free(t->h2);
-    http1_over(t, SP_STREAM_TUNNEL_LOST);
+    http1_over(t, SP_STREAM_RESET); /* the connection was the channel */
     sp_timer_free(t->timer);
     sp_buf_done(&t->head);
     free(t);
@@ -522,12 +522,18 @@ static const struct sp_conn_callbacks conn_callbacks = {
 };
 
 /* tls_session calls back with our ctx; the owner's is another. */
-static bool on_tls_hello(void *ctx, const char *name, bool name_bad,
-                         struct sp_tls_choice *ret_choice)
+static bool on_tls_hello(void *ctx, const char *name, struct sp_tls_choice *ret_choice)
 {
     struct sp_tunnel *t = ctx;
 
-    return t->callbacks->tls.on_hello(t->ctx, name, name_bad, ret_choice);
+    return t->callbacks->tls.on_hello(t->ctx, name, ret_choice);
+}
+
+static void on_tls_bad_name(void *ctx)
+{
+    struct sp_tunnel *t = ctx;
+
+    t->callbacks->tls.on_bad_name(t->ctx);
 }
 
 static bool on_tls_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
@@ -537,7 +543,7 @@ static bool on_tls_peer(void *ctx, const struct sp_chain *chain, bool resumed, i
     return t->callbacks->tls.on_peer(t->ctx, chain, resumed, ret_alert);
 }
 
-static const struct sp_tls_callbacks tls_callbacks = {on_tls_hello, on_tls_peer};
+static const struct sp_tls_callbacks tls_callbacks = {on_tls_hello, on_tls_bad_name, on_tls_peer};
 
 static void set_default(unsigned *value, unsigned otherwise)
 {
