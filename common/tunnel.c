@@ -228,31 +228,19 @@ static void h2_start(struct sp_tunnel *t)
 
 static void h2_send(struct sp_tunnel *t)
 {
-    uint8_t small[RECORD]; /* small frames share a record; a full DATA frame is one by itself */
-    size_t len = 0;
-    struct sp_bytes piece;
+    uint8_t record[SP_H2_PIECE];
     struct sp_error err;
+    size_t len;
 
     while (sp_conn_has_room(t->conn)) {
-        if (sp_h2_output(t->h2, &piece, &err) != SP_OK) {
+        if (sp_h2_output(t->h2, record, sizeof record, &len, &err) != SP_OK) {
             sp_conn_close(t->conn, &err);
             return;
         }
-        if (!piece.len)
-            break;
-        if (len + piece.len > sizeof small) {
-            sp_conn_write(t->conn, small, len);
-            len = 0;
-        }
-        if (piece.len >= sizeof small) {
-            sp_conn_write(t->conn, piece.data, piece.len);
-            continue;
-        }
-        memcpy(small + len, piece.data, piece.len);
-        len += piece.len;
+        if (!len)
+            return;
+        sp_conn_write(t->conn, record, len);
     }
-    if (len)
-        sp_conn_write(t->conn, small, len);
 }
 
 static void h2_flush(struct sp_tunnel *t)
