@@ -24,22 +24,22 @@ enum certs_eku {
 };
 
 struct certs_spec {
-    const char *dn;             /* RFC 4514: "CN=Acme root CA,O=Acme"; raw_cn instead when set */
-    const void *raw_cn;         /* common name as raw bytes (NUL, CRLF...), for hostile tests */
+    const char *dn;     /* RFC 4514: "CN=Acme root CA,O=Acme"; raw_cn instead when set */
+    const void *raw_cn; /* common name as raw bytes (NUL, CRLF...), for hostile tests */
     size_t raw_cn_len;
-    const char *const *dns;     /* SAN dNSName, NULL-terminated; NULL: none */
-    const char *const *uris;    /* SAN URI */
-    const char *const *ips;     /* SAN iPAddress, as text */
+    const char *const *dns;  /* SAN dNSName, NULL-terminated; NULL: none */
+    const char *const *uris; /* SAN URI */
+    const char *const *ips;  /* SAN iPAddress, as text */
     enum certs_key key;
-    unsigned eku;               /* of enum certs_eku */
-    bool ca;                    /* basicConstraints CA, keyCertSign, cRLSign */
-    int path_len;               /* of a CA; -1: none */
-    /* Seconds since 1970; 0: an hour ago / two years ahead, moved aside where the other one is given
-     * so that the period stays one. */
+    unsigned eku; /* of enum certs_eku */
+    bool ca;      /* basicConstraints CA, keyCertSign, cRLSign */
+    int path_len; /* of a CA; -1: none */
+    /* Seconds since 1970; 0: an hour ago / two years ahead, moved aside where the other one is
+     * given so that the period stays one. */
     int64_t not_before, not_after;
-    bool sha1;                  /* signed with SHA-1 */
-    const char *permitted_dns;  /* name constraint of a CA; NULL: none */
-    const char *ocsp_uri;       /* AIA; NULL: none */
+    bool sha1;                 /* signed with SHA-1 */
+    const char *permitted_dns; /* name constraint of a CA; NULL: none */
+    const char *ocsp_uri;      /* AIA; NULL: none */
 };
 
 /* issuer NULL: self-signed. */

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define SP_HOST_MAX 253 /* RFC 1035: a name in text form */
-#define SP_IP_TEXT 46
+#define SP_HOST_MAX  253 /* RFC 1035: a name in text form */
+#define SP_IP_TEXT   46
 #define SP_ADDR_TEXT 64 /* "[ipv6]:port" */
 
 struct sp_ip {
@@ -63,7 +63,8 @@ bool sp_cidr_contains(const struct sp_cidr *cidr, const struct sp_ip *ip);
 bool sp_host_fold(const char *text, size_t len, char ret_host[SP_HOST_MAX + 1]);
 
 /* RFC 9110 authority-form of CONNECT: "host:port", "192.0.2.1:port", "[v6]:port". Refused: user
- * info, zone id, no port, port 0 or above 65535, signs, spaces, NUL. len: no NUL needed. */
+ * info, zone id, no port, port 0 or above 65535, signs, spaces, NUL. len: no NUL needed.
+ * SP_ERR_HTTP. */
 SP_MUST_USE enum sp_err sp_target_parse(const char *text, size_t len, struct sp_target *ret_target,
                                         struct sp_error *err);
 /* "host:port" or "[v6]:port"; buf of SP_HOST_MAX + 10. Returns buf. */

@@ -4,7 +4,8 @@
  *
  * It holds no bytes but those the socket would not take at once, which are bounded by the stream's
  * flow-control window. Loop thread only. A channel is made by its tunnel, is borrowed by everybody
- * else, and is gone when on_closed returns, which comes exactly once.
+ * else, and is gone when on_closed returns, which comes exactly once, from the loop: never from
+ * inside a call of the owner's. It may outlive its tunnel while the socket takes the last bytes.
  */
 #ifndef SALLYPORT_COMMON_CHANNEL_H
 #define SALLYPORT_COMMON_CHANNEL_H
@@ -57,18 +58,22 @@ void sp_channel_cancel(struct sp_channel *channel);
 
 /* ---- for tunnel.c: the other end of a channel ---- */
 struct sp_carrier {
-    void (*respond)(void *stream, int status, const char *proxy_status);
-    void (*resume)(void *stream);
-    void (*consumed)(void *stream, size_t len);
-    void (*reset)(void *stream); /* sp_channel_stream_closed follows */
+    void (*respond)(void *tunnel, void *stream, int status, const char *proxy_status);
+    void (*resume)(void *tunnel, void *stream); /* there is something to pull again */
+    void (*consumed)(void *tunnel, void *stream, size_t len);
+    void (*reset)(void *tunnel, void *stream); /* sp_channel_stream_closed follows, later */
 };
+/* inbound: it came to us (the gateway's side). */
 struct sp_channel *sp_channel_new(struct sp_loop *loop, const struct sp_carrier *carrier,
-                                  void *stream, const struct sp_target *target);
+                                  void *tunnel, void *stream, const struct sp_target *target,
+                                  bool inbound);
 void sp_channel_stream_reply(struct sp_channel *channel, int status, const char *proxy_status);
 void sp_channel_stream_data(struct sp_channel *channel, const uint8_t *data, size_t len);
 void sp_channel_stream_end(struct sp_channel *channel);
-/* SP_H2_PULL_* results. */
+/* SP_H2_PULL_* results (common/h2_session.h). */
 ssize_t sp_channel_stream_pull(struct sp_channel *channel, uint8_t *buf, size_t cap, bool *ret_end);
-/* The stream is gone; the channel goes when its socket has taken what is left. */
-void sp_channel_stream_closed(struct sp_channel *channel, bool clean, bool tunnel_lost);
+/* The stream is gone and with it the channel's tie to the tunnel. After a clean end the channel
+ * lives on until its socket has taken what is left. */
+enum sp_stream_end { SP_STREAM_CLEAN, SP_STREAM_RESET, SP_STREAM_TUNNEL_LOST };
+void sp_channel_stream_closed(struct sp_channel *channel, enum sp_stream_end how);
 #endif

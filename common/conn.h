@@ -16,6 +16,9 @@ struct sp_conn; /* opaque */
 struct sp_loop;
 struct sp_addr;
 
+/* .code of an SP_ERR_TLS why: the first byte could not begin a TLS record. */
+#define SP_CONN_NOT_TLS 1
+
 struct sp_conn_callbacks {
     void (*on_open)(void *ctx); /* handshake done, peer accepted; bytes may flow from now on */
     void (*on_data)(void *ctx, const uint8_t *data, size_t len);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+SP_PRINTF(4, 0)
 static void error_fill(struct sp_error *err, enum sp_err kind, int code, const char *fmt,
                        va_list args)
 {
@@ -78,6 +79,13 @@ void sp_error_prefix(struct sp_error *err, const char *fmt, ...)
     va_end(args);
     used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", old);
+}
+
+enum sp_err sp_error_as_config(struct sp_error *err)
+{
+    if (err->kind == SP_ERR_SYS)
+        err->kind = SP_ERR_CONFIG;
+    return err->kind;
 }
 
 const char *sp_error_message(const struct sp_error *err, char *buf, size_t buf_len)

@@ -2,8 +2,9 @@
  * http1: heads of HTTP/1.1 requests, strictly parsed (RFC 9112). No sockets: bytes in, result out.
  *
  * Strict: lines end in CRLF, no bare CR or LF, no NUL, no folded lines, no space before the colon,
- * exactly one Host, at most 100 fields, at most SP_HTTP1_HEAD_MAX bytes. What is doubtful is 400,
- * never guessed. Pure functions; thread-safe. Wraps http_parser, which nothing else includes.
+ * exactly one Host (HTTP/1.0: at most one), at most 100 fields, at most SP_HTTP1_HEAD_MAX bytes.
+ * What is doubtful is 400, never guessed. Pure functions; thread-safe. Wraps http_parser, which
+ * nothing else includes.
  */
 #ifndef SALLYPORT_COMMON_HTTP1_H
 #define SALLYPORT_COMMON_HTTP1_H
@@ -15,29 +16,29 @@
 #define SP_HTTP1_HEAD_MAX 16384
 
 struct sp_http1_request {
-    size_t head_len;         /* bytes of the head, with its empty line */
-    char method[24];         /* "CONNECT" */
+    size_t head_len; /* bytes of the head, with its empty line */
+    char method[24]; /* "CONNECT" */
     bool is_connect;
     struct sp_target target; /* if is_connect */
     int minor;               /* HTTP/1.minor */
 };
 
-/* Looks for a whole request head at the start of data. SP_AGAIN: not yet whole (and nothing wrong so
- * far). SP_ERR_HTTP: refuse with *ret_status: 400 malformed; 405 well-formed but not CONNECT;
- * 414/431 too long; 505 version; err says what. CONNECT with Content-Length or Transfer-Encoding, or
- * a Host that is not the target's, is 400. */
+/* Looks for a whole request head at the start of data. SP_AGAIN: not yet whole (and nothing wrong
+ * so far). SP_ERR_HTTP: refuse with *ret_status: 400 malformed; 405 well-formed but not CONNECT
+ * (*ret_request is filled in, too); 414/431 too long; 505 version; err says what. CONNECT with
+ * Content-Length or Transfer-Encoding, or a Host that is not the target's, is 400. */
 SP_MUST_USE enum sp_err sp_http1_parse(const uint8_t *data, size_t len,
                                        struct sp_http1_request *ret_request, int *ret_status,
                                        struct sp_error *err);
 /* The reason phrase for a status; "" if unknown. */
 const char *sp_http1_phrase(int status);
 /* A refusal with a short text body and Connection: close; proxy_status NULL: none. Returns its
- * length, at most buf_len. */
+ * length, less than buf_len; a text too long is cut. 0: not even the head fits. */
 size_t sp_http1_refusal(char *buf, size_t buf_len, int status, const char *proxy_status,
                         const char *text);
 
-/* A Proxy-Status value (RFC 9209): `name; error=type; details="..."`, details escaped as an sf-string
- * (ASCII only, others replaced). type/details NULL: left out. Returns buf. */
+/* A Proxy-Status value (RFC 9209): `name; error=type; details="..."`, details escaped as an
+ * sf-string (ASCII only, others replaced). type/details NULL: left out. Returns buf. */
 #define SP_PROXY_STATUS_MAX 512
 const char *sp_proxy_status(char buf[SP_PROXY_STATUS_MAX], const char *name, const char *error_type,
                             const char *details);

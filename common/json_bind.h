@@ -17,16 +17,16 @@
 #include <stdint.h>
 
 enum sp_json_type {
-    SP_JSON_STRING,  /* char *; min/max are lengths (max 0: 4096) */
-    SP_JSON_PATH,    /* char *; resolved against the folder of the file that names it */
-    SP_JSON_BOOL,    /* bool */
-    SP_JSON_UINT,    /* uint64_t; min..max */
-    SP_JSON_ENUM,    /* int; names[] ends with NULL, the index is the value */
+    SP_JSON_STRING,       /* char *; min/max are lengths (max 0: 4096) */
+    SP_JSON_PATH,         /* char *; resolved against the folder of the file that names it */
+    SP_JSON_BOOL,         /* bool */
+    SP_JSON_UINT,         /* uint64_t; min..max */
+    SP_JSON_ENUM,         /* int; names[] ends with NULL, the index is the value */
     SP_JSON_UINT_OR_AUTO, /* uint64_t; "auto" is 0; else min..max */
-    SP_JSON_STRINGS, /* struct sp_json_strings; min/max are counts */
-    SP_JSON_PATHS,   /* struct sp_json_strings, each resolved as a path */
-    SP_JSON_OBJECT,  /* embedded struct, its table in .fields */
-    SP_JSON_ARRAY,   /* struct sp_json_array of structs of .size, table in .fields; min/max counts */
+    SP_JSON_STRINGS,      /* struct sp_json_strings; min/max are counts */
+    SP_JSON_PATHS,        /* struct sp_json_strings, each resolved as a path */
+    SP_JSON_OBJECT,       /* embedded struct, its table in .fields */
+    SP_JSON_ARRAY, /* struct sp_json_array of structs of .size, table in .fields; min/max counts */
     SP_JSON_ENUM_MAP, /* int[]: object whose keys are in key_names[] (index = slot) and whose values
                          are in names[]; slots not named keep default_uint */
 };
@@ -46,16 +46,16 @@ struct sp_json_field {
     enum sp_json_type type;
     size_t offset;
     bool required;
-    uint64_t min, max;            /* see the type */
-    uint64_t default_uint;        /* bool, uint, enum, enum map */
-    const char *default_string;   /* string; NULL: none */
-    const char *const *names;     /* enum, enum map: values */
-    const char *const *key_names; /* enum map: keys */
+    uint64_t min, max;                  /* see the type */
+    uint64_t default_uint;              /* bool, uint, enum, enum map */
+    const char *default_string;         /* string; NULL: none */
+    const char *const *names;           /* enum, enum map: values */
+    const char *const *key_names;       /* enum map: keys */
     const struct sp_json_field *fields; /* object, array: the inner table; ends with key NULL */
     size_t size;                        /* array: sizeof one item */
     size_t present_offset; /* != 0: a bool at this offset - 1 is set when the key is there */
-    /* Extra check of a string or of each string of an array; NULL: none. On failure say what is
-     * wanted in err; json_bind adds the place. */
+    /* Extra check of a string (a path: resolved) or of each of an array; NULL: none. On failure say
+     * what is wanted in err; json_bind adds the place. */
     enum sp_err (*check)(const char *value, struct sp_error *err);
 };
 #define SP_JSON_PRESENT(type, member) (offsetof(type, member) + 1)

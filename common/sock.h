@@ -42,11 +42,14 @@ int sp_sock_error(struct sp_sock *sock);           /* SO_ERROR: positive errno o
 bool sp_sock_peer(const struct sp_sock *sock, struct sp_addr *ret_addr);
 bool sp_sock_local(const struct sp_sock *sock, struct sp_addr *ret_addr);
 int sp_sock_fd(const struct sp_sock *sock); /* borrowed */
-void sp_sock_close(struct sp_sock *sock);   /* orderly: FIN if nothing unread; NULL is fine */
-void sp_sock_reset(struct sp_sock *sock);   /* RST: the peer sees that this was no clean end */
+/* Gives the descriptor back to the caller; the rest of the sock is gone. */
+SP_MUST_USE int sp_sock_release(struct sp_sock *sock);
+void sp_sock_close(struct sp_sock *sock); /* orderly: FIN if nothing unread; NULL is fine */
+void sp_sock_reset(struct sp_sock *sock); /* RST: the peer sees that this was no clean end */
 
-/* A bound, listening TCP socket, not yet on a loop (so that a reload can open it before it commits).
- * reuse_port: several workers share one address. Port 0 is replaced by the port given, in *addr. */
+/* A bound, listening TCP socket, not yet on a loop (so that a reload can open it before it
+ * commits). reuse_port: several workers share one address. Port 0 is replaced by the port given, in
+ * *addr. */
 SP_MUST_USE enum sp_err sp_listen_fd(struct sp_addr *addr, bool reuse_port, int *ret_fd,
                                      struct sp_error *err);
 /* Accepts on fd (taken over). on_accept owns the new descriptor. Out of descriptors: on_trouble is

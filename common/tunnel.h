@@ -3,8 +3,8 @@
  * without h2, one HTTP/1.1 CONNECT. Joins conn (TLS on a socket), h2_session and channel; the same
  * object at both ends.
  *
- * Loop thread only. A tunnel ends in exactly one on_closed, after the on_closed of all its
- * channels; it is gone when that returns.
+ * Loop thread only. A tunnel ends in exactly one on_closed, from the loop, and is gone when that
+ * returns. Its channels are cut from it then; their own on_closed follow.
  */
 #ifndef SALLYPORT_COMMON_TUNNEL_H
 #define SALLYPORT_COMMON_TUNNEL_H
@@ -15,21 +15,21 @@ struct sp_tunnel; /* opaque */
 struct sp_loop;
 
 struct sp_tunnel_callbacks {
-    struct sp_tls_callbacks tls; /* on_hello (server), on_peer: the verdict */
+    struct sp_tls_callbacks tls; /* on_hello, on_bad_name (server); on_peer: the verdict */
     /* Server: the verdict was good. Client: the gateway has accepted us, its SETTINGS are in. */
     void (*on_up)(void *ctx);
     /* Server: a CONNECT. Set the channel's owner, then attach or refuse it, now or later. */
     void (*on_channel)(void *ctx, struct sp_channel *channel);
     /* Server: a request that was refused as malformed before it was a channel. */
     void (*on_bad_request)(void *ctx, int status, const char *text);
-    void (*on_draining)(void *ctx); /* the other end takes no new channels */
+    void (*on_draining)(void *ctx); /* the other end takes no new channels; NULL: not told */
     void (*on_closed)(void *ctx, const struct sp_error *why);
 };
 
 struct sp_tunnel_options {
     const struct sp_tls_params *params;
     const struct sp_tls_client_options *client; /* NULL: server */
-    unsigned handshake_ms;    /* 0: 5000 */
+    unsigned handshake_ms;                      /* 0: 5000 */
     unsigned request_ms;      /* server, HTTP/1.1: for the request head; 0: 10000 */
     unsigned ping_idle_ms;    /* nothing heard for so long: PING; 0: 30000 */
     unsigned ping_timeout_ms; /* no answer for so long: the tunnel is dead; 0: 10000 */
@@ -53,6 +53,8 @@ size_t sp_tunnel_channel_count(const struct sp_tunnel *tunnel);
 void sp_tunnel_drain(struct sp_tunnel *tunnel, const char *text);
 /* GOAWAY, channels reset, orderly TLS end; on_closed(why) follows from the loop. */
 void sp_tunnel_close(struct sp_tunnel *tunnel, const struct sp_error *why);
+/* At once: RST. on_closed(why) follows from the loop. */
+void sp_tunnel_abort(struct sp_tunnel *tunnel, const struct sp_error *why);
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
 const struct sp_addr *sp_tunnel_peer(const struct sp_tunnel *tunnel);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */

@@ -1,0 +1,450 @@
+#include "agent/agent.h"
+
+#include "agent/client.h"
+#include "agent/config.h"
+#include "agent/uplink.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/resolve.h"
+#include "common/sock.h"
+#include "common/tls_session.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define DRAIN_MS 10000
+#define CLOSE_MS 2000
+
+/* A listening door. Survives a reload whose configuration has one at the same address. */
+struct open_door {
+    struct agent *agent;
+    const struct agent_door *door; /* in agent->config */
+    struct sp_listener *listener;
+    struct sp_addr bound;
+};
+
+/* An uplink, the present one or one that a reload has retired and that still has channels. */
+struct pool {
+    struct agent *agent;
+    struct agent_uplink *uplink;
+    struct pool *next, **prev;
+};
+
+struct agent {
+    const char *config_path;
+    struct sp_log *log;
+    struct sp_loop *loop;
+    struct sp_resolver *resolver;
+    struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
+    struct agent_config *config;
+    struct open_door **doors; /* config->door_count of them; NULL while ending */
+    struct pool *pools;
+    struct agent_clients clients;
+    struct sp_signal *on_hup, *on_term, *on_int;
+    struct sp_timer *end_late;
+    enum { SERVING, DRAINING, CLOSING } phase;
+};
+
+enum sp_err agent_check(const char *config_path, char **ret_summary, struct sp_error *err)
+{
+    struct agent_config *config;
+    size_t len;
+    FILE *out;
+    enum sp_err rc = agent_config_load(config_path, &config, err);
+
+    if (rc != SP_OK)
+        return sp_error_as_config(err);
+    out = open_memstream(ret_summary, &len);
+    SP_REQUIRE(out);
+    for (size_t i = 0; i < config->warnings.count; i++)
+        fprintf(out, "%s: warning: %s\n", config->warnings.items[i].where,
+                config->warnings.items[i].text);
+    fprintf(out, "%s: good: %zu door%s, %zu warning%s\n", config_path, config->door_count,
+            config->door_count == 1 ? "" : "s", config->warnings.count,
+            config->warnings.count == 1 ? "" : "s");
+    fclose(out);
+    agent_config_unref(config);
+    return SP_OK;
+}
+
+static void log_warnings(struct agent *a)
+{
+    for (size_t i = 0; i < a->config->warnings.count; i++)
+        sp_log_message(a->log, SP_LOG_WARNING, "configuration", "%s: %s",
+                       a->config->warnings.items[i].where, a->config->warnings.items[i].text);
+}
+
+/* ---- doors ---- */
+
+static const struct agent_door_kind *const kinds[] = {
+    [AGENT_DOOR_HTTP] = &agent_door_http,
+    [AGENT_DOOR_FORWARD] = &agent_door_forward,
+};
+
+static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
+{
+    struct open_door *open = ctx;
+    struct agent *a = open->agent;
+    char text[SP_ADDR_TEXT];
+
+    if (a->clients.count >= a->config->limits.connections) {
+        sp_log_message(a->log, SP_LOG_WARNING, "limit",
+                       "%s was turned away: limits.connections (%zu) is reached",
+                       sp_addr_format(peer, text), (size_t)a->config->limits.connections);
+        close(fd);
+        return;
+    }
+    agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config);
+}
+
+static void on_trouble(void *ctx, int errno_value)
+{
+    struct open_door *open = ctx;
+
+    sp_log_message(open->agent->log, SP_LOG_ERROR, "trouble", "accept at %s: %s",
+                   open->door->listen_text, strerrordesc_np(errno_value));
+}
+
+static const struct sp_listener_callbacks listener_callbacks = {on_accept, on_trouble};
+
+static void door_free(struct open_door *open)
+{
+    if (!open)
+        return;
+    sp_listener_free(open->listener);
+    free(open);
+}
+
+/* The index of the open door at the same address; -1: none. */
+static int find_door(const struct agent *a, const struct agent_door *like)
+{
+    for (size_t i = 0; a->doors && i < a->config->door_count; i++) {
+        if (a->doors[i] && !strcmp(a->doors[i]->door->listen_text, like->listen_text))
+            return (int)i;
+    }
+    return -1;
+}
+
+/* Opens the doors of `config` that are not open yet: all that can fail. */
+static enum sp_err doors_prepare(struct agent *a, const struct agent_config *config,
+                                 struct open_door **opened, struct sp_error *err)
+{
+    for (size_t i = 0; i < config->door_count; i++) {
+        struct open_door *open;
+        int fd = -1;
+        enum sp_err rc;
+
+        if (find_door(a, &config->doors[i]) >= 0)
+            continue;
+        open = sp_calloc(1, sizeof *open);
+        open->agent = a;
+        open->bound = config->doors[i].listen;
+        opened[i] = open;
+        rc = sp_listen_fd(&open->bound, false, &fd, err);
+        if (rc == SP_OK) {
+            rc = sp_listener_new(a->loop, fd, &listener_callbacks, open, &open->listener, err);
+            if (rc != SP_OK)
+                close(fd);
+        }
+        if (rc != SP_OK) {
+            sp_error_where(err, "%s: $.doors[%zu].listen", a->config_path, i);
+            for (size_t k = 0; k <= i; k++)
+                door_free(opened[k]);
+            return rc;
+        }
+    }
+    return SP_OK;
+}
+
+/* Takes over `opened`, keeps what stays, closes the rest. Ends with a->config = config. */
+static void doors_commit(struct agent *a, struct agent_config *config, struct open_door **opened)
+{
+    for (size_t i = 0; i < config->door_count; i++) {
+        int now = opened[i] ? -1 : find_door(a, &config->doors[i]);
+
+        if (now >= 0) {
+            opened[i] = a->doors[now];
+            a->doors[now] = NULL;
+        }
+    }
+    for (size_t i = 0; a->doors && i < a->config->door_count; i++)
+        door_free(a->doors[i]);
+    free(a->doors);
+    for (size_t i = 0; i < config->door_count; i++)
+        opened[i]->door = &config->doors[i];
+    a->doors = opened;
+    agent_config_unref(a->config);
+    a->config = config;
+}
+
+static void close_doors(struct agent *a)
+{
+    for (size_t i = 0; a->doors && i < a->config->door_count; i++)
+        door_free(a->doors[i]);
+    free(a->doors);
+    a->doors = NULL;
+}
+
+/* ---- uplinks ---- */
+
+/* While ending: first the channels, then the tunnels, then the loop. */
+static void check_over(struct agent *a)
+{
+    if (a->phase == SERVING || a->clients.count)
+        return;
+    if (a->clients.uplink) {
+        struct agent_uplink *uplink = a->clients.uplink;
+
+        a->clients.uplink = NULL;
+        agent_uplink_retire(uplink);
+    } else if (!a->pools) {
+        sp_loop_stop(a->loop);
+    }
+}
+
+static void on_uplink_gone(void *ctx)
+{
+    struct pool *pool = ctx;
+    struct agent *a = pool->agent;
+
+    *pool->prev = pool->next;
+    if (pool->next)
+        pool->next->prev = pool->prev;
+    free(pool);
+    check_over(a);
+}
+
+static void on_clients_gone(void *ctx)
+{
+    check_over(ctx);
+}
+
+/* Channels from now on take a new uplink; the old one ends when its channels have. */
+static void connect_uplink(struct agent *a)
+{
+    struct agent_uplink *old = a->clients.uplink;
+    struct pool *pool = sp_calloc(1, sizeof *pool);
+    const struct agent_uplink_options options = {
+        .loop = a->loop,
+        .log = a->log,
+        .params = a->params[a->config->tls.min_version],
+        .resolver = a->resolver,
+        .on_gone = on_uplink_gone,
+        .ctx = pool,
+    };
+
+    pool->agent = a;
+    pool->next = a->pools;
+    pool->prev = &a->pools;
+    if (pool->next)
+        pool->next->prev = &pool->next;
+    a->pools = pool;
+    pool->uplink = agent_uplink_new(&options, a->config);
+    a->clients.uplink = pool->uplink;
+    if (old)
+        agent_uplink_retire(old);
+}
+
+/* ---- signals ---- */
+
+static void log_reload(struct agent *a, const struct sp_error *err)
+{
+    char message[sizeof err->where + sizeof err->text + 32];
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, a->log, err ? SP_LOG_ERROR : SP_LOG_INFO, "reload"))
+        return;
+    sp_log_bool(&line, "ok", !err);
+    if (err)
+        sp_log_str(&line, "error", sp_error_message(err, message, sizeof message));
+    sp_log_end(&line);
+}
+
+static void on_hup(void *ctx)
+{
+    struct agent *a = ctx;
+    struct agent_config *next = NULL;
+    struct open_door **opened = NULL;
+    struct sp_error err;
+    enum sp_err rc;
+
+    if (a->phase != SERVING)
+        return;
+    rc = agent_config_load(a->config_path, &next, &err);
+    if (rc == SP_OK) {
+        opened = sp_calloc(next->door_count, sizeof(struct open_door *));
+        rc = doors_prepare(a, next, opened, &err);
+    }
+    if (rc == SP_OK) {
+        rc = sp_log_reopen(a->log, next->log.file, (enum sp_log_format)next->log.format,
+                           (enum sp_log_level)next->log.level, &err);
+        for (size_t i = 0; rc != SP_OK && i < next->door_count; i++)
+            door_free(opened[i]);
+    }
+    if (rc != SP_OK) {
+        free(opened);
+        agent_config_unref(next);
+        log_reload(a, &err);
+        return;
+    }
+    doors_commit(a, next, opened);
+    connect_uplink(a);
+    log_reload(a, NULL);
+    log_warnings(a);
+}
+
+static void end_now(struct agent *a)
+{
+    struct pool *next;
+
+    a->phase = CLOSING;
+    a->clients.uplink = NULL;
+    agent_clients_close(&a->clients);
+    for (struct pool *pool = a->pools; pool; pool = next) {
+        next = pool->next;
+        agent_uplink_close(pool->uplink);
+    }
+    check_over(a);
+}
+
+static void on_end_late(void *ctx)
+{
+    struct agent *a = ctx;
+
+    if (a->phase == CLOSING) {
+        end_now(a);
+        return;
+    }
+    a->phase = CLOSING;
+    sp_timer_start(a->end_late, CLOSE_MS);
+    agent_clients_close(&a->clients);
+    check_over(a);
+}
+
+static void on_end_signal(void *ctx)
+{
+    struct agent *a = ctx;
+
+    if (a->phase != SERVING) {
+        end_now(a);
+        return;
+    }
+    sp_log_message(a->log, SP_LOG_INFO, "draining", "open channels may finish within %d ms",
+                   DRAIN_MS);
+    a->phase = DRAINING;
+    close_doors(a);
+    sp_timer_start(a->end_late, DRAIN_MS);
+    check_over(a);
+}
+
+/* ---- start ---- */
+
+static void log_ready(struct agent *a)
+{
+    char text[SP_ADDR_TEXT], door[SP_ADDR_TEXT + 16];
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, a->log, SP_LOG_INFO, "ready"))
+        return;
+    sp_log_array_begin(&line, "doors");
+    for (size_t i = 0; i < a->config->door_count; i++) {
+        snprintf(door, sizeof door, "%s=%s", kinds[a->doors[i]->door->type]->name,
+                 sp_addr_format(&a->doors[i]->bound, text));
+        sp_log_item(&line, door);
+    }
+    sp_log_array_end(&line);
+    sp_log_int(&line, "tunnels", (int64_t)a->config->tunnels);
+    sp_log_int(&line, "pid", getpid());
+    sp_log_str(&line, "version", SALLYPORT_VERSION);
+    sp_log_end(&line);
+}
+
+static enum sp_err start(struct agent *a, struct sp_error *err)
+{
+    struct agent_config *config;
+    struct open_door **opened;
+    enum sp_err rc = agent_config_load(a->config_path, &config, err);
+
+    if (rc != SP_OK)
+        return sp_error_as_config(err);
+    rc = sp_log_open(config->log.file, (enum sp_log_format)config->log.format,
+                     (enum sp_log_level)config->log.level, &a->log, err);
+    for (int v = SP_TLS_1_2; rc == SP_OK && v <= SP_TLS_1_3; v++)
+        rc = sp_tls_params_new((enum sp_tls_version)v, &a->params[v], err);
+    if (rc == SP_OK)
+        rc = sp_loop_new(&a->loop, err);
+    if (rc == SP_OK) {
+        const struct sp_resolver_options resolver = {0};
+
+        rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
+    }
+    opened = sp_calloc(config->door_count, sizeof(struct open_door *));
+    if (rc == SP_OK)
+        rc = doors_prepare(a, config, opened, err);
+    if (rc != SP_OK) {
+        free(opened);
+        agent_config_unref(config);
+        return rc;
+    }
+    doors_commit(a, config, opened);
+    a->clients.loop = a->loop;
+    a->clients.log = a->log;
+    a->clients.on_empty = on_clients_gone;
+    a->clients.ctx = a;
+    a->on_hup = sp_signal_new(a->loop, SIGHUP, on_hup, a);
+    a->on_term = sp_signal_new(a->loop, SIGTERM, on_end_signal, a);
+    a->on_int = sp_signal_new(a->loop, SIGINT, on_end_signal, a);
+    a->end_late = sp_timer_new(a->loop, on_end_late, a);
+    connect_uplink(a);
+    return SP_OK;
+}
+
+static void agent_free(struct agent *a)
+{
+    close_doors(a);
+    sp_signal_free(a->on_hup);
+    sp_signal_free(a->on_term);
+    sp_signal_free(a->on_int);
+    sp_timer_free(a->end_late);
+    sp_resolver_free(a->resolver);
+    if (a->loop)
+        sp_loop_free(a->loop);
+    for (int v = SP_TLS_1_2; v <= SP_TLS_1_3; v++)
+        sp_tls_params_free(a->params[v]);
+    agent_config_unref(a->config);
+    if (a->log)
+        sp_log_close(a->log);
+}
+
+/* Each application is a descriptor, or two: take what the administrator grants. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+enum sp_err agent_run(const char *config_path, struct sp_error *err)
+{
+    struct agent a = {.config_path = config_path};
+    enum sp_err rc;
+
+    raise_descriptor_limit();
+    rc = start(&a, err);
+    if (rc == SP_OK) {
+        log_warnings(&a);
+        log_ready(&a);
+        sp_loop_run(a.loop);
+        sp_log_message(a.log, SP_LOG_INFO, "stopping", "the agent ends");
+    }
+    agent_free(&a);
+    return rc;
+}

@@ -1,0 +1,259 @@
+#include "agent/client.h"
+
+#include "agent/config.h"
+#include "common/channel.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/sock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LINGER_MS 1000
+#define READ_SIZE 16384
+
+enum state { ASKING, WAITING, RELAYING, HANGING_UP };
+
+struct agent_client {
+    struct agent_clients *all;
+    struct agent_client *next, **prev;
+    const struct agent_door_kind *kind;
+    const struct agent_door *door;
+    struct agent_config *config;
+    struct agent_request *request;
+    struct sp_channel *channel;
+    struct sp_sock *sock;
+    struct sp_timer *deadline;
+    struct sp_buf input;
+    struct sp_target target;
+    struct sp_addr peer;
+    struct agent_refusal refusal; /* status 0: not refused */
+    uint64_t started_ms;
+    enum state state;
+    bool has_target;
+};
+
+/* ---- the log, the end ---- */
+
+static void log_end(const struct agent_client *c, const struct sp_channel_end *end)
+{
+    char text[SP_TARGET_TEXT];
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
+        return;
+    sp_log_str(&line, "door", c->kind->name);
+    sp_log_str(&line, "client", sp_addr_format(&c->peer, text));
+    if (c->has_target)
+        sp_log_str(&line, "destination", sp_target_format(&c->target, text));
+    sp_log_int(&line, "bytes_up", end ? (int64_t)end->bytes_out : 0);
+    sp_log_int(&line, "bytes_down", end ? (int64_t)end->bytes_in : 0);
+    sp_log_int(&line, "duration_ms", (int64_t)(sp_loop_now_ms(c->all->loop) - c->started_ms));
+    sp_log_str(&line, "how", sp_channel_how_name(end ? end->how : SP_CHANNEL_REFUSED));
+    if (c->refusal.status) {
+        sp_log_int(&line, "status", c->refusal.status);
+        sp_log_str(&line, "error", c->refusal.error);
+        sp_log_str(&line, "detail", c->refusal.text);
+    }
+    sp_log_end(&line);
+}
+
+static void client_free(struct agent_client *c)
+{
+    struct agent_clients *all = c->all;
+
+    *c->prev = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    all->count--;
+    if (c->request)
+        agent_request_cancel(c->request);
+    sp_timer_free(c->deadline);
+    sp_sock_close(c->sock);
+    sp_buf_done(&c->input);
+    agent_config_unref(c->config);
+    free(c);
+    if (!all->count)
+        all->on_empty(all->ctx);
+}
+
+static void on_channel_closed(void *ctx, struct sp_channel *channel,
+                              const struct sp_channel_end *end)
+{
+    (void)channel;
+    log_end(ctx, end);
+    client_free(ctx);
+}
+
+static const struct sp_channel_callbacks channel_callbacks = {.on_closed = on_channel_closed};
+
+/* ---- the socket, while it is ours ---- */
+
+static void on_readable(void *ctx)
+{
+    struct agent_client *c = ctx;
+    uint8_t *room = c->state == ASKING ? sp_buf_reserve(&c->input, READ_SIZE) : NULL;
+    ssize_t n = sp_sock_read(c->sock, room ? room : sp_loop_scratch(c->all->loop), READ_SIZE);
+
+    if (n == -EAGAIN)
+        return;
+    if (n <= 0) { /* it went before it got anything */
+        if (c->state == ASKING && (c->input.len || n < 0)) {
+            snprintf(c->refusal.text, sizeof c->refusal.text, "the application went away");
+            c->refusal.status = 499;
+            log_end(c, NULL);
+        }
+        client_free(c);
+        return;
+    }
+    if (!room) /* hanging up: what it still sends is not read by anybody */
+        return;
+    sp_buf_commit(&c->input, (size_t)n);
+    c->kind->on_input(c);
+}
+
+static const struct sp_sock_callbacks sock_callbacks = {.on_readable = on_readable};
+
+static void on_deadline(void *ctx)
+{
+    struct agent_client *c = ctx;
+
+    if (c->state == ASKING) {
+        const struct agent_refusal late = {408, "http_request_error", "no whole request in time"};
+
+        c->refusal = late;
+        if (c->kind->on_refused) {
+            c->kind->on_refused(c, &late);
+            return;
+        }
+    }
+    client_free(c);
+}
+
+void agent_client_read(struct agent_client *c)
+{
+    sp_timer_start(c->deadline, AGENT_CLIENT_ASK_MS);
+    sp_sock_watch_read(c->sock, true);
+}
+
+void agent_client_say(struct agent_client *c, const void *text, size_t len)
+{
+    /* A fresh socket takes far more than any answer of a door; a peer that is gone shows later. */
+    ssize_t n = sp_sock_write(c->sock, text, len);
+
+    (void)n;
+}
+
+void agent_client_hang_up(struct agent_client *c, const char *why)
+{
+    if (!c->refusal.text[0])
+        snprintf(c->refusal.text, sizeof c->refusal.text, "%s", why);
+    log_end(c, NULL);
+    c->state = HANGING_UP;
+    sp_sock_shutdown_write(c->sock);
+    sp_sock_watch_read(c->sock, true);
+    sp_timer_start(c->deadline, LINGER_MS);
+}
+
+/* ---- the channel ---- */
+
+static void on_open(void *ctx, struct sp_channel *channel)
+{
+    struct agent_client *c = ctx;
+    struct sp_sock *sock = c->sock;
+
+    c->request = NULL;
+    c->channel = channel;
+    c->state = RELAYING;
+    c->kind->on_open(c);
+    sp_channel_set_owner(channel, &channel_callbacks, c);
+    c->sock = NULL;
+    sp_channel_attach(channel, sp_sock_release(sock), sp_buf_data(&c->input), c->input.len);
+    sp_buf_done(&c->input);
+    sp_timer_free(c->deadline);
+    c->deadline = NULL;
+}
+
+static void on_refused(void *ctx, const struct agent_refusal *refusal)
+{
+    struct agent_client *c = ctx;
+
+    c->request = NULL;
+    c->refusal = *refusal;
+    if (c->kind->on_refused) {
+        c->kind->on_refused(c, refusal);
+        return;
+    }
+    log_end(c, NULL);
+    sp_sock_reset(c->sock);
+    c->sock = NULL;
+    client_free(c);
+}
+
+static const struct agent_request_callbacks request_callbacks = {on_open, on_refused};
+
+void agent_client_connect(struct agent_client *c, const struct sp_target *target)
+{
+    c->state = WAITING;
+    c->target = *target;
+    c->has_target = true;
+    sp_timer_stop(c->deadline);
+    sp_sock_watch_read(c->sock, false);
+    c->request = agent_uplink_open(c->all->uplink, target, &request_callbacks, c);
+}
+
+/* ---- life ---- */
+
+void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
+                        const struct agent_door *door, struct agent_config *config)
+{
+    struct agent_client *c = sp_calloc(1, sizeof *c);
+    struct sp_error err;
+
+    c->all = clients;
+    c->kind = kind;
+    c->door = door;
+    c->started_ms = sp_loop_now_ms(clients->loop);
+    if (sp_sock_new(clients->loop, fd, &sock_callbacks, c, &c->sock, &err) != SP_OK) {
+        sp_log_message(clients->log, SP_LOG_ERROR, "trouble", "%s", err.text);
+        close(fd);
+        free(c);
+        return;
+    }
+    c->config = agent_config_ref(config);
+    sp_sock_peer(c->sock, &c->peer);
+    sp_buf_init(&c->input, AGENT_CLIENT_INPUT_MAX);
+    c->deadline = sp_timer_new(clients->loop, on_deadline, c);
+    c->next = clients->first;
+    c->prev = &clients->first;
+    if (c->next)
+        c->next->prev = &c->next;
+    clients->first = c;
+    clients->count++;
+    kind->start(c);
+}
+
+void agent_clients_close(struct agent_clients *clients)
+{
+    struct agent_client *next;
+
+    for (struct agent_client *c = clients->first; c; c = next) {
+        next = c->next;
+        if (c->channel)
+            sp_channel_cancel(c->channel); /* on_channel_closed follows */
+        else
+            client_free(c);
+    }
+}
+
+const struct agent_door *agent_client_door(const struct agent_client *c)
+{
+    return c->door;
+}
+
+struct sp_buf *agent_client_input(struct agent_client *c)
+{
+    return &c->input;
+}

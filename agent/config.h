@@ -1,0 +1,75 @@
+/*
+ * config: the agent's configuration, agent.json, with the credential and the trust it names: loaded
+ * whole or not at all (invariant 6).
+ *
+ * Immutable once loaded and reference counted, so that what runs under it outlives a reload. Any
+ * thread.
+ */
+#ifndef SALLYPORT_AGENT_CONFIG_H
+#define SALLYPORT_AGENT_CONFIG_H
+#include "common/addr.h"
+#include "common/error.h"
+#include "common/settings.h"
+#include "common/verdict.h"
+
+struct sp_tls_cred;
+struct sp_tls_trust;
+
+#define AGENT_GATEWAYS_MAX 16
+#define AGENT_TUNNELS_MAX  64
+
+struct agent_identity {
+    char *certificate, *private_key;
+};
+
+enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
+
+struct agent_server_validation {
+    int mode; /* enum agent_validation_mode */
+    struct sp_json_strings ca_files;
+    struct sp_policy policy; /* .source is "FILE: $.server_validation" */
+};
+
+enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_FORWARD };
+
+struct agent_door {
+    int type; /* enum agent_door_type */
+    char *listen_text, *to_text;
+    struct sp_addr listen;
+    struct sp_target to; /* AGENT_DOOR_FORWARD */
+};
+
+struct agent_limits {
+    uint64_t handshake_ms; /* of a tunnel, from connect to the gateway's answer */
+    uint64_t wait_ms;      /* how long an application waits for a tunnel */
+    uint64_t connections;  /* of applications, all doors together */
+};
+
+struct agent_config {
+    _Atomic size_t refs;
+    char *path; /* as given */
+    char *policy_source;
+    struct sp_json_strings gateway_texts;
+    struct sp_target gateways[AGENT_GATEWAYS_MAX]; /* gateway_texts.count of them */
+    char *server_name;                             /* folded; or an address */
+    struct agent_identity identity;
+    struct agent_server_validation server_validation;
+    struct sp_json_array door_rows;
+    struct agent_door *doors; /* door_rows.items */
+    size_t door_count;
+    uint64_t tunnels;
+    struct sp_tls_settings tls;
+    struct sp_log_settings log;
+    struct sp_keepalive_settings keepalive;
+    struct agent_limits limits;
+
+    struct sp_tls_cred *cred;
+    struct sp_tls_trust *trust;
+    struct sp_warnings warnings; /* for the caller to log */
+};
+
+SP_MUST_USE enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
+                                          struct sp_error *err);
+struct agent_config *agent_config_ref(struct agent_config *config);
+void agent_config_unref(struct agent_config *config); /* NULL is fine */
+#endif

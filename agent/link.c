@@ -1,0 +1,295 @@
+#include "agent/link.h"
+
+#include "agent/config.h"
+#include "common/clock.h"
+#include "common/conn.h"
+#include "common/dial.h"
+#include "common/evidence.h"
+#include "common/loop.h"
+#include "common/resolve.h"
+#include "common/tls_cred.h"
+#include "common/tunnel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct decision {
+    struct sp_facts facts;
+    struct sp_verdict verdict;
+};
+
+struct agent_link {
+    struct agent_link_options options;
+    const struct agent_link_callbacks *callbacks;
+    void *ctx;
+    struct sp_query *query;
+    struct sp_dial *dial;
+    struct sp_tunnel *tunnel;
+    struct sp_tls_client_options tls;
+    struct decision *decision; /* from the verdict until the tunnel is up or gone */
+    struct sp_addr addr;       /* connected to, or last tried */
+    struct sp_task gone_soon;
+    struct sp_error why;
+    bool up;
+};
+
+static void link_gone(struct agent_link *link, const struct sp_error *why)
+{
+    link->callbacks->on_gone(link->ctx, link, why, link->up);
+    sp_task_cancel(&link->gone_soon);
+    free(link->decision);
+    free(link);
+}
+
+static void on_gone_soon(void *ctx)
+{
+    struct agent_link *link = ctx;
+
+    link_gone(link, &link->why);
+}
+
+/* ---- the log ---- */
+
+static void log_where(struct sp_log_line *line, const struct agent_link *link)
+{
+    char text[SP_TARGET_TEXT];
+
+    sp_log_str(line, "gateway", sp_target_format(link->options.gateway, text));
+    if (link->addr.ip.family)
+        sp_log_str(line, "address", sp_addr_format(&link->addr, text));
+}
+
+static void log_decision(const struct agent_link *link)
+{
+    const struct decision *d = link->decision;
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, link->options.log,
+                      d->verdict.action == SP_ACTION_ALLOW ? SP_LOG_INFO : SP_LOG_WARNING,
+                      "tunnel"))
+        return;
+    log_where(&line, link);
+    sp_evidence_verdict(&line, &d->facts, &d->verdict);
+    sp_evidence_session(&line, sp_tunnel_tls(link->tunnel));
+    sp_log_end(&line);
+}
+
+static void log_failed(const struct agent_link *link, const struct sp_error *why)
+{
+    const struct sp_tls_cred *own = link->options.config->cred;
+    char time[SP_TIME_LEN], message[700];
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, link->options.log, SP_LOG_WARNING, "tunnel_failed"))
+        return;
+    log_where(&line, link);
+    sp_log_str(&line, "error", sp_error_message(why, message, sizeof message));
+    if (why->kind == SP_ERR_PEER_ALERT) {
+        sp_log_str(&line, "alert", sp_alert_name(why->code));
+        sp_log_str(&line, "explanation", sp_alert_sentence(why->code, true));
+        sp_log_str(&line, "our_subject", sp_tls_cred_subject(own));
+        sp_log_str(&line, "our_issuer", sp_tls_cred_issuer(own));
+        sp_log_str(&line, "our_not_after", sp_time_format(sp_tls_cred_not_after(own), time));
+    }
+    sp_log_end(&line);
+}
+
+static void log_closed(const struct agent_link *link, const struct sp_error *why)
+{
+    char message[700];
+    struct sp_log_line line;
+    uint64_t now = sp_loop_now_ms(link->options.loop);
+
+    if (!sp_log_begin(&line, link->options.log, why->kind == SP_OK ? SP_LOG_INFO : SP_LOG_WARNING,
+                      "tunnel_closed"))
+        return;
+    log_where(&line, link);
+    if (why->kind != SP_OK)
+        sp_log_str(&line, "error", sp_error_message(why, message, sizeof message));
+    sp_log_int(&line, "cut", (int64_t)sp_tunnel_channel_count(link->tunnel));
+    sp_log_int(&line, "duration_ms", (int64_t)(now - sp_tunnel_opened_ms(link->tunnel)));
+    sp_log_end(&line);
+}
+
+/* ---- the tunnel ---- */
+
+static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+{
+    struct agent_link *link = ctx;
+    const struct agent_config *config = link->options.config;
+    const struct sp_chain_query query = {
+        .trust = config->trust,
+        .purpose = SP_PURPOSE_SERVER,
+        .name = config->server_name,
+        .now = sp_clock_wall_s(),
+    };
+    struct decision *d = sp_calloc(1, sizeof *d);
+
+    (void)resumed;
+    sp_chain_examine(chain, &query, &d->facts);
+    sp_verdict_decide(&d->facts, &config->server_validation.policy, &d->verdict);
+    link->decision = d;
+    *ret_alert = d->verdict.alert;
+    return d->verdict.action != SP_ACTION_BLOCK;
+}
+
+static void on_up(void *ctx)
+{
+    struct agent_link *link = ctx;
+
+    link->up = true;
+    log_decision(link);
+    free(link->decision);
+    link->decision = NULL;
+    link->callbacks->on_up(link->ctx, link);
+}
+
+static void on_draining(void *ctx)
+{
+    struct agent_link *link = ctx;
+
+    link->callbacks->on_draining(link->ctx, link);
+}
+
+/* The error that an application is shown: what happened, as a sentence. */
+static void explain(const struct agent_link *link, const struct sp_error *why, struct sp_error *ret)
+{
+    const struct decision *d = link->decision;
+
+    *ret = *why;
+    if (why->kind == SP_ERR_PEER_ALERT)
+        sp_error_code(ret, why->kind, why->code, "the gateway refused the tunnel: %s (alert %s)",
+                      sp_alert_sentence(why->code, true), sp_alert_name(why->code));
+    else if (d && d->verdict.action == SP_ACTION_BLOCK)
+        sp_error_code(ret, SP_ERR_PEER_CERT, why->code, "the gateway failed validation: %s%s%s",
+                      sp_reason_name(d->verdict.reason), d->facts.detail[0] ? ": " : "",
+                      d->facts.detail);
+}
+
+static void decide_not_tls(struct agent_link *link, const struct sp_error *why)
+{
+    struct decision *d = sp_calloc(1, sizeof *d);
+
+    d->facts.observed = SP_REASON_BIT(SP_REASON_NOT_TLS);
+    snprintf(d->facts.detail, sizeof d->facts.detail, "%s", why->text);
+    sp_verdict_decide(&d->facts, &link->options.config->server_validation.policy, &d->verdict);
+    link->decision = d;
+}
+
+static void on_closed(void *ctx, const struct sp_error *why)
+{
+    struct agent_link *link = ctx;
+    struct sp_error told;
+    bool blocked;
+
+    if (!link->decision && !link->up && why->kind == SP_ERR_TLS && why->code == SP_CONN_NOT_TLS)
+        decide_not_tls(link, why);
+    explain(link, why, &told);
+    blocked = link->decision && link->decision->verdict.action == SP_ACTION_BLOCK;
+    if (link->decision)
+        log_decision(link); /* every decision is logged, also when the gateway then refused us */
+    if (link->up)
+        log_closed(link, why);
+    else if (!blocked)
+        log_failed(link, why);
+    link->tunnel = NULL;
+    link_gone(link, &told);
+}
+
+static const struct sp_tunnel_callbacks tunnel_callbacks = {
+    .tls = {.on_peer = on_peer},
+    .on_up = on_up,
+    .on_draining = on_draining,
+    .on_closed = on_closed,
+};
+
+static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const struct sp_error *error)
+{
+    struct agent_link *link = ctx;
+    const struct agent_config *config = link->options.config;
+    const struct sp_tunnel_options options = {
+        .params = link->options.params,
+        .client = &link->tls,
+        .handshake_ms = (unsigned)config->limits.handshake_ms,
+        .ping_idle_ms = (unsigned)config->keepalive.idle_s * 1000,
+        .ping_timeout_ms = (unsigned)config->keepalive.timeout_s * 1000,
+    };
+    struct sp_error err;
+
+    link->dial = NULL;
+    if (fd < 0) {
+        log_failed(link, error);
+        link_gone(link, error);
+        return;
+    }
+    link->addr = *addr;
+    if (sp_tunnel_new(link->options.loop, fd, &options, &tunnel_callbacks, link, &link->tunnel,
+                      &err) != SP_OK) {
+        close(fd);
+        log_failed(link, &err);
+        link_gone(link, &err);
+    }
+}
+
+static void on_resolved(void *ctx, const struct sp_addr *addrs, size_t count,
+                        const struct sp_error *error)
+{
+    struct agent_link *link = ctx;
+
+    link->query = NULL;
+    if (error->kind != SP_OK) {
+        log_failed(link, error);
+        link_gone(link, error);
+        return;
+    }
+    link->dial = sp_dial(link->options.loop, addrs, count, NULL, on_dialled, link);
+}
+
+struct agent_link *agent_link_new(const struct agent_link_options *options,
+                                  const struct agent_link_callbacks *callbacks, void *ctx)
+{
+    struct agent_link *link = sp_calloc(1, sizeof *link);
+
+    link->options = *options;
+    link->callbacks = callbacks;
+    link->ctx = ctx;
+    link->tls = (struct sp_tls_client_options){
+        .server_name = options->config->server_name,
+        .cred = options->config->cred,
+        .offer_h2 = true,
+    };
+    sp_task_init(&link->gone_soon, on_gone_soon, link);
+    link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
+                             on_resolved, link);
+    return link;
+}
+
+struct sp_tunnel *agent_link_tunnel(struct agent_link *link)
+{
+    return link->up ? link->tunnel : NULL;
+}
+
+void agent_link_retire(struct agent_link *link)
+{
+    if (link->up)
+        sp_tunnel_drain(link->tunnel, "the agent has a new configuration, or is shutting down");
+    else
+        agent_link_close(link);
+}
+
+void agent_link_close(struct agent_link *link)
+{
+    sp_error_set(&link->why, SP_ERR_CLOSED, "the agent closed the tunnel");
+    if (link->tunnel) {
+        sp_tunnel_abort(link->tunnel, &link->why);
+        return;
+    }
+    if (link->query)
+        sp_resolve_cancel(link->query);
+    if (link->dial)
+        sp_dial_cancel(link->dial);
+    link->query = NULL;
+    link->dial = NULL;
+    sp_task_soon(link->options.loop, &link->gone_soon);
+}

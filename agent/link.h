@@ -1,0 +1,44 @@
+/*
+ * link: one attempt at a tunnel, from the name of a gateway to its end: resolve, connect, TLS, the
+ * verdict on the gateway, and what the gateway told us when it refused.
+ *
+ *     resolving -> connecting -> handshaking -> up -> draining -> gone
+ *
+ * Loop thread only. Ends in exactly one on_gone.
+ */
+#ifndef SALLYPORT_AGENT_LINK_H
+#define SALLYPORT_AGENT_LINK_H
+#include "common/addr.h"
+#include "common/error.h"
+
+struct agent_config;
+struct agent_link; /* opaque */
+struct sp_log;
+struct sp_loop;
+struct sp_resolver;
+struct sp_tls_params;
+struct sp_tunnel;
+
+struct agent_link_options {
+    struct sp_loop *loop;
+    struct sp_log *log;
+    const struct sp_tls_params *params;
+    struct sp_resolver *resolver;
+    const struct agent_config *config;
+    const struct sp_target *gateway;
+};
+
+struct agent_link_callbacks {
+    void (*on_up)(void *ctx, struct agent_link *link);
+    void (*on_draining)(void *ctx, struct agent_link *link); /* was up; takes no new channels */
+    /* why is a sentence for people; kind SP_OK: an orderly end. was_up: it had been up. */
+    void (*on_gone)(void *ctx, struct agent_link *link, const struct sp_error *why, bool was_up);
+};
+
+struct agent_link *agent_link_new(const struct agent_link_options *options,
+                                  const struct agent_link_callbacks *callbacks, void *ctx);
+struct sp_tunnel *agent_link_tunnel(struct agent_link *link); /* NULL unless up or draining */
+/* Ends it, with GOAWAY if it is up: channels may finish. */
+void agent_link_retire(struct agent_link *link);
+void agent_link_close(struct agent_link *link); /* at once; on_gone follows from the loop */
+#endif

@@ -1,0 +1,56 @@
+/*
+ * uplink: the pool of tunnels to the gateway, and the way through it: keeps `tunnels` of them open,
+ * spreads channels over them, reconnects, and lets an application wait a bounded time.
+ *
+ * Loop thread only. TLS failure never falls back to plaintext (invariant 9): without a tunnel there
+ * is no way out of here.
+ */
+#ifndef SALLYPORT_AGENT_UPLINK_H
+#define SALLYPORT_AGENT_UPLINK_H
+#include "common/addr.h"
+#include "common/error.h"
+
+struct agent_config;
+struct agent_request; /* opaque: a channel that was asked for */
+struct agent_uplink;  /* opaque */
+struct sp_channel;
+struct sp_log;
+struct sp_loop;
+struct sp_resolver;
+struct sp_tls_params;
+
+struct agent_uplink_options {
+    struct sp_loop *loop;
+    struct sp_log *log; /* borrowed, like all here */
+    const struct sp_tls_params *params;
+    struct sp_resolver *resolver;
+    void (*on_gone)(void *ctx); /* after agent_uplink_retire: the uplink is freed after it */
+    void *ctx;
+};
+
+/* Takes a reference to the configuration; begins to connect. */
+struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options,
+                                      struct agent_config *config);
+/* No new tunnels from now on: what is open may finish (GOAWAY), what waits for a tunnel is refused.
+ * Ends in on_gone, which may come from inside this call. */
+void agent_uplink_retire(struct agent_uplink *uplink);
+void agent_uplink_close(struct agent_uplink *uplink); /* retire, and cut what is open, at once */
+
+struct agent_refusal {
+    int status;     /* what an HTTP client is told: 403, 502, 503, 504 */
+    char error[40]; /* RFC 9209 error type */
+    char text[512]; /* for people */
+};
+
+struct agent_request_callbacks {
+    /* The channel is open: take it over with sp_channel_set_owner and attach. */
+    void (*on_open)(void *ctx, struct sp_channel *channel);
+    void (*on_refused)(void *ctx, const struct agent_refusal *refusal);
+};
+
+/* Exactly one callback follows, not before this has returned, unless cancelled. */
+struct agent_request *agent_uplink_open(struct agent_uplink *uplink, const struct sp_target *target,
+                                        const struct agent_request_callbacks *callbacks, void *ctx);
+void agent_request_cancel(struct agent_request *request);
+size_t agent_uplink_tunnels_up(const struct agent_uplink *uplink);
+#endif

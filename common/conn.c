@@ -1,0 +1,413 @@
+#include "common/conn.h"
+
+#include "common/http1.h"
+#include "common/loop.h"
+#include "common/sock.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOM_LIMIT      (128 * 1024) /* output above this waits for the socket */
+#define FLUSH_ROUNDS    8            /* writes a tick, so that one tunnel does not starve others */
+#define CLOSE_FLUSH_MS  5000         /* for the last bytes to leave */
+#define CLOSE_LINGER_MS 1000         /* for the peer to read our last words before a RST could */
+
+enum state { HANDSHAKING, OPEN, CLOSING, CLOSED };
+
+struct sp_conn {
+    struct sp_loop *loop;
+    struct sp_sock *sock;
+    struct sp_tls_session *tls;
+    const struct sp_conn_callbacks *callbacks;
+    void *ctx;
+    struct sp_timer *deadline;
+    struct sp_task task;
+    struct sp_error why;
+    struct sp_addr peer;
+    uint64_t last_read_ms;
+    unsigned handshake_ms;
+    enum state state;
+    int write_errno; /* writing failed; what the peer said last may still be read */
+    bool server, started, paused, resume_soon, fin_sent, fin_seen;
+};
+
+static void conn_fail(struct sp_conn *c, const struct sp_error *why);
+
+static void conn_gone(struct sp_conn *c)
+{
+    c->state = CLOSED;
+    sp_sock_close(c->sock);
+    c->sock = NULL;
+    sp_timer_stop(c->deadline);
+    sp_task_soon(c->loop, &c->task);
+}
+
+static struct sp_buf *output(const struct sp_conn *c)
+{
+    return sp_tls_output(c->tls);
+}
+
+/* ---- out ---- */
+
+static void on_write_error(struct sp_conn *c, int errno_value)
+{
+    struct sp_error why;
+
+    sp_sock_watch_write(c->sock, false);
+    sp_buf_consume(output(c), output(c)->len);
+    c->write_errno = errno_value;
+    if (c->state == CLOSING) {
+        conn_gone(c);
+        return;
+    }
+    /* The peer may have said why before it closed: read on for that (gnutls.md section 2). */
+    if (c->paused) {
+        sp_error_sys(&why, errno_value, "write");
+        conn_fail(c, &why);
+        return;
+    }
+    sp_timer_start(c->deadline, CLOSE_LINGER_MS);
+}
+
+/* Gives the socket what it takes. False when it is full, or broken. */
+static bool write_out(struct sp_conn *c)
+{
+    struct sp_buf *out = output(c);
+
+    while (out->len) {
+        ssize_t n = sp_sock_write(c->sock, sp_buf_data(out), out->len);
+
+        if (n == -EAGAIN) {
+            sp_sock_watch_write(c->sock, true);
+            return false;
+        }
+        if (n < 0) {
+            on_write_error(c, (int)-n);
+            return false;
+        }
+        sp_buf_consume(out, (size_t)n);
+    }
+    sp_sock_watch_write(c->sock, false);
+    return true;
+}
+
+static void flush_closing(struct sp_conn *c)
+{
+    if (!write_out(c) || c->fin_sent)
+        return;
+    c->fin_sent = true;
+    sp_sock_shutdown_write(c->sock);
+    if (c->fin_seen)
+        conn_gone(c);
+    else
+        sp_timer_start(c->deadline, CLOSE_LINGER_MS);
+}
+
+static void flush_open(struct sp_conn *c)
+{
+    if (c->write_errno)
+        return;
+    for (int round = 0; round < FLUSH_ROUNDS; round++) {
+        if (!write_out(c))
+            return;
+        if (c->state != OPEN)
+            return;
+        c->callbacks->on_flush(c->ctx);
+        if (!output(c)->len)
+            return;
+    }
+    if (c->state == OPEN || c->state == HANDSHAKING)
+        sp_task_soon(c->loop, &c->task);
+}
+
+static void flush(struct sp_conn *c)
+{
+    if (c->state == CLOSING)
+        flush_closing(c);
+    else if (c->state != CLOSED)
+        flush_open(c);
+    /* on_flush may have closed it. */
+    if (c->state == CLOSING && !c->fin_sent)
+        flush_closing(c);
+}
+
+static void on_writable(void *ctx)
+{
+    flush(ctx);
+}
+
+/* ---- in ---- */
+
+static void pump(struct sp_conn *c)
+{
+    struct sp_error err;
+    struct sp_bytes data;
+
+    while (c->state != CLOSING && c->state != CLOSED && !c->paused) {
+        switch (sp_tls_step(c->tls, &data, &err)) {
+        case SP_TLS_NOTHING:
+            return;
+        case SP_TLS_OPEN:
+            c->state = OPEN;
+            sp_timer_stop(c->deadline);
+            sp_task_soon(c->loop, &c->task);
+            c->callbacks->on_open(c->ctx);
+            break;
+        case SP_TLS_DATA:
+            c->callbacks->on_data(c->ctx, data.data, data.len);
+            break;
+        case SP_TLS_EOF:
+            c->callbacks->on_eof(c->ctx);
+            break;
+        case SP_TLS_FAILED:
+            conn_fail(c, &err);
+            return;
+        }
+    }
+    if (sp_tls_park(c->tls, &err) != SP_OK && c->state == OPEN)
+        conn_fail(c, &err);
+}
+
+/* Somebody speaks plain HTTP to us: the one case where an answer without TLS helps a person. */
+static void refuse_not_tls(struct sp_conn *c, uint8_t first)
+{
+    char text[512];
+    struct sp_error why;
+
+    if (c->server && isupper(first)) {
+        size_t len =
+            sp_http1_refusal(text, sizeof text, 400, NULL, "This port speaks TLS; use https.");
+
+        if (sp_buf_append(output(c), text, len) != SP_OK)
+            sp_buf_consume(output(c), output(c)->len);
+    }
+    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS, "the peer does not speak TLS: its first byte is 0x%02x", first);
+    conn_fail(c, &why);
+}
+
+static void read_closing(struct sp_conn *c)
+{
+    ssize_t n = sp_sock_read(c->sock, sp_loop_scratch(c->loop), SP_LOOP_SCRATCH);
+
+    if (n > 0 || n == -EAGAIN)
+        return;
+    c->fin_seen = true;
+    sp_sock_watch_read(c->sock, false);
+    if (c->fin_sent || n < 0)
+        conn_gone(c);
+}
+
+static void on_readable(void *ctx)
+{
+    struct sp_conn *c = ctx;
+    uint8_t *scratch = sp_loop_scratch(c->loop);
+    struct sp_error why;
+    ssize_t n;
+
+    if (c->state == CLOSING) {
+        read_closing(c);
+        return;
+    }
+    n = sp_sock_read(c->sock, scratch, SP_LOOP_SCRATCH);
+    if (n == -EAGAIN)
+        return;
+    if (n < 0) {
+        sp_error_sys(&why, c->write_errno ? c->write_errno : (int)-n, "the connection broke");
+        conn_fail(c, &why);
+        return;
+    }
+    c->last_read_ms = sp_loop_now_ms(c->loop);
+    if (n > 0 && !c->started && !sp_tls_may_begin(c->tls, scratch[0])) {
+        refuse_not_tls(c, scratch[0]);
+        return;
+    }
+    c->started = true;
+    if (n == 0) {
+        c->fin_seen = true;
+        sp_sock_watch_read(c->sock, false);
+    }
+    sp_tls_feed(c->tls, scratch, (size_t)n);
+    pump(c);
+    if (output(c)->len)
+        sp_task_soon(c->loop, &c->task);
+}
+
+/* ---- life ---- */
+
+static const struct sp_sock_callbacks sock_callbacks = {on_readable, on_writable};
+
+static void on_task(void *ctx)
+{
+    struct sp_conn *c = ctx;
+
+    if (c->state == CLOSED) {
+        const struct sp_conn_callbacks *callbacks = c->callbacks;
+        struct sp_error why = c->why;
+        void *owner = c->ctx;
+
+        sp_timer_free(c->deadline);
+        callbacks->on_closed(owner, &why); /* may still look at the TLS session */
+        sp_tls_free(c->tls);
+        free(c);
+        return;
+    }
+    if (c->resume_soon) {
+        c->resume_soon = false;
+        pump(c);
+    }
+    if (c->state != CLOSED)
+        flush(c);
+}
+
+static void on_deadline(void *ctx)
+{
+    struct sp_conn *c = ctx;
+    struct sp_error why;
+
+    if (c->state == CLOSING) {
+        conn_gone(c);
+        return;
+    }
+    if (c->write_errno)
+        sp_error_sys(&why, c->write_errno, "write");
+    else
+        sp_error_set(&why, SP_ERR_TIMEOUT, "the TLS handshake was not done within %u ms",
+                     c->handshake_ms);
+    conn_fail(c, &why);
+}
+
+static void conn_fail(struct sp_conn *c, const struct sp_error *why)
+{
+    if (c->state == CLOSING || c->state == CLOSED)
+        return;
+    c->state = CLOSING;
+    c->why = *why;
+    c->paused = false;
+    sp_sock_watch_read(c->sock, !c->fin_seen);
+    sp_timer_start(c->deadline, CLOSE_FLUSH_MS);
+    sp_task_soon(c->loop, &c->task);
+}
+
+enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_options *options,
+                        const struct sp_conn_callbacks *callbacks, void *ctx,
+                        struct sp_conn **ret_conn, struct sp_error *err)
+{
+    struct sp_conn *c = sp_calloc(1, sizeof *c);
+    enum sp_err rc;
+
+    c->loop = loop;
+    c->callbacks = callbacks;
+    c->ctx = ctx;
+    c->handshake_ms = options->handshake_ms;
+    c->server = !options->client;
+    c->last_read_ms = sp_loop_now_ms(loop);
+    sp_task_init(&c->task, on_task, c);
+    rc = options->client
+             ? sp_tls_client_new(options->params, options->client, options->tls, ctx, &c->tls, err)
+             : sp_tls_server_new(options->params, options->tls, ctx, &c->tls, err);
+    if (rc == SP_OK)
+        rc = sp_sock_new(loop, fd, &sock_callbacks, c, &c->sock, err);
+    if (rc != SP_OK) {
+        sp_tls_free(c->tls);
+        free(c);
+        return rc;
+    }
+    if (!sp_sock_peer(c->sock, &c->peer))
+        c->peer = (struct sp_addr){.ip.family = 4};
+    c->deadline = sp_timer_new(loop, on_deadline, c);
+    sp_timer_start(c->deadline, c->handshake_ms);
+    sp_sock_watch_read(c->sock, true);
+    if (!c->server) { /* the ClientHello */
+        c->resume_soon = true;
+        sp_task_soon(loop, &c->task);
+    }
+    *ret_conn = c;
+    return SP_OK;
+}
+
+void sp_conn_want_write(struct sp_conn *c)
+{
+    if (c->state == OPEN)
+        sp_task_soon(c->loop, &c->task);
+}
+
+bool sp_conn_has_room(const struct sp_conn *c)
+{
+    return c->state == OPEN && !c->write_errno && output(c)->len < ROOM_LIMIT;
+}
+
+void sp_conn_write(struct sp_conn *c, const void *data, size_t len)
+{
+    struct sp_error err;
+
+    if (c->state != OPEN || c->write_errno)
+        return;
+    if (sp_tls_write(c->tls, data, len, &err) != SP_OK)
+        conn_fail(c, &err);
+}
+
+void sp_conn_pause(struct sp_conn *c, bool pause)
+{
+    if (c->state != OPEN || c->paused == pause)
+        return;
+    c->paused = pause;
+    sp_sock_watch_read(c->sock, !pause);
+    if (!pause) { /* what was parked */
+        c->resume_soon = true;
+        sp_task_soon(c->loop, &c->task);
+    }
+}
+
+void sp_conn_finish(struct sp_conn *c)
+{
+    if (c->state != OPEN)
+        return;
+    sp_tls_close_notify(c->tls);
+    sp_task_soon(c->loop, &c->task);
+}
+
+void sp_conn_close(struct sp_conn *c, const struct sp_error *why)
+{
+    static const struct sp_error none = {0};
+
+    if (c->state == OPEN)
+        sp_tls_close_notify(c->tls);
+    conn_fail(c, why ? why : &none);
+}
+
+void sp_conn_refuse(struct sp_conn *c, int alert, const struct sp_error *why)
+{
+    if (c->state != CLOSING && c->state != CLOSED)
+        sp_tls_alert(c->tls, alert);
+    conn_fail(c, why);
+}
+
+void sp_conn_abort(struct sp_conn *c, const struct sp_error *why)
+{
+    if (c->state == CLOSED)
+        return;
+    if (c->state != CLOSING)
+        c->why = *why;
+    sp_sock_reset(c->sock);
+    c->sock = NULL;
+    c->state = CLOSED;
+    sp_timer_stop(c->deadline);
+    sp_task_soon(c->loop, &c->task);
+}
+
+struct sp_tls_session *sp_conn_tls(struct sp_conn *c)
+{
+    return c->tls;
+}
+
+const struct sp_addr *sp_conn_peer(const struct sp_conn *c)
+{
+    return &c->peer;
+}
+
+uint64_t sp_conn_last_read_ms(const struct sp_conn *c)
+{
+    return c->last_read_ms;
+}

@@ -1,0 +1,379 @@
+#include "common/log.h"
+
+#include "common/clock.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct sp_log {
+    int fd;               /* never changes; a reopen puts another file behind it */
+    atomic_uint settings; /* level, and SETTING_JSON: one word, so both change at once */
+    atomic_bool torn;     /* the last line was cut by a full disk: begin a new one */
+    atomic_ullong lost;   /* lines since the last one that could be written */
+};
+
+#define SETTING_JSON  0x100U
+#define SETTING_LEVEL 0xffU
+
+/* What must always fit behind the last field: `],"truncated":true}` and a newline. */
+#define TAIL_ROOM 24
+
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+
+/* The sink for `path`, as a descriptor of our own. */
+static enum sp_err open_sink(const char *path, int *ret_fd, struct sp_error *err)
+{
+    int fd = -1;
+
+    if (path) {
+        /* O_NONBLOCK: a FIFO that nobody reads must not stop the program, neither here nor at a
+         * write; it means nothing for files. */
+        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+        if (fd < 0)
+            return sp_error_sys(err, errno, "cannot open the log file \"%s\"", path);
+    } else {
+        fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+            return sp_error_sys(err, errno, "cannot log to stderr");
+    }
+    *ret_fd = fd;
+    return SP_OK;
+}
+
+static unsigned settings_of(int fd, enum sp_log_format format, enum sp_log_level level)
+{
+    bool json = format == SP_LOG_JSON || (format == SP_LOG_AUTO && !isatty(fd));
+
+    return (unsigned)level | (json ? SETTING_JSON : 0);
+}
+
+enum sp_err sp_log_open(const char *path, enum sp_log_format format, enum sp_log_level level,
+                        struct sp_log **ret_log, struct sp_error *err)
+{
+    struct sp_log *log;
+    int fd = -1;
+    enum sp_err rc = open_sink(path, &fd, err);
+
+    if (rc)
+        return rc;
+    log = sp_calloc(1, sizeof *log);
+    log->fd = fd;
+    atomic_init(&log->settings, settings_of(fd, format, level));
+    *ret_log = log;
+    return SP_OK;
+}
+
+enum sp_err sp_log_reopen(struct sp_log *log, const char *path, enum sp_log_format format,
+                          enum sp_log_level level, struct sp_error *err)
+{
+    int fd = -1;
+    enum sp_err rc = open_sink(path, &fd, err);
+
+    if (rc)
+        return rc;
+    /* dup3 swaps the file in one step: a thread in the middle of a write has the old or the new
+     * one, never a closed descriptor or somebody else's. */
+    while (dup3(fd, log->fd, O_CLOEXEC) < 0) {
+        if (errno != EINTR && errno != EBUSY) {
+            int saved = errno;
+
+            close(fd);
+            return sp_error_sys(err, saved, "cannot switch the log to \"%s\"",
+                                path ? path : "stderr");
+        }
+    }
+    close(fd);
+    atomic_store(&log->torn, false);
+    atomic_store(&log->settings, settings_of(log->fd, format, level));
+    return SP_OK;
+}
+
+bool sp_log_wants(const struct sp_log *log, enum sp_log_level level)
+{
+    return log && (unsigned)level <= (atomic_load(&log->settings) & SETTING_LEVEL);
+}
+
+/* Appends all or nothing, so that a line never ends inside a character or an escape. */
+static bool put(struct sp_log_line *line, const char *bytes, size_t len)
+{
+    if (line->len + len > sizeof line->text - TAIL_ROOM)
+        return false;
+    memcpy(line->text + line->len, bytes, len);
+    line->len += len;
+    return true;
+}
+
+static bool put_text(struct sp_log_line *line, const char *text)
+{
+    return put(line, text, strlen(text));
+}
+
+static bool put_escaped(struct sp_log_line *line, const char *text, size_t len)
+{
+    const char *end = text + len;
+    char step[SP_TEXT_STEP];
+
+    while (text < end) {
+        size_t step_len = sp_text_escape(&text, end, step);
+
+        if (!put(line, step, step_len))
+            return false;
+    }
+    return true;
+}
+
+static bool put_quoted(struct sp_log_line *line, const char *text, size_t len)
+{
+    return put_text(line, "\"") && put_escaped(line, text, len) && put_text(line, "\"");
+}
+
+/* Text format: can the value stand without quotes and still be told from what is around it? */
+static bool is_plain(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= ' ' || text[i] >= 0x7f || strchr("\"\\=,", text[i]))
+            return false;
+    return len > 0;
+}
+
+static bool put_value(struct sp_log_line *line, const char *text, size_t len)
+{
+    return line->json || !is_plain(text, len) ? put_quoted(line, text, len) : put(line, text, len);
+}
+
+static bool put_key(struct sp_log_line *line, const char *key)
+{
+    if (!line->json)
+        return put_text(line, " ") && put_escaped(line, key, strlen(key)) && put_text(line, "=");
+    return (!line->need_comma || put_text(line, ",")) && put_quoted(line, key, strlen(key)) &&
+           put_text(line, ":");
+}
+
+/* Ends a field that began at `start`: one that did not fit wholly leaves no trace but a mark. */
+static void settle(struct sp_log_line *line, size_t start, bool fits)
+{
+    if (fits) {
+        line->need_comma = true;
+        return;
+    }
+    line->len = start;
+    line->truncated = true;
+}
+
+bool sp_log_begin(struct sp_log_line *line, struct sp_log *log, enum sp_log_level level,
+                  const char *event)
+{
+    char ts[SP_TIME_LEN];
+
+    if (!sp_log_wants(log, level))
+        return false;
+    line->log = log;
+    line->len = 0;
+    line->depth = 0;
+    line->json = atomic_load(&log->settings) & SETTING_JSON;
+    line->need_comma = line->truncated = line->skip_array = false;
+    sp_time_format_ms(sp_clock_wall_ms(), ts);
+    if (line->json) {
+        put_text(line, "{");
+        sp_log_str(line, "ts", ts);
+        sp_log_str(line, "level", level_names[level]);
+        sp_log_str(line, "event", event);
+    } else {
+        char head[SP_TIME_LEN + 16];
+        size_t ts_len = strlen(ts);
+
+        /* Only the time of day: whoever reads this on a terminal knows the date. */
+        snprintf(head, sizeof head, "%.12s %-5s ", ts_len > 13 ? ts + ts_len - 13 : ts,
+                 level_names[level]);
+        put_text(line, head);
+        put_escaped(line, event, strlen(event));
+    }
+    return true;
+}
+
+void sp_log_strn(struct sp_log_line *line, const char *key, const char *value, size_t len)
+{
+    size_t start = line->len;
+
+    settle(line, start, put_key(line, key) && put_value(line, value, len));
+}
+
+void sp_log_str(struct sp_log_line *line, const char *key, const char *value)
+{
+    if (value)
+        sp_log_strn(line, key, value, strlen(value));
+}
+
+/* A value that is the same in both formats. */
+static void bare_value(struct sp_log_line *line, const char *key, const char *value)
+{
+    size_t start = line->len;
+
+    settle(line, start, put_key(line, key) && put_text(line, value));
+}
+
+void sp_log_int(struct sp_log_line *line, const char *key, int64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRId64, value);
+    bare_value(line, key, text);
+}
+
+void sp_log_bool(struct sp_log_line *line, const char *key, bool value)
+{
+    bare_value(line, key, value ? "true" : "false");
+}
+
+void sp_log_fmt(struct sp_log_line *line, const char *key, const char *fmt, ...)
+{
+    char value[SP_LOG_LINE_MAX];
+    va_list args;
+    int len;
+
+    va_start(args, fmt);
+    len = vsnprintf(value, sizeof value, fmt, args);
+    va_end(args);
+    if (len < 0 || (size_t)len >= sizeof value) /* does not fit by itself, let alone in the line */
+        line->truncated = true;
+    else
+        sp_log_strn(line, key, value, (size_t)len);
+}
+
+void sp_log_array_begin(struct sp_log_line *line, const char *key)
+{
+    size_t start = line->len;
+
+    SP_REQUIRE(!line->depth);
+    line->depth = 1;
+    line->skip_array = !(put_key(line, key) && (!line->json || put_text(line, "[")));
+    settle(line, start, !line->skip_array);
+    if (!line->skip_array)
+        line->need_comma = false;
+}
+
+void sp_log_item(struct sp_log_line *line, const char *value)
+{
+    size_t start = line->len;
+
+    SP_REQUIRE(line->depth);
+    if (!line->skip_array && value)
+        settle(line, start,
+               (!line->need_comma || put_text(line, ",")) && put_value(line, value, strlen(value)));
+}
+
+void sp_log_array_end(struct sp_log_line *line)
+{
+    SP_REQUIRE(line->depth);
+    line->depth = 0;
+    if (line->skip_array)
+        return;
+    if (line->json)
+        line->text[line->len++] = ']'; /* from TAIL_ROOM */
+    line->need_comma = true;
+}
+
+/* Builds the event that tells how many lines were lost. */
+static size_t format_lost(bool json, unsigned long long lost, char *buf, size_t buf_len)
+{
+    char ts[SP_TIME_LEN];
+
+    sp_time_format_ms(sp_clock_wall_ms(), ts);
+    if (json)
+        return (size_t)snprintf(
+            buf, buf_len,
+            "{\"ts\":\"%s\",\"level\":\"warning\",\"event\":\"log_lost\",\"lines\":%llu}\n", ts,
+            lost);
+    return (size_t)snprintf(buf, buf_len, "%.12s warning log_lost lines=%llu\n",
+                            strlen(ts) > 13 ? ts + strlen(ts) - 13 : ts, lost);
+}
+
+/* Sends a line (len 0: only what is owed), preceded by what must come before it, in one system
+ * call, so that lines of several threads never mix. */
+static void emit(struct sp_log *log, bool json, char *text, size_t len)
+{
+    unsigned long long lost = atomic_exchange(&log->lost, 0);
+    bool torn = atomic_exchange(&log->torn, false);
+    char newline[] = "\n";
+    char notice[160];
+    struct iovec iov[3] = {
+        {newline, torn ? 1 : 0},
+        {notice, lost ? format_lost(json, lost, notice, sizeof notice) : 0},
+        {text, len},
+    };
+    size_t debts = iov[0].iov_len + iov[1].iov_len;
+    ssize_t written;
+
+    if (!debts && !len)
+        return;
+    do {
+        written = writev(log->fd, iov, 3);
+    } while (written < 0 && errno == EINTR);
+    if (written == (ssize_t)(debts + len))
+        return;
+    /* What a full disk cut off in the middle is closed with a newline before the next line. */
+    if (written > 0)
+        torn = (size_t)written != iov[0].iov_len && (size_t)written != debts;
+    if (torn)
+        atomic_store(&log->torn, true);
+    if (written >= (ssize_t)debts)
+        lost = 0;
+    atomic_fetch_add(&log->lost, lost + (len > 0));
+}
+
+void sp_log_end(struct sp_log_line *line)
+{
+    static const char json_tail[] = ",\"truncated\":true";
+    static const char text_tail[] = " truncated=true";
+
+    if (line->depth)
+        sp_log_array_end(line);
+    if (line->truncated) { /* from TAIL_ROOM, as is the rest */
+        const char *tail = line->json ? json_tail : text_tail;
+        size_t len = strlen(tail);
+
+        memcpy(line->text + line->len, tail, len);
+        line->len += len;
+    }
+    if (line->json)
+        line->text[line->len++] = '}';
+    line->text[line->len++] = '\n';
+    emit(line->log, line->json, line->text, line->len);
+}
+
+void sp_log_close(struct sp_log *log)
+{
+    if (!log)
+        return;
+    emit(log, atomic_load(&log->settings) & SETTING_JSON, NULL, 0);
+    close(log->fd);
+    free(log);
+}
+
+void sp_log_message(struct sp_log *log, enum sp_log_level level, const char *event, const char *fmt,
+                    ...)
+{
+    struct sp_log_line line;
+    char text[1024]; /* fits in any case, even when every byte is escaped */
+    va_list args;
+    int len;
+
+    if (!sp_log_begin(&line, log, level, event))
+        return;
+    va_start(args, fmt);
+    len = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (len >= (int)sizeof text)
+        line.truncated = true;
+    sp_log_str(&line, "message", len < 0 ? "" : text);
+    sp_log_end(&line);
+}

@@ -1,0 +1,272 @@
+#include "common/loop.h"
+
+#include <stdlib.h>
+#include <uv.h>
+
+struct sp_loop {
+    uv_loop_t uv;
+    uv_prepare_t prepare;    /* runs the tasks, right before the loop waits */
+    uv_idle_t idle;          /* active while tasks are queued: the loop must not wait then */
+    struct sp_task *queued;  /* last one first: a task can leave without knowing the loop */
+    struct sp_task *running; /* this round's, in the order they were asked for */
+    uint8_t *scratch;
+};
+
+struct sp_timer {
+    uv_timer_t uv;
+    void (*on_time)(void *ctx);
+    void *ctx;
+};
+
+struct sp_async {
+    uv_async_t uv;
+    void (*on_wake)(void *ctx);
+    void *ctx;
+};
+
+struct sp_signal {
+    uv_signal_t uv;
+    void (*on_signal)(void *ctx);
+    void *ctx;
+};
+
+/* A fixed size, so that two tasks that keep asking for each other cannot starve the sockets: what
+ * is queued by a running task waits for the next round. */
+static void run_tasks(struct sp_loop *loop)
+{
+    struct sp_task *task, *next;
+
+    for (task = loop->queued; task; task = next) {
+        next = task->next;
+        task->next = loop->running;
+        if (task->next)
+            task->next->prev = &task->next;
+        task->prev = &loop->running;
+        loop->running = task;
+    }
+    loop->queued = NULL;
+    while (loop->running) {
+        task = loop->running;
+        sp_task_cancel(task); /* not queued any more: it may be asked for again, or go */
+        task->run(task->ctx);
+    }
+    if (!loop->queued)
+        uv_idle_stop(&loop->idle);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    run_tasks(prepare->data);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle; /* being active is all it is for */
+}
+
+enum sp_err sp_loop_new(struct sp_loop **ret_loop, struct sp_error *err)
+{
+    struct sp_loop *loop = sp_calloc(1, sizeof *loop);
+    int rc = uv_loop_init(&loop->uv);
+
+    if (rc < 0) {
+        free(loop);
+        return sp_error_code(err, SP_ERR_UV, rc, "cannot make an event loop: %s", uv_strerror(rc));
+    }
+    SP_REQUIRE(uv_prepare_init(&loop->uv, &loop->prepare) == 0);
+    SP_REQUIRE(uv_idle_init(&loop->uv, &loop->idle) == 0);
+    loop->prepare.data = loop;
+    SP_REQUIRE(uv_prepare_start(&loop->prepare, on_prepare) == 0);
+    uv_unref((uv_handle_t *)&loop->prepare);
+    *ret_loop = loop;
+    return SP_OK;
+}
+
+void sp_loop_run(struct sp_loop *loop)
+{
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void sp_loop_stop(struct sp_loop *loop)
+{
+    uv_stop(&loop->uv);
+}
+
+static void require_closing(uv_handle_t *handle, void *ctx)
+{
+    (void)ctx;
+    SP_REQUIRE(uv_is_closing(handle));
+}
+
+void sp_loop_free(struct sp_loop *loop)
+{
+    if (!loop)
+        return;
+    while (loop->queued)
+        run_tasks(loop);
+    uv_close((uv_handle_t *)&loop->prepare, NULL);
+    uv_close((uv_handle_t *)&loop->idle, NULL);
+    uv_walk(&loop->uv, require_closing, NULL); /* else the runs below could wait for ever */
+    while (uv_run(&loop->uv, UV_RUN_NOWAIT)) {
+    }
+    SP_REQUIRE(uv_loop_close(&loop->uv) == 0);
+    SP_REQUIRE(!loop->queued);
+    free(loop->scratch);
+    free(loop);
+}
+
+uint64_t sp_loop_now_ms(const struct sp_loop *loop)
+{
+    return uv_now(&loop->uv);
+}
+
+uint64_t sp_loop_clock_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+struct uv_loop_s *sp_loop_uv(struct sp_loop *loop)
+{
+    return &loop->uv;
+}
+
+uint8_t *sp_loop_scratch(struct sp_loop *loop)
+{
+    if (!loop->scratch)
+        loop->scratch = sp_calloc(1, SP_LOOP_SCRATCH);
+    return loop->scratch;
+}
+
+void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx)
+{
+    *task = (struct sp_task){.run = run, .ctx = ctx};
+}
+
+void sp_task_soon(struct sp_loop *loop, struct sp_task *task)
+{
+    if (task->prev)
+        return;
+    if (!loop->queued)
+        uv_idle_start(&loop->idle, on_idle);
+    task->next = loop->queued;
+    if (task->next)
+        task->next->prev = &task->next;
+    task->prev = &loop->queued;
+    loop->queued = task;
+}
+
+void sp_task_cancel(struct sp_task *task)
+{
+    if (!task->prev)
+        return;
+    *task->prev = task->next;
+    if (task->next)
+        task->next->prev = task->prev;
+    task->next = NULL;
+    task->prev = NULL;
+}
+
+static void on_timer(uv_timer_t *uv)
+{
+    struct sp_timer *timer = uv->data;
+
+    timer->on_time(timer->ctx);
+}
+
+struct sp_timer *sp_timer_new(struct sp_loop *loop, void (*on_time)(void *ctx), void *ctx)
+{
+    struct sp_timer *timer = sp_calloc(1, sizeof *timer);
+
+    SP_REQUIRE(uv_timer_init(&loop->uv, &timer->uv) == 0);
+    timer->uv.data = timer;
+    timer->on_time = on_time;
+    timer->ctx = ctx;
+    return timer;
+}
+
+void sp_timer_start(struct sp_timer *timer, uint64_t in_ms)
+{
+    SP_REQUIRE(uv_timer_start(&timer->uv, on_timer, in_ms, 0) == 0);
+}
+
+void sp_timer_stop(struct sp_timer *timer)
+{
+    uv_timer_stop(&timer->uv);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void sp_timer_free(struct sp_timer *timer)
+{
+    if (timer)
+        uv_close((uv_handle_t *)&timer->uv, on_timer_closed);
+}
+
+static void on_async(uv_async_t *uv)
+{
+    struct sp_async *async = uv->data;
+
+    async->on_wake(async->ctx);
+}
+
+struct sp_async *sp_async_new(struct sp_loop *loop, void (*on_wake)(void *ctx), void *ctx)
+{
+    struct sp_async *async = sp_calloc(1, sizeof *async);
+
+    async->uv.data = async;
+    async->on_wake = on_wake;
+    async->ctx = ctx;
+    SP_REQUIRE(uv_async_init(&loop->uv, &async->uv, on_async) == 0);
+    return async;
+}
+
+void sp_async_send(struct sp_async *async)
+{
+    SP_REQUIRE(uv_async_send(&async->uv) == 0);
+}
+
+static void on_async_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void sp_async_free(struct sp_async *async)
+{
+    if (async)
+        uv_close((uv_handle_t *)&async->uv, on_async_closed);
+}
+
+static void on_signal_caught(uv_signal_t *uv, int signum)
+{
+    struct sp_signal *sig = uv->data;
+
+    (void)signum;
+    sig->on_signal(sig->ctx);
+}
+
+struct sp_signal *sp_signal_new(struct sp_loop *loop, int signum, void (*on_signal)(void *ctx),
+                                void *ctx)
+{
+    struct sp_signal *sig = sp_calloc(1, sizeof *sig);
+
+    SP_REQUIRE(uv_signal_init(&loop->uv, &sig->uv) == 0);
+    sig->uv.data = sig;
+    sig->on_signal = on_signal;
+    sig->ctx = ctx;
+    SP_REQUIRE(uv_signal_start(&sig->uv, on_signal_caught, signum) == 0);
+    return sig;
+}
+
+static void on_signal_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void sp_signal_free(struct sp_signal *sig)
+{
+    if (sig)
+        uv_close((uv_handle_t *)&sig->uv, on_signal_closed);
+}

@@ -1,0 +1,226 @@
+#include "common/settings.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/tls_cred.h"
+#include "common/tls_session.h"
+#include "common/tls_trust.h"
+
+static const char *const level_names[] = {
+    [SP_LOG_ERROR] = "error", [SP_LOG_WARNING] = "warning", [SP_LOG_INFO] = "info",
+    [SP_LOG_DEBUG] = "debug", [SP_LOG_DEBUG + 1] = NULL,
+};
+
+static const char *const format_names[] = {
+    [SP_LOG_AUTO] = "auto",
+    [SP_LOG_JSON] = "json",
+    [SP_LOG_TEXT] = "text",
+    [SP_LOG_TEXT + 1] = NULL,
+};
+
+static const char *const tls_version_names[] = {
+    [SP_TLS_1_2] = "1.2",
+    [SP_TLS_1_3] = "1.3",
+    [SP_TLS_1_3 + 1] = NULL,
+};
+
+const struct sp_json_field sp_settings_log_fields[] = {
+    {.key = "level",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct sp_log_settings, level),
+     .default_uint = SP_LOG_INFO,
+     .names = level_names},
+    {.key = "format",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct sp_log_settings, format),
+     .default_uint = SP_LOG_AUTO,
+     .names = format_names},
+    {.key = "file", .type = SP_JSON_PATH, .offset = offsetof(struct sp_log_settings, file)},
+    {.key = NULL},
+};
+
+const struct sp_json_field sp_settings_keepalive_fields[] = {
+    {.key = "idle_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct sp_keepalive_settings, idle_s),
+     .min = 1,
+     .max = 86400,
+     .default_uint = 30},
+    {.key = "timeout_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct sp_keepalive_settings, timeout_s),
+     .min = 1,
+     .max = 3600,
+     .default_uint = 10},
+    {.key = NULL},
+};
+
+const struct sp_json_field sp_settings_tls_fields[] = {
+    {.key = "min_version",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct sp_tls_settings, min_version),
+     .default_uint = SP_TLS_1_3,
+     .names = tls_version_names},
+    {.key = NULL},
+};
+
+enum sp_err sp_settings_check_addr(const char *value, struct sp_error *err)
+{
+    struct sp_addr addr;
+
+    return sp_addr_parse(value, &addr, err);
+}
+
+enum sp_err sp_settings_check_target(const char *value, struct sp_error *err)
+{
+    struct sp_target target;
+
+    return sp_target_parse(value, strlen(value), &target, err);
+}
+
+/* Where the host name begins: after the "*." of a wildcard. */
+static const char *skip_wildcard(const char *name)
+{
+    return strncmp(name, "*.", 2) ? name : name + 2;
+}
+
+enum sp_err sp_settings_check_server_name(const char *value, struct sp_error *err)
+{
+    char folded[SP_HOST_MAX + 1];
+    const char *host = skip_wildcard(value);
+
+    /* A wildcard takes two more bytes of the 253 that a name may have. */
+    if (!sp_host_fold(host, strlen(host), folded) ||
+        strlen(folded) + (size_t)(host - value) > SP_HOST_MAX)
+        return sp_error_set(err, SP_ERR_CONFIG,
+                            "\"%.260s\" is not a host name; wanted: c1.example.net, or "
+                            "*.c1.example.net for every name one label below",
+                            value);
+    return SP_OK;
+}
+
+void sp_settings_fold_server_name(char *name)
+{
+    char folded[SP_HOST_MAX + 1];
+    char *host = name + (skip_wildcard(name) - name);
+
+    SP_REQUIRE(sp_host_fold(host, strlen(host), folded));
+    SP_REQUIRE(strlen(folded) <= strlen(host));
+    memcpy(host, folded, strlen(folded) + 1);
+}
+
+enum sp_err sp_settings_check_policy(const struct sp_policy *policy, sp_reason_set never,
+                                     const char *why, const char *file, const char *json_path,
+                                     struct sp_error *err)
+{
+    char path[128];
+    unsigned reason;
+
+    for (reason = 0; reason < SP_REASON_COUNT; reason++) {
+        if (policy->on[reason] != SP_DECIDE_ALLOW || !(never & SP_REASON_BIT(reason)))
+            continue;
+        snprintf(path, sizeof path, "%s.on.%s", json_path, sp_reason_name(reason));
+        return sp_json_error(err, file, path, "cannot be \"allow\": %s", why);
+    }
+    return SP_OK;
+}
+
+void sp_warnings_add(struct sp_warnings *warnings, const char *file, const char *json_path,
+                     const char *fmt, ...)
+{
+    struct sp_warning *warning;
+    va_list args;
+
+    warnings->items = reallocarray(warnings->items, warnings->count + 1, sizeof warnings->items[0]);
+    SP_REQUIRE(warnings->items);
+    warning = &warnings->items[warnings->count++];
+    SP_REQUIRE(asprintf(&warning->where, "%s: %s", file, json_path) >= 0);
+    va_start(args, fmt);
+    SP_REQUIRE(vasprintf(&warning->text, fmt, args) >= 0);
+    va_end(args);
+}
+
+void sp_warnings_done(struct sp_warnings *warnings)
+{
+    size_t i;
+
+    for (i = 0; i < warnings->count; i++) {
+        free(warnings->items[i].where);
+        free(warnings->items[i].text);
+    }
+    free(warnings->items);
+    *warnings = (struct sp_warnings){.items = NULL};
+}
+
+/* The loaders name the file; the reader wants to know, too, which key of which file named that. */
+static void blame(struct sp_error *err, const char *file, const char *json_path)
+{
+    if (err->where[0])
+        sp_error_prefix(err, "%s", err->where);
+    sp_error_where(err, "%s: %s", file, json_path);
+}
+
+enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const char *certificate,
+                                  const char *private_key, struct sp_tls_cred **ret_cred,
+                                  struct sp_error *err)
+{
+    struct sp_error why = {.kind = SP_OK};
+    enum sp_err rc = sp_tls_cred_load(certificate, private_key, ret_cred, &why);
+    char path[128];
+
+    if (rc == SP_OK)
+        return SP_OK;
+    snprintf(path, sizeof path, "%s.%s", json_path,
+             strcmp(why.where, private_key) ? "certificate" : "private_key");
+    blame(&why, file, path);
+    if (err)
+        *err = why;
+    return rc;
+}
+
+enum sp_err sp_settings_load_trust(const char *file, const char *json_path,
+                                   const struct sp_json_strings *ca_paths, bool use_system,
+                                   struct sp_tls_trust **ret_trust, struct sp_error *err)
+{
+    struct sp_error why = {.kind = SP_OK};
+    enum sp_err rc = sp_tls_trust_load((const char *const *)ca_paths->items, ca_paths->count,
+                                       use_system, ret_trust, &why);
+    char path[128];
+    size_t i;
+
+    if (rc == SP_OK)
+        return SP_OK;
+    snprintf(path, sizeof path, "%s", json_path);
+    for (i = 0; i < ca_paths->count; i++)
+        if (!strcmp(why.where, ca_paths->items[i])) {
+            snprintf(path, sizeof path, "%s[%zu]", json_path, i);
+            break;
+        }
+    blame(&why, file, path);
+    if (err)
+        *err = why;
+    return rc;
+}
+
+void sp_settings_warn_validity(struct sp_warnings *warnings, const char *file,
+                               const char *json_path, const char *certificate_path,
+                               const struct sp_tls_cred *cred, int64_t now)
+{
+    int64_t not_before = sp_tls_cred_not_before(cred);
+    int64_t not_after = sp_tls_cred_not_after(cred);
+    char span[SP_TIME_LEN], when[SP_TIME_LEN];
+
+    if (now > not_after)
+        sp_warnings_add(warnings, file, json_path, "certificate %s expired %s ago (%s)",
+                        certificate_path, sp_time_span(now - not_after, span),
+                        sp_time_format(not_after, when));
+    else if (now < not_before)
+        sp_warnings_add(warnings, file, json_path,
+                        "certificate %s is not valid for another %s (%s)", certificate_path,
+                        sp_time_span(not_before - now, span), sp_time_format(not_before, when));
+}

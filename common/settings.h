@@ -1,0 +1,95 @@
+/*
+ * settings: what agent and gateway configure alike: the json_bind tables of `log`, `keepalive` and
+ * `tls`, checks of single values, and the list of warnings that loading a configuration collects.
+ *
+ * Plain data, owned by the configuration it is embedded in. Nothing here prints or reads a clock.
+ */
+#ifndef SALLYPORT_COMMON_SETTINGS_H
+#define SALLYPORT_COMMON_SETTINGS_H
+#include "common/addr.h"
+#include "common/error.h"
+#include "common/json_bind.h"
+#include "common/verdict.h"
+#include <stdint.h>
+
+struct sp_tls_cred;
+struct sp_tls_trust;
+
+struct sp_log_settings {
+    int level;  /* enum sp_log_level; default info */
+    int format; /* enum sp_log_format; default auto */
+    char *file; /* NULL: stderr */
+};
+extern const struct sp_json_field sp_settings_log_fields[];
+
+struct sp_keepalive_settings {
+    uint64_t idle_s;    /* nothing heard for so long: PING */
+    uint64_t timeout_s; /* no answer for so long: the tunnel is dead */
+};
+extern const struct sp_json_field sp_settings_keepalive_fields[];
+
+struct sp_tls_settings {
+    int min_version; /* enum sp_tls_version; default 1.3 */
+};
+extern const struct sp_json_field sp_settings_tls_fields[];
+
+/* A door or a gateway listens at 1..SP_LISTEN_MAX addresses. */
+#define SP_LISTEN_MAX 64
+
+/* For struct sp_json_field.check. */
+enum sp_err sp_settings_check_addr(const char *value, struct sp_error *err);   /* "ip:port" */
+enum sp_err sp_settings_check_target(const char *value, struct sp_error *err); /* "host:port" */
+/* A host name, or "*." and a host name (one label). */
+enum sp_err sp_settings_check_server_name(const char *value, struct sp_error *err);
+
+/* Folds names that sp_settings_check_server_name has passed, in place. */
+void sp_settings_fold_server_name(char *name);
+
+/* The rows `on_failure` and `on` of a table whose struct has a struct sp_policy as `member`. */
+#define SP_SETTINGS_POLICY_ROWS(owner, member)                                                     \
+    {.key = "on_failure",                                                                          \
+     .type = SP_JSON_ENUM,                                                                         \
+     .offset = offsetof(owner, member.on_failure),                                                 \
+     .default_uint = SP_DECIDE_BLOCK,                                                              \
+     .names = sp_decision_names},                                                                  \
+    {                                                                                              \
+        .key = "on", .type = SP_JSON_ENUM_MAP, .offset = offsetof(owner, member.on),               \
+        .default_uint = SP_DECIDE_UNSET, .names = sp_decision_names, .key_names = sp_reason_names  \
+    }
+
+/* The reasons of `never` are not this policy's to allow: an error at json_path + ".on.<reason>"
+ * that says so and goes on with `why` ("it is found before a tenant is known"). */
+SP_MUST_USE enum sp_err sp_settings_check_policy(const struct sp_policy *policy,
+                                                 sp_reason_set never, const char *why,
+                                                 const char *file, const char *json_path,
+                                                 struct sp_error *err);
+
+/* What the person should know, though it does not stop the load. */
+struct sp_warning {
+    char *where; /* "gateway.json: $.common.certificate" */
+    char *text;
+};
+struct sp_warnings {
+    struct sp_warning *items;
+    size_t count;
+};
+void sp_warnings_add(struct sp_warnings *warnings, const char *file, const char *json_path,
+                     const char *fmt, ...) SP_PRINTF(4, 5);
+void sp_warnings_done(struct sp_warnings *warnings);
+
+/* Load what a configuration names, and put the place that named it before the error:
+ *     gateway.json: $.common.private_key: common.key: ...
+ * json_path is that of the object that holds `certificate` and `private_key`, or of the array. */
+SP_MUST_USE enum sp_err sp_settings_load_cred(const char *file, const char *json_path,
+                                              const char *certificate, const char *private_key,
+                                              struct sp_tls_cred **ret_cred, struct sp_error *err);
+SP_MUST_USE enum sp_err sp_settings_load_trust(const char *file, const char *json_path,
+                                               const struct sp_json_strings *ca_paths,
+                                               bool use_system, struct sp_tls_trust **ret_trust,
+                                               struct sp_error *err);
+
+/* Warns when the leaf is expired or not yet valid at `now`. */
+void sp_settings_warn_validity(struct sp_warnings *warnings, const char *file,
+                               const char *json_path, const char *certificate_path,
+                               const struct sp_tls_cred *cred, int64_t now);
+#endif

@@ -1,0 +1,394 @@
+#include "gateway/gateway.h"
+
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/sock.h"
+#include "common/tls_session.h"
+#include "gateway/config.h"
+#include "gateway/registry.h"
+#include "gateway/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct gateway {
+    const char *config_path;
+    struct sp_log *log;
+    struct sp_tls_params *params[2];
+    atomic_size_t connections;
+    uint8_t ticket_master[GW_TICKET_MASTER_LEN];
+    struct gw_registry *registry;
+    struct sp_addr *bound; /* as the registry's config->listen, with real ports */
+    struct gw_worker **workers;
+    size_t worker_count;
+    struct sp_loop *loop;
+    struct sp_signal *on_hup, *on_term, *on_int;
+    struct sp_async *drained;
+    struct sp_timer *drain_late;
+    bool draining, at_once;
+};
+
+enum sp_err gw_gateway_check(const char *config_path, char **ret_summary, struct sp_error *err)
+{
+    static const uint8_t master[GW_TICKET_MASTER_LEN]; /* no ticket is ever made with it */
+    struct gw_registry *registry;
+    size_t len;
+    FILE *out;
+    enum sp_err rc = gw_registry_load(config_path, master, NULL, &registry, err);
+
+    if (rc != SP_OK)
+        return sp_error_as_config(err);
+    out = open_memstream(ret_summary, &len);
+    SP_REQUIRE(out);
+    for (size_t i = 0; i < registry->warnings.count; i++)
+        fprintf(out, "%s: warning: %s\n", registry->warnings.items[i].where,
+                registry->warnings.items[i].text);
+    fprintf(out, "%s: good: %zu tenant%s, %zu warning%s\n", config_path, registry->tenant_count,
+            registry->tenant_count == 1 ? "" : "s", registry->warnings.count,
+            registry->warnings.count == 1 ? "" : "s");
+    fclose(out);
+    gw_registry_unref(registry);
+    return SP_OK;
+}
+
+static void log_warnings(struct gateway *g)
+{
+    for (size_t i = 0; i < g->registry->warnings.count; i++)
+        sp_log_message(g->log, SP_LOG_WARNING, "configuration", "%s: %s",
+                       g->registry->warnings.items[i].where, g->registry->warnings.items[i].text);
+}
+
+/* ---- listening sockets: one each for every worker at every address ---- */
+
+static void close_fds(const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+    }
+}
+
+/* fds[worker]; *addr gets the real port. */
+static enum sp_err listen_everywhere(struct sp_addr *addr, size_t workers, int *fds,
+                                     struct sp_error *err)
+{
+    for (size_t w = 0; w < workers; w++) {
+        enum sp_err rc = sp_listen_fd(addr, true, &fds[w], err);
+
+        if (rc != SP_OK) {
+            close_fds(fds, w);
+            return rc;
+        }
+    }
+    return SP_OK;
+}
+
+/* A row for every address: the index kept, or new sockets. rows: listen count x workers. */
+static enum sp_err plan_listeners(const struct gateway *g, const struct gw_config *next,
+                                  struct gw_listen_change *rows, struct sp_addr *bound,
+                                  struct sp_error *err)
+{
+    const struct gw_config *now = g->registry ? g->registry->config : NULL;
+    int fds[256];
+
+    for (size_t i = 0; i < next->listen_texts.count; i++) {
+        int keep = -1;
+
+        for (size_t j = 0; now && j < now->listen_texts.count; j++) {
+            if (!strcmp(now->listen_texts.items[j], next->listen_texts.items[i]))
+                keep = (int)j;
+        }
+        bound[i] = keep >= 0 ? g->bound[keep] : next->listen[i];
+        if (keep < 0 && listen_everywhere(&bound[i], g->worker_count, fds, err) != SP_OK) {
+            sp_error_where(err, "%s: $.listen[%zu]", g->config_path, i);
+            for (size_t k = 0; k < i * g->worker_count; k++)
+                close_fds(&rows[k].fd, rows[k].keep < 0);
+            return err->kind;
+        }
+        for (size_t w = 0; w < g->worker_count; w++)
+            rows[i * g->worker_count + w] =
+                (struct gw_listen_change){.keep = keep, .fd = keep < 0 ? fds[w] : -1};
+    }
+    return SP_OK;
+}
+
+static size_t count_workers(const struct gw_config *config)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (config->workers)
+        return (size_t)config->workers;
+    return cores < 1 ? 1 : cores > 256 ? 256 : (size_t)cores;
+}
+
+static enum sp_err start_workers(struct gateway *g, struct sp_error *err)
+{
+    const struct gw_config *config = g->registry->config;
+    size_t listens = config->listen_texts.count, wanted = count_workers(config);
+    SP_AUTO_FREE struct gw_listen_change *rows = sp_calloc(listens * wanted, sizeof *rows);
+    int fds[SP_LISTEN_MAX];
+    struct gw_registry *registry = g->registry;
+    enum sp_err rc;
+
+    g->worker_count = wanted;
+    g->bound = sp_calloc(listens, sizeof *g->bound);
+    g->registry = NULL; /* nothing to keep */
+    rc = plan_listeners(g, registry->config, rows, g->bound, err);
+    g->registry = registry;
+    g->worker_count = 0;
+    if (rc != SP_OK)
+        return rc;
+    g->workers = sp_calloc(wanted, sizeof(struct gw_worker *));
+    for (size_t w = 0; w < wanted; w++) {
+        const struct gw_worker_options options = {
+            .number = (unsigned)w,
+            .log = g->log,
+            .params = {g->params[0], g->params[1]},
+            .connections = &g->connections,
+            .on_drained = g->drained,
+        };
+
+        for (size_t i = 0; i < listens; i++)
+            fds[i] = rows[i * wanted + w].fd;
+        rc = gw_worker_start(&options, registry, fds, listens, &g->workers[w], err);
+        if (rc != SP_OK) {
+            for (size_t k = w + 1; k < wanted; k++) {
+                for (size_t i = 0; i < listens; i++)
+                    close(rows[i * wanted + k].fd);
+            }
+            return rc;
+        }
+        g->worker_count++;
+    }
+    return SP_OK;
+}
+
+static void log_ready(struct gateway *g)
+{
+    char text[SP_ADDR_TEXT];
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, g->log, SP_LOG_INFO, "ready"))
+        return;
+    sp_log_array_begin(&line, "listen");
+    for (size_t i = 0; i < g->registry->config->listen_texts.count; i++)
+        sp_log_item(&line, sp_addr_format(&g->bound[i], text));
+    sp_log_array_end(&line);
+    sp_log_int(&line, "workers", (int64_t)g->worker_count);
+    sp_log_int(&line, "tenants", (int64_t)g->registry->tenant_count);
+    sp_log_int(&line, "pid", getpid());
+    sp_log_str(&line, "version", SALLYPORT_VERSION);
+    sp_log_end(&line);
+}
+
+/* ---- reload ---- */
+
+static void log_reload(struct gateway *g, const struct sp_error *err)
+{
+    char message[sizeof err->where + sizeof err->text + 32];
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, g->log, err ? SP_LOG_ERROR : SP_LOG_INFO, "reload"))
+        return;
+    sp_log_bool(&line, "ok", !err);
+    if (err)
+        sp_log_str(&line, "error", sp_error_message(err, message, sizeof message));
+    else
+        sp_log_int(&line, "tenants", (int64_t)g->registry->tenant_count);
+    sp_log_end(&line);
+}
+
+/* All that can fail, before anything changes. */
+static enum sp_err reload_prepare(struct gateway *g, struct gw_registry **ret_next,
+                                  struct gw_listen_change **ret_rows, struct sp_addr **ret_bound,
+                                  struct sp_error *err)
+{
+    struct gw_registry *next;
+    const struct gw_config *config;
+    size_t listens;
+    enum sp_err rc = gw_registry_load(g->config_path, g->ticket_master, g->registry, &next, err);
+
+    if (rc != SP_OK)
+        return rc;
+    config = next->config;
+    listens = config->listen_texts.count;
+    *ret_rows = sp_calloc(listens * g->worker_count, sizeof **ret_rows);
+    *ret_bound = sp_calloc(listens, sizeof **ret_bound);
+    rc = plan_listeners(g, config, *ret_rows, *ret_bound, err);
+    if (rc == SP_OK) {
+        rc = sp_log_reopen(g->log, config->log.file, (enum sp_log_format)config->log.format,
+                           (enum sp_log_level)config->log.level, err);
+        if (rc != SP_OK) {
+            for (size_t k = 0; k < listens * g->worker_count; k++)
+                close_fds(&(*ret_rows)[k].fd, (*ret_rows)[k].keep < 0);
+        }
+    }
+    if (rc != SP_OK) {
+        free(*ret_rows);
+        free(*ret_bound);
+        gw_registry_unref(next);
+        return rc;
+    }
+    *ret_next = next;
+    return SP_OK;
+}
+
+static void on_hup(void *ctx)
+{
+    struct gateway *g = ctx;
+    SP_AUTO_FREE struct gw_listen_change *rows = NULL;
+    SP_AUTO_FREE struct gw_listen_change *mine = NULL;
+    struct sp_addr *bound;
+    struct gw_registry *next;
+    struct sp_error err;
+    size_t listens;
+
+    if (g->draining)
+        return;
+    if (reload_prepare(g, &next, &rows, &bound, &err) != SP_OK) {
+        rows = NULL;
+        log_reload(g, &err);
+        return;
+    }
+    listens = next->config->listen_texts.count;
+    mine = sp_calloc(listens, sizeof *mine);
+    for (size_t w = 0; w < g->worker_count; w++) {
+        for (size_t i = 0; i < listens; i++)
+            mine[i] = rows[i * g->worker_count + w];
+        gw_worker_reload(g->workers[w], next, mine, listens);
+    }
+    for (size_t w = 0; w < g->worker_count; w++)
+        gw_worker_await_reload(g->workers[w]);
+    gw_registry_unref(g->registry);
+    g->registry = next;
+    free(g->bound);
+    g->bound = bound;
+    log_reload(g, NULL);
+    log_warnings(g);
+    if (count_workers(next->config) != g->worker_count)
+        sp_log_message(g->log, SP_LOG_WARNING, "configuration",
+                       "%s: $.workers: a new number takes a restart; %zu go on", g->config_path,
+                       g->worker_count);
+}
+
+/* ---- the end ---- */
+
+static void on_end_signal(void *ctx)
+{
+    struct gateway *g = ctx;
+
+    if (g->draining) {
+        g->at_once = true;
+        sp_loop_stop(g->loop);
+        return;
+    }
+    g->draining = true;
+    sp_log_message(g->log, SP_LOG_INFO, "draining", "open channels may finish within %llu ms",
+                   (unsigned long long)g->registry->config->limits.drain_ms);
+    for (size_t w = 0; w < g->worker_count; w++)
+        gw_worker_drain(g->workers[w]);
+    sp_timer_start(g->drain_late, g->registry->config->limits.drain_ms);
+}
+
+static void on_drained(void *ctx)
+{
+    struct gateway *g = ctx;
+
+    for (size_t w = 0; w < g->worker_count; w++) {
+        if (!gw_worker_is_drained(g->workers[w]))
+            return;
+    }
+    sp_loop_stop(g->loop);
+}
+
+static void on_drain_late(void *ctx)
+{
+    struct gateway *g = ctx;
+
+    sp_loop_stop(g->loop);
+}
+
+/* ---- start ---- */
+
+/* Each channel is a descriptor: take what the administrator grants. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static enum sp_err start(struct gateway *g, struct sp_error *err)
+{
+    const struct gw_config *config;
+    enum sp_err rc;
+
+    if (getrandom(g->ticket_master, sizeof g->ticket_master, 0) != sizeof g->ticket_master)
+        return sp_error_sys(err, errno, "getrandom");
+    rc = gw_registry_load(g->config_path, g->ticket_master, NULL, &g->registry, err);
+    if (rc != SP_OK)
+        return sp_error_as_config(err);
+    config = g->registry->config;
+    rc = sp_log_open(config->log.file, (enum sp_log_format)config->log.format,
+                     (enum sp_log_level)config->log.level, &g->log, err);
+    for (int v = SP_TLS_1_2; rc == SP_OK && v <= SP_TLS_1_3; v++)
+        rc = sp_tls_params_new((enum sp_tls_version)v, &g->params[v], err);
+    if (rc == SP_OK)
+        rc = sp_loop_new(&g->loop, err);
+    if (rc != SP_OK)
+        return rc;
+    g->on_hup = sp_signal_new(g->loop, SIGHUP, on_hup, g);
+    g->on_term = sp_signal_new(g->loop, SIGTERM, on_end_signal, g);
+    g->on_int = sp_signal_new(g->loop, SIGINT, on_end_signal, g);
+    g->drained = sp_async_new(g->loop, on_drained, g);
+    g->drain_late = sp_timer_new(g->loop, on_drain_late, g);
+    return start_workers(g, err);
+}
+
+static void gateway_free(struct gateway *g)
+{
+    for (size_t w = 0; w < g->worker_count; w++)
+        gw_worker_stop(g->workers[w], g->at_once);
+    free(g->workers);
+    free(g->bound);
+    sp_signal_free(g->on_hup);
+    sp_signal_free(g->on_term);
+    sp_signal_free(g->on_int);
+    sp_async_free(g->drained);
+    sp_timer_free(g->drain_late);
+    if (g->loop)
+        sp_loop_free(g->loop);
+    gw_registry_unref(g->registry);
+    for (int v = SP_TLS_1_2; v <= SP_TLS_1_3; v++)
+        sp_tls_params_free(g->params[v]);
+    explicit_bzero(g->ticket_master, sizeof g->ticket_master);
+    if (g->log)
+        sp_log_close(g->log);
+}
+
+enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
+{
+    struct gateway g = {.config_path = config_path};
+    enum sp_err rc;
+
+    raise_descriptor_limit();
+    rc = start(&g, err);
+    if (rc == SP_OK) {
+        log_warnings(&g);
+        log_ready(&g);
+        sp_loop_run(g.loop);
+        sp_log_message(g.log, SP_LOG_INFO, "stopping", "%s",
+                       g.at_once ? "at once: told twice" : "drained, or out of time");
+    }
+    gateway_free(&g);
+    return rc;
+}

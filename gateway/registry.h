@@ -1,0 +1,58 @@
+/*
+ * registry: one loaded state of the gateway: its configuration, all tenants, and who owns which
+ * server name. Loaded whole or not at all (invariant 6).
+ *
+ * An immutable, reference-counted snapshot: workers read it without locks, a reload builds the next
+ * one. Invariants: every server name has one owner; ids are unique (they are file names); every
+ * name is covered by the certificate that will be shown for it.
+ */
+#ifndef SALLYPORT_GATEWAY_REGISTRY_H
+#define SALLYPORT_GATEWAY_REGISTRY_H
+#include "common/error.h"
+#include "common/settings.h"
+#include "gateway/tenant.h"
+#include <stdint.h>
+
+struct gw_config;
+struct sp_hash;
+
+struct gw_registry {
+    _Atomic size_t refs;
+    struct gw_config *config;
+    struct sp_tls_cred *common_cred; /* NULL: no common names */
+    struct gw_tenant **tenants;      /* in the order of their ids */
+    size_t tenant_count;
+    struct sp_warnings warnings; /* found while loading; for the caller to log */
+    struct sp_hash *by_id;       /* private: gw_registry_tenant */
+    struct sp_hash *by_name;     /* private: gw_registry_find */
+};
+
+/* previous: the registry in use (its tenants' counters go on), or NULL. It is not changed, whatever
+ * the outcome. The caller owns one reference. */
+SP_MUST_USE enum sp_err gw_registry_load(const char *config_path,
+                                         const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
+                                         const struct gw_registry *previous,
+                                         struct gw_registry **ret_registry, struct sp_error *err);
+struct gw_registry *gw_registry_ref(struct gw_registry *registry);
+void gw_registry_unref(struct gw_registry *registry); /* NULL is fine */
+
+enum gw_match_kind {
+    GW_MATCH_NONE,   /* unknown_server_name */
+    GW_MATCH_COMMON, /* a common name: the tenant is not known yet */
+    GW_MATCH_TENANT,
+};
+
+struct gw_match {
+    enum gw_match_kind kind;
+    struct gw_tenant *tenant; /* TENANT; borrowed from the registry, may be a disabled one */
+    struct sp_tls_cred *cred; /* COMMON, TENANT: the certificate to show; borrowed */
+};
+
+/* name: folded (sp_host_fold); NULL: the client sent none. An exact name beats a wildcard; a
+ * wildcard stands for one label. With `unknown_server_name: common` an unknown or missing name is
+ * answered as a common one. (A malformed name is not for this function: refuse it.) */
+struct gw_match gw_registry_find(const struct gw_registry *registry, const char *name);
+
+/* The tenant of that id in this generation; borrowed; NULL: none. */
+struct gw_tenant *gw_registry_tenant(const struct gw_registry *registry, const char *id);
+#endif

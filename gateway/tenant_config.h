@@ -1,0 +1,51 @@
+/*
+ * tenant_config: one tenant's file, tenants.d/ID.json, as values. No key, certificate or CA is read
+ * here (tenant.h does); the egress rules are parsed, since they are text.
+ *
+ * The file's name is the tenant's id. Immutable once loaded; one owner.
+ */
+#ifndef SALLYPORT_GATEWAY_TENANT_CONFIG_H
+#define SALLYPORT_GATEWAY_TENANT_CONFIG_H
+#include "common/error.h"
+#include "common/settings.h"
+#include "common/verdict.h"
+
+struct gw_acl; /* gateway/acl.h */
+
+#define GW_TENANT_ID_MAX 64
+
+struct gw_client_validation {
+    struct sp_json_strings trusted_cas; /* paths; at least one */
+    struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
+    bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
+};
+
+enum gw_egress_mode { GW_EGRESS_DIRECT };
+
+struct gw_egress {
+    int mode;                     /* enum gw_egress_mode */
+    struct sp_json_strings allow; /* as written; parsed in gw_tenant_config.acl */
+};
+
+struct gw_tenant_limits {
+    uint64_t tunnels;
+    uint64_t channels; /* of all its tunnels together */
+};
+
+struct gw_tenant_config {
+    char id[GW_TENANT_ID_MAX + 1];
+    char *path; /* of the file, as given */
+    char *policy_source;
+    bool enabled;
+    struct sp_json_strings server_names; /* folded; may hold wildcards */
+    char *certificate, *private_key;     /* both NULL: the common certificate */
+    struct gw_client_validation client_validation;
+    struct gw_egress egress;
+    struct gw_acl *acl;
+    struct gw_tenant_limits limits;
+};
+
+SP_MUST_USE enum sp_err
+gw_tenant_config_load(const char *path, struct gw_tenant_config **ret_config, struct sp_error *err);
+void gw_tenant_config_free(struct gw_tenant_config *config); /* NULL is fine */
+#endif

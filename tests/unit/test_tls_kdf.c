@@ -1,0 +1,75 @@
+/* The key derivation, against values computed by other implementations. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/tls_kdf.h"
+
+static void check_hex(const uint8_t *bytes, size_t len, const char *hex)
+{
+    char text[2 * 64 + 1];
+    size_t i;
+
+    ck_assert_uint_le(len, 64);
+    for (i = 0; i < len; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    ck_assert_str_eq(text, hex);
+}
+
+START_TEST(sha256_gives_the_digests_of_fips_180)
+{
+    uint8_t digest[SP_SHA256_LEN];
+
+    sp_sha256("abc", 3, digest);
+    check_hex(digest, sizeof digest,
+              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    sp_sha256("", 0, digest);
+    check_hex(digest, sizeof digest,
+              "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+END_TEST
+
+/* Python: hmac twice by the formulas of RFC 5869, salt of 64 zero bytes. */
+START_TEST(kdf_is_hkdf_sha512)
+{
+    uint8_t key[64];
+
+    sp_kdf("0123456789abcdef0123456789abcdef", 32, "info", 4, key, sizeof key);
+    check_hex(key, sizeof key,
+              "046a9ba16df571dd64f0b24fe5b5ae68a6f49c3ec4180a32dd348ca221bca40e"
+              "fe7d4a7a88ade0cf6429e1cf79abd0f3432d65504f0bdf306ddcbe30eb7f7035");
+    sp_kdf("0123456789abcdef0123456789abcdef", 32, "info", 4, key, 16);
+    check_hex(key, 16, "046a9ba16df571dd64f0b24fe5b5ae68");
+}
+END_TEST
+
+START_TEST(kdf_depends_on_every_byte_of_secret_and_info)
+{
+    uint8_t key[64], other[64];
+
+    sp_kdf("secret", 6, "info", 4, key, sizeof key);
+    sp_kdf("Secret", 6, "info", 4, other, sizeof other);
+    ck_assert_mem_ne(key, other, sizeof key);
+    sp_kdf("secret", 6, "inf", 3, other, sizeof other);
+    ck_assert_mem_ne(key, other, sizeof key);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tls_kdf");
+    TCase *tcase = tcase_create("tls_kdf");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tcase, sha256_gives_the_digests_of_fips_180);
+    tcase_add_test(tcase, kdf_is_hkdf_sha512);
+    tcase_add_test(tcase, kdf_depends_on_every_byte_of_secret_and_info);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
