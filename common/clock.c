@@ -29,13 +29,14 @@ const char *sp_time_format(int64_t seconds, char buf[SP_TIME_LEN])
 
 const char *sp_time_format_ms(int64_t milliseconds, char buf[SP_TIME_LEN])
 {
-    time_t t = (time_t)(milliseconds / 1000);
+    int rest = (int)(milliseconds % 1000);
+    time_t t = (time_t)(milliseconds / 1000 - (rest < 0)); /* rounds down before 1970 as well */
     struct tm tm;
     size_t len = 0;
 
     if (gmtime_r(&t, &tm))
         len = strftime(buf, SP_TIME_LEN, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(buf + len, SP_TIME_LEN - len, ".%03dZ", (int)(milliseconds % 1000));
+    snprintf(buf + len, SP_TIME_LEN - len, ".%03dZ", rest < 0 ? rest + 1000 : rest);
     return buf;
 }
 

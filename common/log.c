@@ -32,7 +32,7 @@ static const char *const level_names[] = {"error", "warning", "info", "debug"};
 /* The sink for `path`, as a descriptor of our own. */
 static enum sp_err open_sink(const char *path, int *ret_fd, struct sp_error *err)
 {
-    int fd;
+    int fd = -1;
 
     if (path) {
         /* O_NONBLOCK: a FIFO that nobody reads must not stop the program, neither here nor at a
@@ -60,7 +60,7 @@ enum sp_err sp_log_open(const char *path, enum sp_log_format format, enum sp_log
                         struct sp_log **ret_log, struct sp_error *err)
 {
     struct sp_log *log;
-    int fd;
+    int fd = -1;
     enum sp_err rc = open_sink(path, &fd, err);
 
     if (rc)
@@ -75,7 +75,7 @@ enum sp_err sp_log_open(const char *path, enum sp_log_format format, enum sp_log
 enum sp_err sp_log_reopen(struct sp_log *log, const char *path, enum sp_log_format format,
                           enum sp_log_level level, struct sp_error *err)
 {
-    int fd;
+    int fd = -1;
     enum sp_err rc = open_sink(path, &fd, err);
 
     if (rc)

@@ -4,9 +4,11 @@
 #include <ares.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <uv.h>
 
+#define RESOLV_CONF        "/etc/resolv.conf"
 #define DEFAULT_TIMEOUT_MS 5000
 /* c-ares asks each server at 0, 1/5 and 3/5 of the whole time; then our own timer ends it. */
 #define TRIES      3
@@ -27,9 +29,12 @@ struct sp_resolver {
     struct sp_loop *loop;
     ares_channel channel;
     unsigned timeout_ms;
+    char *resolv_conf;      /* NULL: the servers are fixed */
+    struct stat conf_stat;  /* of resolv_conf when it was read; zero: there was none */
     struct sp_timer *retry; /* when c-ares wants to look at its time-outs */
     struct ares_poll *polls;
     struct sp_query *queries;
+    bool moving; /* queries from an old channel to a new one */
 };
 
 /* Belongs to the resolver's list until both are true: c-ares has let go of it (it cannot drop one
@@ -179,6 +184,16 @@ static void query_fill(struct sp_query *query, const struct ares_addrinfo_node *
     }
 }
 
+static void on_addrinfo(void *ctx, int status, int timeouts, struct ares_addrinfo *answer);
+
+static void query_ask(struct sp_query *query)
+{
+    struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+
+    query->in_ares = true;
+    ares_getaddrinfo(query->resolver->channel, query->host, NULL, &hints, on_addrinfo, query);
+}
+
 static void on_addrinfo(void *ctx, int status, int timeouts, struct ares_addrinfo *answer)
 {
     struct sp_query *query = ctx;
@@ -187,6 +202,8 @@ static void on_addrinfo(void *ctx, int status, int timeouts, struct ares_addrinf
     query->in_ares = false;
     if (!query->on_done) {
         query_free(query);
+    } else if (status == ARES_EDESTRUCTION && query->resolver->moving) {
+        query_ask(query);
     } else if (!query->tell.prev) { /* else its time was over already */
         if (status == ARES_SUCCESS && answer && answer->nodes)
             query_fill(query, answer->nodes);
@@ -288,40 +305,78 @@ static enum sp_err channel_open(struct sp_resolver *resolver, const char *server
         .timeout = (int)(try_ms > MIN_TRY_MS ? try_ms : MIN_TRY_MS),
         .tries = TRIES,
         .lookups = lookups,
-        /* A name means itself: no search list, so that the name that was checked against the rules
-         * is the name that is looked up. */
+        /* No search list: the name that was checked against the rules is the one looked up. */
         .ndomains = 0,
         .sock_state_cb = on_socket_state,
         .sock_state_cb_data = resolver,
+        .resolvconf_path = resolver->resolv_conf,
     };
-    int rc = ares_init_options(&resolver->channel, &options,
+    ares_channel channel;
+    int rc = ares_init_options(&channel, &options,
                                ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-                                   ARES_OPT_DOMAINS | ARES_OPT_SOCK_STATE_CB);
+                                   ARES_OPT_DOMAINS | ARES_OPT_SOCK_STATE_CB |
+                                   (resolver->resolv_conf ? ARES_OPT_RESOLVCONF : 0));
 
     if (rc != ARES_SUCCESS)
         return sp_error_code(err, SP_ERR_DNS, rc, "cannot start the resolver: %s",
                              ares_strerror(rc));
-    if (!servers)
-        return SP_OK;
-    rc = ares_set_servers_ports_csv(resolver->channel, servers);
-    if (rc == ARES_SUCCESS)
-        return SP_OK;
-    ares_destroy(resolver->channel);
-    return sp_error_code(err, SP_ERR_CONFIG, rc,
-                         "\"%s\" is not a list of name servers (address or address:port)", servers);
+    rc = servers ? ares_set_servers_ports_csv(channel, servers) : ARES_SUCCESS;
+    if (rc != ARES_SUCCESS) {
+        ares_destroy(channel);
+        return sp_error_code(err, SP_ERR_CONFIG, rc,
+                             "\"%s\" is not a list of name servers (address or address:port)",
+                             servers);
+    }
+    resolver->channel = channel;
+    return SP_OK;
+}
+
+static void stat_conf(const struct sp_resolver *resolver, struct stat *ret_stat)
+{
+    if (!resolver->resolv_conf || stat(resolver->resolv_conf, ret_stat) < 0)
+        memset(ret_stat, 0, sizeof *ret_stat);
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* A workstation changes networks, and its name servers with them. c-ares reads the file once, so a
+ * new channel takes over what the old one was asked. */
+static void follow_conf(struct sp_resolver *resolver)
+{
+    ares_channel old = resolver->channel;
+    struct stat now;
+
+    stat_conf(resolver, &now);
+    if (is_same_file(&now, &resolver->conf_stat) || channel_open(resolver, NULL, NULL) != SP_OK)
+        return;
+    resolver->conf_stat = now;
+    resolver->moving = true;
+    ares_destroy(old);
+    resolver->moving = false;
 }
 
 enum sp_err sp_resolver_new(struct sp_loop *loop, const struct sp_resolver_options *options,
                             struct sp_resolver **ret_resolver, struct sp_error *err)
 {
+    static const struct sp_resolver_options defaults;
     struct sp_resolver *resolver = sp_calloc(1, sizeof *resolver);
     enum sp_err rc;
 
+    if (!options)
+        options = &defaults;
     resolver->loop = loop;
-    resolver->timeout_ms =
-        options && options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
-    rc = channel_open(resolver, options ? options->servers : NULL, err);
+    resolver->timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+    if (!options->servers)
+        resolver->resolv_conf =
+            sp_strdup(options->resolv_conf ? options->resolv_conf : RESOLV_CONF);
+    stat_conf(resolver, &resolver->conf_stat);
+    rc = channel_open(resolver, options->servers, err);
     if (rc != SP_OK) {
+        free(resolver->resolv_conf);
         free(resolver);
         return rc;
     }
@@ -343,6 +398,7 @@ void sp_resolver_free(struct sp_resolver *resolver)
     ares_destroy(resolver->channel); /* ends what is running: on_addrinfo, on_socket_state */
     SP_REQUIRE(!resolver->queries && !resolver->polls);
     sp_timer_free(resolver->retry);
+    free(resolver->resolv_conf);
     free(resolver);
 }
 
@@ -371,7 +427,6 @@ static bool answer_without_asking(struct sp_query *query, const char *host)
 struct sp_query *sp_resolve(struct sp_resolver *resolver, const char *host, uint16_t port,
                             sp_resolve_cb on_done, void *ctx)
 {
-    struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct sp_query *query = sp_calloc(1, sizeof *query);
 
     query->resolver = resolver;
@@ -390,8 +445,9 @@ struct sp_query *sp_resolve(struct sp_resolver *resolver, const char *host, uint
     }
     query->deadline = sp_timer_new(resolver->loop, on_deadline, query);
     sp_timer_start(query->deadline, resolver->timeout_ms);
-    query->in_ares = true;
-    ares_getaddrinfo(resolver->channel, query->host, NULL, &hints, on_addrinfo, query);
+    if (resolver->resolv_conf)
+        follow_conf(resolver);
+    query_ask(query);
     resolver_rearm(resolver);
     return query;
 }

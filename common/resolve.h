@@ -1,5 +1,6 @@
 /*
- * resolve: names to addresses on the loop (c-ares): the hosts file first, then DNS.
+ * resolve: names to addresses on the loop (c-ares): the hosts file first, then DNS. A name means
+ * itself: the system's search list is not used.
  *
  * Loop thread only. A callback never comes before sp_resolve has returned, and never after
  * sp_resolve_cancel.
@@ -16,12 +17,14 @@ struct sp_query;    /* opaque */
 #define SP_RESOLVE_MAX 16 /* addresses handed out for one name */
 
 struct sp_resolver_options {
-    const char *servers;  /* "192.0.2.53,[2001:db8::53]:5353"; NULL: the system's */
-    unsigned timeout_ms;  /* for a whole query; 0: 5000 */
+    const char *servers;     /* "192.0.2.53,[2001:db8::53]:5353"; NULL: the system's */
+    unsigned timeout_ms;     /* for a whole query; 0: 5000 */
+    const char *resolv_conf; /* NULL: the system's; read again when it has changed */
 };
 
 /* err SP_OK: count >= 1 addresses, IPv6 and IPv4 in turn (RFC 8305 order); .port is the one asked
- * for. Otherwise error: SP_ERR_DNS ("db.example: no such name"; .code ARES_E*) or SP_ERR_TIMEOUT. */
+ * for. Otherwise error: SP_ERR_DNS ("db.example: no such name"; .code ARES_E*) or SP_ERR_TIMEOUT.
+ */
 typedef void (*sp_resolve_cb)(void *ctx, const struct sp_addr *addrs, size_t count,
                               const struct sp_error *error);
 

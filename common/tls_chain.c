@@ -11,7 +11,7 @@
 
 /* The search for a path is bounded in steps and in paths judged: certificates that all name each
  * other must not buy their sender our time. */
-#define SEARCH_STEPS 64
+#define SEARCH_STEPS 32
 #define SEARCH_PATHS 4
 
 struct search {
@@ -93,6 +93,14 @@ static bool is_on_path(const struct sp_tls_path *path, gnutls_x509_crt_t crt)
     return false;
 }
 
+/* A certificate that its own key signed has no issuer above it, whoever has the same name: a leaf
+ * that copies somebody's name must not climb his chain. (A trusted CA with the same key was tried
+ * before.) One key of a name signing the next is no such case, hence the look at the signature. */
+static bool ends_in_itself(gnutls_x509_crt_t crt)
+{
+    return gnutls_x509_crt_check_issuer(crt, crt) && sp_tls_path_signed_by(crt, crt);
+}
+
 /* Every way up from the walk's last certificate, those to a trusted CA first. A sent copy of a
  * trusted CA is passed over: the trusted one itself was tried. */
 static void search_up(struct search *s)
@@ -100,10 +108,12 @@ static void search_up(struct search *s)
     gnutls_x509_crt_t last = s->path.crts[s->path.count - 1];
     unsigned before = s->judged;
     bool went_on = false;
+    bool at_end;
 
     s->steps++;
     try_anchors(s);
-    for (unsigned i = 0; i < s->sent.count && !is_finished(s); i++) {
+    at_end = !is_finished(s) && ends_in_itself(last);
+    for (unsigned i = 0; i < s->sent.count && !is_finished(s) && !at_end; i++) {
         gnutls_x509_crt_t next = s->sent.crts[i];
 
         if (s->path.count == SP_CHAIN_MAX_CERTS || !gnutls_x509_crt_check_issuer(last, next) ||
@@ -258,45 +268,53 @@ static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_s
     return leaf;
 }
 
-static void examine_parsed(struct search *s, gnutls_x509_crt_t leaf, struct sp_tls_findings *f)
+static void examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
+                           struct sp_tls_findings *f)
 {
-    judge_leaf(leaf, s->query, f);
-    s->leaf = f;
-    sp_tls_findings_init(&s->best);
-    examine_paths(s);
-    *f = s->best;
+    struct search s = {.query = query, .sent = *sent, .leaf = f};
+
+    judge_leaf(sent->crts[0], query, f);
+    examine_paths(&s);
+    *f = s.best;
+}
+
+/* For the log: who it is, not what it is worth. */
+static void identify_only(const struct sp_bytes *der, struct sp_facts *facts)
+{
+    int rc;
+    gnutls_x509_crt_t leaf = der->len <= SP_CHAIN_MAX_BYTES ? parse(der, &rc) : NULL;
+
+    identify(der, leaf, facts);
+    if (leaf)
+        gnutls_x509_crt_deinit(leaf);
+}
+
+static void examine_all(const struct sp_chain *chain, const struct sp_chain_query *query,
+                        struct sp_tls_findings *f, struct sp_facts *facts)
+{
+    struct sp_tls_sent sent = {.count = 0};
+    gnutls_x509_crt_t leaf = parse_all(chain, &sent, f);
+
+    identify(&chain->certs[0], leaf, facts);
+    if (leaf)
+        examine_parsed(&sent, query, f);
+    for (unsigned i = 0; i < sent.count; i++)
+        gnutls_x509_crt_deinit(sent.crts[i]);
 }
 
 void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query *query,
                       struct sp_facts *ret_facts)
 {
-    struct sp_tls_findings f, leaf_findings;
-    struct search s = {.query = query};
-    gnutls_x509_crt_t leaf = NULL;
+    struct sp_tls_findings f;
 
     *ret_facts = (struct sp_facts){.chain_len = (unsigned)chain->count};
     sp_tls_findings_init(&f);
-    if (chain->count == 0) {
+    if (chain->count == 0)
         sp_tls_findings_add(&f, SP_REASON_NO_CERTIFICATE, "no certificate was presented");
-    } else if (is_too_large(chain, &f)) {
-        int rc;
-
-        if (chain->certs[0].len <= SP_CHAIN_MAX_BYTES)
-            leaf = parse(&chain->certs[0], &rc); /* for the log: who it is, not what it is worth */
-        identify(&chain->certs[0], leaf, ret_facts);
-        if (leaf)
-            gnutls_x509_crt_deinit(leaf);
-    } else {
-        leaf = parse_all(chain, &s.sent, &f);
-        identify(&chain->certs[0], leaf, ret_facts);
-        leaf_findings = f;
-        if (leaf) {
-            examine_parsed(&s, leaf, &leaf_findings);
-            f = leaf_findings;
-        }
-        for (unsigned i = 0; i < s.sent.count; i++)
-            gnutls_x509_crt_deinit(s.sent.crts[i]);
-    }
+    else if (is_too_large(chain, &f))
+        identify_only(&chain->certs[0], ret_facts);
+    else
+        examine_all(chain, query, &f, ret_facts);
     ret_facts->observed = f.observed;
     memcpy(ret_facts->detail, f.detail, sizeof f.detail);
     ret_facts->not_before = f.not_before == INT64_MIN ? 0 : f.not_before;

@@ -64,7 +64,7 @@ static unsigned verify_one(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, unsi
     return status;
 }
 
-static bool signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
+bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
 {
     unsigned bad = GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND;
     unsigned status = verify_one(crt, issuer, SIGNATURE_ONLY);
@@ -107,7 +107,8 @@ static void judge_anchor_signature(const struct sp_tls_path *path, const struct 
     sp_tls_x509_subject(last, crt_dn, sizeof crt_dn);
     sp_tls_x509_subject(path->anchor, anchor_dn, sizeof anchor_dn);
     for (unsigned i = 0; i < sent->count; i++) {
-        if (gnutls_x509_crt_check_issuer(last, sent->crts[i]) && signed_by(last, sent->crts[i])) {
+        if (gnutls_x509_crt_check_issuer(last, sent->crts[i]) &&
+            sp_tls_path_signed_by(last, sent->crts[i])) {
             sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                                 "issuer '%s' has the name of a trusted CA, but another key",
                                 anchor_dn);
@@ -127,7 +128,7 @@ static void judge_signatures(const struct sp_tls_path *path, const struct sp_tls
     for (unsigned i = 0; i < path->count; i++) {
         gnutls_x509_crt_t issuer = issuer_of(path, i);
 
-        if (!issuer || signed_by(path->crts[i], issuer))
+        if (!issuer || sp_tls_path_signed_by(path->crts[i], issuer))
             continue;
         if (issuer == path->anchor) {
             judge_anchor_signature(path, sent, f);
@@ -231,7 +232,7 @@ void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent 
 {
     sp_tls_rules_times(path, query->now, f);
     sp_tls_rules_strength(path, f);
-    sp_tls_rules_directory_names(path, f);
+    sp_tls_rules_constraints(path, f);
     sp_tls_rules_ca_purpose(path, query->purpose, f);
     if (path->anchor)
         judge_anchored(path, sent, query, f);

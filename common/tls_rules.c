@@ -114,21 +114,36 @@ void sp_tls_rules_strength(const struct sp_tls_path *path, struct sp_tls_finding
     }
 }
 
-static bool limits_directory_names(gnutls_x509_name_constraints_t nc)
+/* GnuTLS compares DNS names, mail and IP addresses; a limit on anything else it does not see. */
+static bool is_compared(unsigned type)
+{
+    return type == GNUTLS_SAN_DNSNAME || type == GNUTLS_SAN_RFC822NAME ||
+           type == GNUTLS_SAN_IPADDRESS;
+}
+
+typedef int (*subtree_cb)(gnutls_x509_name_constraints_t nc, unsigned index, unsigned *type,
+                          gnutls_datum_t *name);
+
+/* Whether one of the subtrees limits names of a kind that nobody compares and that a certificate
+ * below has. All have a directory name: their subject. */
+static bool limits_unchecked(gnutls_x509_name_constraints_t nc, subtree_cb next,
+                             const gnutls_x509_crt_t *below, unsigned below_count)
 {
     gnutls_datum_t name;
     unsigned type;
 
-    for (unsigned i = 0; gnutls_x509_name_constraints_get_permitted(nc, i, &type, &name) >= 0; i++)
+    for (unsigned i = 0; next(nc, i, &type, &name) >= 0; i++) {
         if (type == GNUTLS_SAN_DN)
             return true;
-    for (unsigned i = 0; gnutls_x509_name_constraints_get_excluded(nc, i, &type, &name) >= 0; i++)
-        if (type == GNUTLS_SAN_DN)
-            return true;
+        for (unsigned j = 0; !is_compared(type) && j < below_count; j++)
+            if (sp_tls_x509_has_name(below[j], (gnutls_x509_subject_alt_name_t)type))
+                return true;
+    }
     return false;
 }
 
-static void judge_directory_names(gnutls_x509_crt_t ca, struct sp_tls_findings *f)
+static void judge_constraints_of(gnutls_x509_crt_t ca, const gnutls_x509_crt_t *below,
+                                 unsigned below_count, struct sp_tls_findings *f)
 {
     gnutls_x509_name_constraints_t nc;
     char dn[DN_TEXT];
@@ -136,25 +151,28 @@ static void judge_directory_names(gnutls_x509_crt_t ca, struct sp_tls_findings *
 
     SP_REQUIRE(gnutls_x509_name_constraints_init(&nc) == 0);
     rc = gnutls_x509_crt_get_name_constraints(ca, nc, 0, NULL);
-    if (rc >= 0 && limits_directory_names(nc))
-        sp_tls_findings_add(f, SP_REASON_CONSTRAINT_VIOLATION,
-                            "'%s' limits directory names, and such name constraints cannot be "
-                            "checked",
-                            sp_tls_x509_subject(ca, dn, sizeof dn));
-    else if (rc < 0 && rc != GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+    if (rc < 0 && rc != GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
         sp_tls_findings_add(f, SP_REASON_CONSTRAINT_VIOLATION,
                             "the name constraints of '%s' cannot be read: %s",
                             sp_tls_x509_subject(ca, dn, sizeof dn), gnutls_strerror(rc));
+    else if (rc >= 0 &&
+             (limits_unchecked(nc, gnutls_x509_name_constraints_get_permitted, below,
+                               below_count) ||
+              limits_unchecked(nc, gnutls_x509_name_constraints_get_excluded, below, below_count)))
+        sp_tls_findings_add(f, SP_REASON_CONSTRAINT_VIOLATION,
+                            "'%s' limits names of a kind (directory names, URIs) whose "
+                            "constraints cannot be checked",
+                            sp_tls_x509_subject(ca, dn, sizeof dn));
     gnutls_x509_name_constraints_deinit(nc);
 }
 
-void sp_tls_rules_directory_names(const struct sp_tls_path *path, struct sp_tls_findings *f)
+void sp_tls_rules_constraints(const struct sp_tls_path *path, struct sp_tls_findings *f)
 {
     gnutls_x509_crt_t all[PATH_CERTS];
     unsigned count = with_anchor(path, all);
 
     for (unsigned i = 1; i < count; i++)
-        judge_directory_names(all[i], f);
+        judge_constraints_of(all[i], all, i, f);
 }
 
 void sp_tls_rules_ca_purpose(const struct sp_tls_path *path, enum sp_purpose purpose,
@@ -234,7 +252,10 @@ void sp_tls_rules_names(const struct sp_tls_path *path, struct sp_tls_findings *
 
         constrained = constrained || rc >= 0;
         for (size_t t = 0; constrained && t < sizeof types / sizeof types[0]; t++)
-            fits = fits && gnutls_x509_name_constraints_check_crt(nc, types[t], all[i - 1]);
+            /* GnuTLS takes a CA's common name for a host name when it has no other; as its own
+             * verification does not, it is not asked. */
+            if (i == 1 || sp_tls_x509_has_name(all[i - 1], types[t]))
+                fits = fits && gnutls_x509_name_constraints_check_crt(nc, types[t], all[i - 1]);
         if (!fits)
             sp_tls_findings_add(f, SP_REASON_CONSTRAINT_VIOLATION,
                                 "a name in '%s' is outside the name constraints of its CAs",

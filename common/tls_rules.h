@@ -12,9 +12,10 @@ void sp_tls_rules_times(const struct sp_tls_path *path, int64_t now, struct sp_t
 /* weak_algorithm: every key, and every signature somebody relies on (not an anchor's own, nor that
  * of a self-issued certificate at the top). */
 void sp_tls_rules_strength(const struct sp_tls_path *path, struct sp_tls_findings *f);
-/* constraint_violation: a CA limits directory names, which GnuTLS ignores and we do not compare:
- * what cannot be checked is refused. */
-void sp_tls_rules_directory_names(const struct sp_tls_path *path, struct sp_tls_findings *f);
+/* constraint_violation: a CA has name constraints of a kind that GnuTLS ignores and we do not
+ * compare (directory names above all), or that cannot be read: what cannot be checked is refused.
+ */
+void sp_tls_rules_constraints(const struct sp_tls_path *path, struct sp_tls_findings *f);
 /* wrong_purpose: a CA whose extendedKeyUsage does not have the purpose cannot pass it on. */
 void sp_tls_rules_ca_purpose(const struct sp_tls_path *path, enum sp_purpose purpose,
                              struct sp_tls_findings *f);

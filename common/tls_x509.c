@@ -197,6 +197,19 @@ const char *sp_tls_x509_names(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
     return buf;
 }
 
+bool sp_tls_x509_has_name(gnutls_x509_crt_t crt, gnutls_x509_subject_alt_name_t wanted)
+{
+    gnutls_subject_alt_names_t sans = sans_of(crt);
+    gnutls_datum_t entry;
+    unsigned type, index = 0;
+    bool found = false;
+
+    while (!found && sans_next(sans, &index, &type, &entry))
+        found = type == (unsigned)wanted;
+    sans_free(sans);
+    return found;
+}
+
 /* Of the ASN.1 string types those whose characters are single bytes or UTF-8: in the wide ones
  * (BMPString, UniversalString) a zero byte is half of an ordinary character. */
 static bool is_bytewise(unsigned tag)

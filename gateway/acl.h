@@ -9,7 +9,7 @@
  *     [2001:db8::/32]:443      IPv6 in brackets, with the prefix inside
  * Nothing is allowed that no rule names. Name rules reach ordinary (global unicast) addresses only:
  * a loopback, link-local, private, multicast, metadata or reserved address needs a rule that names
- * the address, whatever name led to it, so that DNS can not turn a name rule against the gateway's
+ * the address, whatever name led to it, so that DNS cannot turn a name rule against the gateway's
  * own network (invariant 8). An address asked for literally is matched by address rules only.
  *
  * Immutable once parsed; pure functions; thread-safe.

@@ -16,7 +16,7 @@ struct gw_config_common {
     char *certificate, *private_key;
 };
 
-/* Enough for the `limits` object; milliseconds where the name says so. */
+/* The object `limits`; milliseconds where the name says so. */
 struct gw_config_limits {
     uint64_t handshake_ms; /* from accept to the verdict */
     uint64_t request_ms;   /* HTTP/1.1: for the request head */

@@ -32,6 +32,30 @@ void scene_write(const char *path, const char *text)
     write_mode(path, text, 0644);
 }
 
+void scene_write_gateway(const char *stem, const char *more)
+{
+    char text[1024];
+
+    snprintf(text, sizeof text,
+             "{ \"listen\": [\"127.0.0.1:0\"], \"tenants\": \"tenants.d\",\n"
+             "  \"common\": { \"server_names\": [\"secure.example.net\"],\n"
+             "    \"certificate\": \"%s.pem\", \"private_key\": \"%s.key\" } %s }",
+             stem, stem, more);
+    scene_write("gateway.json", text);
+}
+
+void scene_write_tenant(const char *id, const char *names, const char *more)
+{
+    char path[64], text[2048];
+
+    snprintf(path, sizeof path, "tenants.d/%s.json", id);
+    snprintf(text, sizeof text,
+             "{ \"server_names\": [%s],\n"
+             "  \"client_validation\": { \"trusted_cas\": [\"../client-ca.pem\"] } %s }",
+             names, more);
+    scene_write(path, text);
+}
+
 void scene_remove(const char *path)
 {
     ck_assert_msg(unlink(path) == 0, "%s: cannot be removed", path);

@@ -23,6 +23,11 @@ void scene_leave(void); /* removes the folder */
 /* Writes a whole file (mode 0644), replacing what was there. */
 void scene_write(const char *path, const char *text);
 void scene_remove(const char *path);
+/* A gateway.json with the common name secure.example.net, the certificate and key of that stem, and
+ * `more` (", \"key\": value", or "") after them; a tenants.d/ID.json with these names (a JSON
+ * list's inside) that trusts client-ca.pem. */
+void scene_write_gateway(const char *stem, const char *more);
+void scene_write_tenant(const char *id, const char *names, const char *more);
 /* Removes gateway.json, agent.json and all that is in tenants.d. */
 void scene_clear(void);
 /* The whole file, allocated; its NUL-terminated text. */

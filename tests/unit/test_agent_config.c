@@ -119,6 +119,21 @@ START_TEST(the_trust_store_needs_no_ca_files_and_takes_more)
 }
 END_TEST
 
+START_TEST(doors_may_share_an_address_and_all_ask_for_any_port)
+{
+    struct agent_config *config =
+        load("{" SMALL ", \"doors\": [{\"type\": \"http\", \"listen\": \"127.0.0.1:0\"},"
+             "  {\"type\": \"http\", \"listen\": \"127.0.0.1:0\"},"
+             "  {\"type\": \"http\", \"listen\": \"127.0.0.1:3128\"},"
+             "  {\"type\": \"http\", \"listen\": \"127.0.0.1:3129\"},"
+             "  {\"type\": \"http\", \"listen\": \"[::1]:3128\"}]}");
+
+    ck_assert_uint_eq(config->door_count, 5);
+    ck_assert_uint_eq(config->warnings.count, 0);
+    agent_config_unref(config);
+}
+END_TEST
+
 START_TEST(a_configuration_lives_as_long_as_its_last_reference)
 {
     struct agent_config *config = load("{" SMALL "," DOOR "}");
@@ -158,6 +173,7 @@ int main(void)
     tcase_add_test(tcase, all_that_a_file_says_is_bound);
     tcase_add_test(tcase, what_a_file_leaves_out_has_its_preset);
     tcase_add_test(tcase, the_trust_store_needs_no_ca_files_and_takes_more);
+    tcase_add_test(tcase, doors_may_share_an_address_and_all_ask_for_any_port);
     tcase_add_test(tcase, a_configuration_lives_as_long_as_its_last_reference);
     tcase_add_test(tcase, a_failed_load_leaves_the_result_alone);
     suite_add_tcase(suite, tcase);

@@ -32,17 +32,17 @@ static char *data_folder; /* absolute */
 
 static void find_data_folder(void)
 {
-    const char *named = getenv("SALLYPORT_TEST_DATA");
+    const char *named = getenv("SALLYPORT_SOURCE");
     char path[512];
     const char *end = strstr(__FILE__, "tests/unit/");
 
     if (named)
-        snprintf(path, sizeof path, "%s/config-bad", named);
+        snprintf(path, sizeof path, "%s/tests/data/config-bad", named);
     else
         snprintf(path, sizeof path, "%.*stests/data/config-bad", (int)(end - __FILE__), __FILE__);
     data_folder = realpath(path, NULL);
     if (!data_folder) {
-        fprintf(stderr, "%s: not found; set SALLYPORT_TEST_DATA to tests/data\n", path);
+        fprintf(stderr, "%s: not found; set SALLYPORT_SOURCE to the root of the sources\n", path);
         exit(1);
     }
 }

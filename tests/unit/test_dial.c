@@ -5,10 +5,14 @@
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
+#include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static struct sp_loop *loop;
@@ -227,8 +231,35 @@ START_TEST(the_whole_time_ends_a_dial_with_addresses_left)
     dial_and_run(addrs, 3, &options, &result);
     ck_assert_int_eq(result.fd, -1);
     ck_assert_int_eq(result.error.kind, SP_ERR_TIMEOUT);
+    assert_text(&result, &silent, "no answer within 80 ms");
     close_place(&silent);
     close_place(&good);
+}
+END_TEST
+
+static void on_busy(void *ctx)
+{
+    uint64_t start = sp_loop_clock_us();
+
+    (void)ctx;
+    while (sp_loop_clock_us() - start < 30 * 1000) {
+    }
+}
+
+/* The task runs between the timers and the sockets, so that the connection is noticed after its
+ * time is over, but before the timer is. */
+START_TEST(a_connection_noticed_before_the_timer_counts)
+{
+    struct place place = open_place(4);
+    struct sp_dial_options options = {.total_ms = 20};
+    struct sp_task busy;
+    struct result result;
+
+    sp_task_init(&busy, on_busy, NULL);
+    sp_task_soon(loop, &busy);
+    dial_and_run(&place.addr, 1, &options, &result);
+    assert_connected(&result, &place);
+    close_place(&place);
 }
 END_TEST
 
@@ -239,6 +270,41 @@ START_TEST(no_address_is_a_failure_told_later)
     dial_and_run(NULL, 0, NULL, &result);
     ck_assert_int_eq(result.fd, -1);
     ck_assert_str_eq(result.error.text, "no address to connect to");
+}
+END_TEST
+
+/* A network of our own in which every connection starts from the one port 40000. False: this
+ * machine does not let us. */
+static bool enter_network_of_one_port(void)
+{
+    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd, ports;
+    bool ok;
+
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+        return false;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ports = open("/proc/sys/net/ipv4/ip_local_port_range", O_WRONLY | O_CLOEXEC);
+    ok = fd >= 0 && ports >= 0 && ioctl(fd, SIOCSIFFLAGS, &up) == 0 &&
+         write(ports, "40000 40000", 11) == 11;
+    if (fd >= 0)
+        close(fd);
+    if (ports >= 0)
+        close(ports);
+    return ok;
+}
+
+START_TEST(a_connection_that_met_itself_is_refused)
+{
+    struct place place = {.addr = {.port = 40000}, .fd = -1};
+    struct result result;
+
+    if (!enter_network_of_one_port())
+        return;
+    ck_assert(sp_ip_parse("127.0.0.1", 9, &place.addr.ip));
+    dial_and_run(&place.addr, 1, NULL, &result);
+    ck_assert_int_eq(result.fd, -1);
+    assert_text(&result, &place, "Connection refused");
 }
 END_TEST
 
@@ -342,7 +408,9 @@ int main(void)
     tcase_add_test(tc, a_failure_at_once_is_told_later);
     tcase_add_loop_test(tc, the_last_address_has_all_the_time_that_is_left, 1, 3);
     tcase_add_test(tc, the_whole_time_ends_a_dial_with_addresses_left);
+    tcase_add_test(tc, a_connection_noticed_before_the_timer_counts);
     tcase_add_test(tc, no_address_is_a_failure_told_later);
+    tcase_add_test(tc, a_connection_that_met_itself_is_refused);
     tcase_add_loop_test(tc, a_cancelled_dial_is_not_told_and_leaves_no_descriptor, 0, 8);
     tcase_add_loop_test(tc, a_dial_may_be_cancelled_between_its_end_and_the_telling, 1, 3);
     suite_add_tcase(suite, tc);

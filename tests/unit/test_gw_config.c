@@ -110,6 +110,18 @@ START_TEST(an_object_that_is_there_but_empty_has_its_presets_too)
 }
 END_TEST
 
+START_TEST(one_address_may_be_listened_at_under_two_ports_and_under_any_port_twice)
+{
+    struct gw_config *config =
+        load("gateway.json", "{ \"tenants\": \"tenants.d\", \"listen\": [\"127.0.0.1:8443\","
+                             "  \"127.0.0.1:8444\", \"[::1]:8443\", \"127.0.0.1:0\","
+                             "  \"127.0.0.1:0\"] }");
+
+    ck_assert_uint_eq(config->listen_texts.count, 5);
+    gw_config_free(config);
+}
+END_TEST
+
 START_TEST(a_file_that_does_not_exist_is_an_error_that_names_it)
 {
     struct gw_config *config = NULL;
@@ -135,6 +147,7 @@ int main(void)
     tcase_add_test(tcase, all_that_a_file_says_is_bound);
     tcase_add_test(tcase, what_a_file_leaves_out_has_its_preset);
     tcase_add_test(tcase, an_object_that_is_there_but_empty_has_its_presets_too);
+    tcase_add_test(tcase, one_address_may_be_listened_at_under_two_ports_and_under_any_port_twice);
     tcase_add_test(tcase, a_file_that_does_not_exist_is_an_error_that_names_it);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

@@ -1,6 +1,5 @@
 /* The gateway's loaded state: who owns a name, what tenants share, what a reload keeps. */
 #include <check.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,32 +9,6 @@
 #include "tests/support/scene.h"
 
 static const uint8_t master[GW_TICKET_MASTER_LEN] = {1, 2, 3};
-
-/* ---- building files ---- */
-
-static void write_gateway(const char *cert, const char *more)
-{
-    char text[1024];
-
-    snprintf(text, sizeof text,
-             "{ \"listen\": [\"127.0.0.1:0\"], \"tenants\": \"tenants.d\",\n"
-             "  \"common\": { \"server_names\": [\"secure.example.net\"],\n"
-             "    \"certificate\": \"%s.pem\", \"private_key\": \"%s.key\" } %s }",
-             cert, cert, more);
-    scene_write("gateway.json", text);
-}
-
-static void write_tenant(const char *id, const char *names, const char *more)
-{
-    char path[64], text[2048];
-
-    snprintf(path, sizeof path, "tenants.d/%s.json", id);
-    snprintf(text, sizeof text,
-             "{ \"server_names\": [%s],\n"
-             "  \"client_validation\": { \"trusted_cas\": [\"../client-ca.pem\"] } %s }",
-             names, more);
-    scene_write(path, text);
-}
 
 #define OWN_CERT ", \"certificate\": \"../tenant.pem\", \"private_key\": \"../tenant.key\""
 
@@ -93,11 +66,11 @@ static const struct {
 static void write_names(const char *more)
 {
     scene_clear();
-    write_gateway("common", more);
-    write_tenant("own", "\"c1.example\", \"*.w1.example\"", OWN_CERT);
-    write_tenant("exact", "\"exact.w1.example\"", OWN_CERT);
-    write_tenant("plain", "\"C3.Secure.Example.net.\"", "");
-    write_tenant("off", "\"off.secure.example.net\"", ", \"enabled\": false");
+    scene_write_gateway("common", more);
+    scene_write_tenant("own", "\"c1.example\", \"*.w1.example\"", OWN_CERT);
+    scene_write_tenant("exact", "\"exact.w1.example\"", OWN_CERT);
+    scene_write_tenant("plain", "\"C3.Secure.Example.net.\"", "");
+    scene_write_tenant("off", "\"off.secure.example.net\"", ", \"enabled\": false");
 }
 
 START_TEST(a_name_finds_its_owner_exactly_or_by_one_label)
@@ -158,11 +131,11 @@ START_TEST(a_thousand_tenants_are_found_each_by_its_name)
     int i;
 
     scene_clear();
-    write_gateway("common", "");
+    scene_write_gateway("common", "");
     for (i = 0; i < 1000; i++) {
         snprintf(id, sizeof id, "t%d", i);
         snprintf(name, sizeof name, "\"t%d.secure.example.net\"", i);
-        write_tenant(id, name, "");
+        scene_write_tenant(id, name, "");
     }
     registry = load();
     ck_assert_uint_eq(registry->tenant_count, 1000);
@@ -181,8 +154,8 @@ START_TEST(only_json_files_without_a_dot_in_front_are_tenants)
     struct gw_registry *registry;
 
     scene_clear();
-    write_gateway("common", "");
-    write_tenant("a", "\"a.secure.example.net\"", "");
+    scene_write_gateway("common", "");
+    scene_write_tenant("a", "\"a.secure.example.net\"", "");
     scene_write("tenants.d/README", "not JSON");
     scene_write("tenants.d/b.json.bak", "not JSON");
     scene_write("tenants.d/json", "not JSON");
@@ -215,8 +188,8 @@ START_TEST(equal_ca_sets_are_one_object_and_others_are_not)
     struct gw_registry *registry;
 
     scene_clear();
-    write_gateway("common", "");
-    write_tenant("a", "\"a.secure.example.net\"", "");
+    scene_write_gateway("common", "");
+    scene_write_tenant("a", "\"a.secure.example.net\"", "");
     scene_write("tenants.d/b.json",
                 "{ \"server_names\": [\"b.secure.example.net\"],"
                 "  \"client_validation\": { \"trusted_cas\": [\"../client-ca-copy.pem\"] } }");
@@ -235,142 +208,7 @@ START_TEST(equal_ca_sets_are_one_object_and_others_are_not)
 }
 END_TEST
 
-/* ---- ticket keys ---- */
-
-/* The tenant `t` as one variant of its file: its ticket key. */
-static void ticket_key_of(const char *text, uint8_t ret_key[SP_TICKET_KEY_LEN])
-{
-    struct gw_registry *registry;
-
-    scene_clear();
-    write_gateway("common", "");
-    scene_write("tenants.d/t.json", text);
-    registry = load();
-    memcpy(ret_key, tenant_of(registry, "t")->ticket_key, SP_TICKET_KEY_LEN);
-    gw_registry_unref(registry);
-}
-
-#define TENANT_T(validation, rest)                                                                 \
-    "{ \"server_names\": [\"t.secure.example.net\"], \"client_validation\": {" validation "}" rest \
-    "}"
-#define CA "\"trusted_cas\": [\"../client-ca.pem\"]"
-
-static const struct {
-    const char *text;
-    bool same; /* as the plain tenant's key */
-} variants[] = {
-    {TENANT_T(CA, ""), true},
-    {TENANT_T(CA, ", \"enabled\": true"), true},
-    {TENANT_T(CA ", \"on_failure\": \"block\"", ""), true},
-    {TENANT_T("\"trusted_cas\": [\"../client-ca-copy.pem\"]", ""), true},
-    {TENANT_T(CA, ", \"egress\": {\"allow\": [\"*:443\"]}, \"limits\": {\"tunnels\": 1}"), true},
-    {TENANT_T("\"trusted_cas\": [\"../other-ca.pem\"]", ""), false},
-    {TENANT_T("\"trusted_cas\": [\"../client-ca.pem\", \"../other-ca.pem\"]", ""), false},
-    {TENANT_T(CA, ", \"enabled\": false"), false},
-    {TENANT_T(CA ", \"on_failure\": \"allow\"", ""), false},
-    {TENANT_T(CA ", \"on\": {\"expired\": \"allow\"}", ""), false},
-    {TENANT_T(CA ", \"on\": {\"expired\": \"block\"}", ""), false},
-    {TENANT_T(CA ", \"on\": {\"not_yet_valid\": \"allow\"}", ""), false},
-    {TENANT_T(CA ", \"require_eku\": false", ""), false},
-};
-
-START_TEST(the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else)
-{
-    uint8_t plain[SP_TICKET_KEY_LEN], key[SP_TICKET_KEY_LEN];
-
-    ticket_key_of(variants[0].text, plain);
-    ticket_key_of(variants[_i].text, key);
-    ck_assert_msg(!memcmp(plain, key, sizeof key) == variants[_i].same, "%s", variants[_i].text);
-}
-END_TEST
-
-START_TEST(no_two_tenants_and_no_two_masters_have_one_ticket_key)
-{
-    static const uint8_t other_master[GW_TICKET_MASTER_LEN] = {1, 2, 4};
-    struct gw_registry *registry, *other = NULL;
-    const struct gw_tenant *a, *b;
-
-    scene_clear();
-    write_gateway("common", "");
-    write_tenant("a", "\"a.secure.example.net\"", "");
-    write_tenant("b", "\"b.secure.example.net\"", "");
-    registry = load();
-    a = tenant_of(registry, "a");
-    b = tenant_of(registry, "b");
-    ck_assert_mem_ne(a->ticket_epoch, b->ticket_epoch, sizeof a->ticket_epoch);
-    ck_assert_mem_ne(a->ticket_key, b->ticket_key, sizeof a->ticket_key);
-    ck_assert_int_eq(gw_registry_load("gateway.json", other_master, NULL, &other, NULL), SP_OK);
-    b = tenant_of(other, "a");
-    ck_assert_mem_eq(a->ticket_epoch, b->ticket_epoch, sizeof a->ticket_epoch);
-    ck_assert_mem_ne(a->ticket_key, b->ticket_key, sizeof a->ticket_key);
-    gw_registry_unref(other);
-    gw_registry_unref(registry);
-}
-END_TEST
-
-static const struct {
-    const char *policy;
-    bool optional;
-} optionals[] = {
-    {"", false},
-    {", \"on_failure\": \"block\"", false},
-    {", \"on_failure\": \"allow\"", true},
-    {", \"on\": {\"no_certificate\": \"allow\"}", true},
-    {", \"on\": {\"no_certificate\": \"block\"}", false},
-    {", \"on_failure\": \"allow\", \"on\": {\"no_certificate\": \"block\"}", false},
-    {", \"on_failure\": \"block\", \"on\": {\"no_certificate\": \"allow\"}", true},
-    {", \"on\": {\"expired\": \"allow\"}", false},
-};
-
-START_TEST(a_certificate_is_optional_where_the_policy_lets_its_absence_pass)
-{
-    struct gw_registry *registry;
-    char text[512];
-
-    scene_clear();
-    write_gateway("common", "");
-    snprintf(text, sizeof text, TENANT_T(CA "%s", ""), optionals[_i].policy);
-    scene_write("tenants.d/t.json", text);
-    registry = load();
-    ck_assert_msg(tenant_of(registry, "t")->certificate_optional == optionals[_i].optional, "%s",
-                  optionals[_i].policy);
-    gw_registry_unref(registry);
-}
-END_TEST
-
 /* ---- reload ---- */
-
-START_TEST(counters_go_on_across_a_reload_and_are_each_tenants_own)
-{
-    struct gw_registry *old, *new;
-    struct gw_tenant *before, *after;
-
-    scene_clear();
-    write_gateway("common", "");
-    write_tenant("a", "\"a.secure.example.net\"", ", \"limits\": {\"tunnels\": 2}");
-    write_tenant("b", "\"b.secure.example.net\"", "");
-    old = load();
-    before = gw_tenant_ref(tenant_of(old, "a"));
-    ck_assert(gw_tenant_take_tunnel(before));
-    ck_assert(gw_tenant_take_tunnel(before));
-    ck_assert(!gw_tenant_take_tunnel(before));
-    ck_assert(gw_tenant_take_tunnel(tenant_of(old, "b")));
-
-    write_tenant("a", "\"a.secure.example.net\"", ", \"limits\": {\"tunnels\": 3}");
-    new = load_after(old);
-    gw_registry_unref(old);
-    after = tenant_of(new, "a");
-    ck_assert_ptr_ne(after, before);
-    ck_assert(gw_tenant_take_tunnel(after));
-    ck_assert(!gw_tenant_take_tunnel(after));
-    gw_tenant_drop_tunnel(before); /* the tunnel ends under the generation it began with */
-    ck_assert(gw_tenant_take_tunnel(after));
-    ck_assert_uint_eq(after->counters->tunnels, 3);
-    ck_assert_uint_eq(tenant_of(new, "b")->counters->tunnels, 1);
-    gw_tenant_unref(before);
-    gw_registry_unref(new);
-}
-END_TEST
 
 START_TEST(a_bad_reload_changes_nothing)
 {
@@ -378,12 +216,12 @@ START_TEST(a_bad_reload_changes_nothing)
     struct sp_error err = {.text = ""};
 
     scene_clear();
-    write_gateway("common", "");
-    write_tenant("a", "\"a.secure.example.net\"", "");
+    scene_write_gateway("common", "");
+    scene_write_tenant("a", "\"a.secure.example.net\"", "");
     registry = load();
     result = registry;
     ck_assert(gw_tenant_take_channel(tenant_of(registry, "a")));
-    write_tenant("b", "\"a.secure.example.net\"", ""); /* a's name */
+    scene_write_tenant("b", "\"a.secure.example.net\"", ""); /* a's name */
     ck_assert_int_eq(gw_registry_load("gateway.json", master, registry, &result, &err),
                      SP_ERR_CONFIG);
     ck_assert_ptr_eq(result, registry);
@@ -391,73 +229,6 @@ START_TEST(a_bad_reload_changes_nothing)
     ck_assert_str_eq(gw_registry_find(registry, "a.secure.example.net").tenant->id, "a");
     ck_assert_uint_eq(tenant_of(registry, "a")->counters->channels, 1);
     gw_tenant_drop_channel(tenant_of(registry, "a"));
-    gw_registry_unref(registry);
-}
-END_TEST
-
-START_TEST(a_tenant_outlives_its_registry_while_a_session_holds_it)
-{
-    struct gw_registry *registry;
-    struct gw_tenant *tenant;
-
-    write_names("");
-    registry = load();
-    tenant = gw_tenant_ref(tenant_of(registry, "plain"));
-    gw_registry_unref(gw_registry_ref(registry));
-    gw_registry_unref(registry);
-    ck_assert_str_eq(tenant->id, "plain");
-    ck_assert_str_eq(tenant->policy->source, "tenants.d/plain.json: $.client_validation");
-    ck_assert_ptr_nonnull(tenant->cred);
-    ck_assert(gw_tenant_take_tunnel(tenant));
-    gw_tenant_drop_tunnel(tenant);
-    gw_tenant_unref(tenant);
-    gw_registry_unref(NULL);
-}
-END_TEST
-
-#define THREADS 4
-#define ROUNDS  20000
-#define LIMIT   3
-
-static void *take_and_drop(void *arg)
-{
-    struct gw_tenant *tenant = arg;
-    uintptr_t taken = 0;
-    int i;
-
-    for (i = 0; i < ROUNDS; i++) {
-        gw_tenant_ref(tenant);
-        if (gw_tenant_take_channel(tenant)) {
-            taken++;
-            gw_tenant_drop_channel(tenant);
-        }
-        gw_tenant_unref(tenant);
-    }
-    return (void *)taken;
-}
-
-START_TEST(threads_that_take_and_drop_leave_the_count_where_it_was)
-{
-    pthread_t threads[THREADS];
-    struct gw_registry *registry;
-    struct gw_tenant *tenant;
-    void *taken;
-    int i;
-
-    scene_clear();
-    write_gateway("common", "");
-    write_tenant("a", "\"a.secure.example.net\"", ", \"limits\": {\"channels\": 3}");
-    registry = load();
-    tenant = tenant_of(registry, "a");
-    for (i = 0; i < LIMIT - 1; i++)
-        ck_assert(gw_tenant_take_channel(tenant));
-    for (i = 0; i < THREADS; i++)
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, take_and_drop, tenant), 0);
-    for (i = 0; i < THREADS; i++) {
-        ck_assert_int_eq(pthread_join(threads[i], &taken), 0);
-        ck_assert_uint_gt((uintptr_t)taken, 0);
-    }
-    ck_assert_uint_eq(tenant->counters->channels, LIMIT - 1);
     gw_registry_unref(registry);
 }
 END_TEST
@@ -478,7 +249,7 @@ START_TEST(what_does_not_stop_the_load_is_a_warning)
     struct gw_registry *registry;
 
     scene_clear();
-    write_gateway("expired", "");
+    scene_write_gateway("expired", "");
     registry = load();
     ck_assert_uint_eq(registry->warnings.count, 2);
     check_warning(registry, 0, "gateway.json: $.common.certificate",
@@ -487,12 +258,12 @@ START_TEST(what_does_not_stop_the_load_is_a_warning)
                   "there is no tenant (ID.json) in tenants.d");
     gw_registry_unref(registry);
 
-    write_gateway("common", "");
-    write_tenant("a", "\"a.secure.example.net\"",
-                 ", \"certificate\": \"../early.pem\", \"private_key\": \"../early.key\","
-                 "  \"egress\": {\"allow\": [\"*:443\", \"0.0.0.0/0:443\"]}");
-    write_tenant("b", "\"b.secure.example.net\"",
-                 ", \"certificate\": \"../early.pem\", \"private_key\": \"../early.key\"");
+    scene_write_gateway("common", "");
+    scene_write_tenant("a", "\"a.secure.example.net\"",
+                       ", \"certificate\": \"../early.pem\", \"private_key\": \"../early.key\","
+                       "  \"egress\": {\"allow\": [\"*:443\", \"0.0.0.0/0:443\"]}");
+    scene_write_tenant("b", "\"b.secure.example.net\"",
+                       ", \"certificate\": \"../early.pem\", \"private_key\": \"../early.key\"");
     registry = load();
     ck_assert_uint_eq(registry->warnings.count, 2); /* one a certificate, not one a tenant */
     check_warning(registry, 0, "tenants.d/a.json: $.certificate",
@@ -532,15 +303,7 @@ int main(void)
     tcase_add_test(tcase, only_json_files_without_a_dot_in_front_are_tenants);
     tcase_add_test(tcase, tenants_without_a_certificate_show_the_common_one);
     tcase_add_test(tcase, equal_ca_sets_are_one_object_and_others_are_not);
-    tcase_add_loop_test(tcase, the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else, 0,
-                        sizeof variants / sizeof variants[0]);
-    tcase_add_test(tcase, no_two_tenants_and_no_two_masters_have_one_ticket_key);
-    tcase_add_loop_test(tcase, a_certificate_is_optional_where_the_policy_lets_its_absence_pass, 0,
-                        sizeof optionals / sizeof optionals[0]);
-    tcase_add_test(tcase, counters_go_on_across_a_reload_and_are_each_tenants_own);
     tcase_add_test(tcase, a_bad_reload_changes_nothing);
-    tcase_add_test(tcase, a_tenant_outlives_its_registry_while_a_session_holds_it);
-    tcase_add_test(tcase, threads_that_take_and_drop_leave_the_count_where_it_was);
     tcase_add_test(tcase, what_does_not_stop_the_load_is_a_warning);
     tcase_add_test(tcase, a_good_configuration_has_no_warnings);
     suite_add_tcase(suite, tcase);

@@ -3,10 +3,13 @@
 #include "common/sock.h"
 
 #include <check.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* ---- a small name server on loopback ---- */
@@ -152,15 +155,21 @@ static struct sp_resolver *make_resolver(unsigned timeout_ms)
     return made;
 }
 
-static void make_world(void)
+static void start_server(uint16_t port)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(port)};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-    ck_assert_int_eq(sp_loop_new(&loop, NULL), SP_OK);
     ck_assert_int_eq(sp_sock_new(loop, fd, &server_callbacks, NULL, &server, NULL), SP_OK);
     sp_sock_watch_read(server, true);
+}
+
+static void make_world(void)
+{
+    ck_assert_int_eq(sp_loop_new(&loop, NULL), SP_OK);
+    start_server(0);
     deadline = sp_timer_new(loop, on_deadline, NULL);
     sp_timer_start(deadline, 10000);
     resolver = make_resolver(3000);
@@ -432,6 +441,22 @@ START_TEST(a_query_may_be_cancelled_in_the_callback_of_another)
 }
 END_TEST
 
+/* Both run out of time in one tick; c-ares still holds the second when it is cancelled. */
+START_TEST(a_query_out_of_time_may_be_cancelled_before_it_is_told)
+{
+    struct result first = {.calls = 0}, second = {.calls = 0};
+
+    sp_resolver_free(resolver);
+    resolver = make_resolver(50);
+    sp_resolve(resolver, "silent.example", 1, on_done, &first);
+    first.to_cancel = sp_resolve(resolver, "silent.example", 1, on_done, &second);
+    sp_loop_run(loop);
+    ck_assert_int_eq(first.error.kind, SP_ERR_TIMEOUT);
+    run_until_asked_is_answered();
+    ck_assert_int_eq(second.calls, 0);
+}
+END_TEST
+
 START_TEST(a_resolver_freed_with_queries_drops_them_silently)
 {
     struct result result = {.calls = 0};
@@ -484,6 +509,63 @@ START_TEST(the_systems_servers_are_used_when_none_are_named)
 }
 END_TEST
 
+static void write_conf(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* A network of our own, in which port 53 is free and ours to take. False: this machine does not let
+ * us. */
+static bool enter_empty_network(void)
+{
+    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd;
+    bool ok;
+
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+        return false;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ok = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &up) == 0;
+    close(fd);
+    return ok;
+}
+
+/* Also for a query that is running: it is asked again. */
+START_TEST(new_name_servers_of_the_system_are_noticed)
+{
+    char path[] = "/tmp/resolv.conf.XXXXXX";
+    struct sp_resolver_options options = {.resolv_conf = path};
+    struct result running = {.calls = 0}, cancelled = {.calls = 0}, result = {.calls = 0};
+    int fd;
+
+    if (!enter_empty_network())
+        return;
+    sp_sock_close(server);
+    start_server(53);
+    fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    write_conf(path, "nameserver 127.255.0.1 # where nobody answers\n");
+    sp_resolver_free(resolver);
+    ck_assert_int_eq(sp_resolver_new(loop, &options, &resolver, NULL), SP_OK);
+    sp_resolve(resolver, "two.example", 1, on_done, &running);
+    sp_resolve_cancel(sp_resolve(resolver, "six.example", 1, on_done, &cancelled));
+    write_conf(path, "nameserver 127.0.0.1\n");
+    sp_resolve(resolver, "one.example", 443, on_done, &result);
+    while (!running.calls || !result.calls)
+        sp_loop_run(loop);
+    ck_assert_str_eq(addresses(&result), "192.0.2.1:443");
+    ck_assert_uint_eq(running.count, 2);
+    ck_assert_int_eq(cancelled.calls, 0);
+    ck_assert_int_eq(asked, 4);
+    unlink(path);
+}
+END_TEST
+
 /* With no query running nothing keeps the loop from ending. */
 START_TEST(an_idle_resolver_does_not_hold_the_loop)
 {
@@ -513,10 +595,12 @@ static TCase *make_cases(void)
     tcase_add_test(tc, no_server_at_all_is_a_failure);
     tcase_add_loop_test(tc, a_cancelled_query_is_not_told, 0, 5);
     tcase_add_loop_test(tc, a_query_may_be_cancelled_in_the_callback_of_another, 0, 4);
+    tcase_add_test(tc, a_query_out_of_time_may_be_cancelled_before_it_is_told);
     tcase_add_test(tc, a_resolver_freed_with_queries_drops_them_silently);
     tcase_add_test(tc, a_resolver_may_be_freed_in_a_callback);
     tcase_add_test(tc, a_list_of_servers_that_is_none_is_refused);
     tcase_add_test(tc, the_systems_servers_are_used_when_none_are_named);
+    tcase_add_test(tc, new_name_servers_of_the_system_are_noticed);
     tcase_add_test(tc, an_idle_resolver_does_not_hold_the_loop);
     return tc;
 }

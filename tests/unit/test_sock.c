@@ -282,6 +282,30 @@ START_TEST(close_is_a_clean_end_and_reset_is_not)
 }
 END_TEST
 
+START_TEST(a_released_descriptor_lives_on_and_may_be_watched_again)
+{
+    struct pair pair;
+    int fd;
+
+    make_pair(&pair);
+    sp_sock_watch_read(pair.near, true);
+    fd = sp_sock_release(pair.near);
+    ck_assert_int_eq(sp_sock_new(loop, fd, &pair_callbacks, &pair, &pair.near, NULL), SP_OK);
+    sp_sock_watch_read(pair.near, true);
+    ck_assert_int_eq(send(pair.far, "x", 1, 0), 1);
+    sp_loop_run(loop);
+    ck_assert_int_eq(pair.reads, 1);
+    ck_assert_int_eq(pair.got, 1);
+    fd = sp_sock_release(pair.near);
+    sp_timer_stop(deadline);
+    sp_loop_run(loop); /* nothing is watched any more: returns */
+    ck_assert_int_eq(send(fd, "y", 1, 0), 1);
+    ck_assert_int_eq(recv(pair.far, pair.data, 1, 0), 1);
+    close(fd);
+    close(pair.far);
+}
+END_TEST
+
 static void on_readable_closes(void *ctx)
 {
     struct pair *pair = ctx;
@@ -608,6 +632,7 @@ static void add_sock_tests(TCase *tc)
     tcase_add_test(tc, a_reset_is_told_as_writable_when_only_that_is_watched);
     tcase_add_test(tc, a_write_after_the_peer_went_is_an_error_and_no_signal);
     tcase_add_loop_test(tc, close_is_a_clean_end_and_reset_is_not, 0, 2);
+    tcase_add_test(tc, a_released_descriptor_lives_on_and_may_be_watched_again);
     tcase_add_test(tc, no_writable_comes_after_a_close_in_readable);
     tcase_add_test(tc, no_writable_comes_after_it_was_unwatched_in_readable);
     tcase_add_test(tc, a_new_owner_gets_what_comes_after_it_was_set);

@@ -5,6 +5,7 @@
 #include "common/tls_trust.h"
 
 #include <check.h>
+#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <stdio.h>
@@ -58,18 +59,16 @@ static const char *const ip_six[] = {"2001:db8::7", NULL};
 static const char *const dns_ip_text[] = {"192.0.2.7", NULL};
 static const char *const uri_a[] = {"spiffe://a.example.net/x", NULL};
 
+/* A table is read by rows. */
+/* clang-format off */
 static const struct scene scenes[] = {
     /* what must pass */
     {.what = "a plain chain"},
     {.what = "with require_eku", .require_eku = true},
-    {.what = "Ed25519 throughout",
-     .root.key = CERTS_ED25519,
-     .mid.key = CERTS_ED25519,
+    {.what = "Ed25519 throughout", .root.key = CERTS_ED25519, .mid.key = CERTS_ED25519,
      .leaf.key = CERTS_ED25519},
     {.what = "P-384 above P-256", .root.key = CERTS_P384, .mid.key = CERTS_P384},
-    {.what = "RSA-2048 throughout",
-     .root.key = CERTS_RSA2048,
-     .mid.key = CERTS_RSA2048,
+    {.what = "RSA-2048 throughout", .root.key = CERTS_RSA2048, .mid.key = CERTS_RSA2048,
      .leaf.key = CERTS_RSA2048},
     {.what = "the root is sent too", .sent = "lmr"},
     {.what = "the issuers in the wrong order", .sent = "lrm"},
@@ -90,381 +89,197 @@ static const struct scene scenes[] = {
     {.what = "no extended key usage, not required", .leaf.eku = NO_EKU},
     {.what = "a CA limited to the purpose", .mid.eku = CERTS_EKU_CLIENT},
     {.what = "path length that is just enough", .mid.path_len_plus_1 = 1},
-    {.what = "path lengths 1 and 0",
-     .with_upper = true,
-     .sent = "lmu",
-     .upper.path_len_plus_1 = 2,
-     .mid.path_len_plus_1 = 1},
+    {.what = "path lengths 1 and 0", .with_upper = true,
+     .sent = "lmu", .upper.path_len_plus_1 = 2, .mid.path_len_plus_1 = 1},
     {.what = "name constraints that fit", .mid.permitted_dns = "example.net", .leaf.dns = dns_a},
     {.what = "name constraints and a leaf without DNS names", .mid.permitted_dns = "example.net"},
+    {.what = "name constraints of the root that fit, with an intermediate",
+     .root.permitted_dns = "example.net", .leaf.dns = dns_a},
+    {.what = "name constraints of all, narrower downwards", .root.permitted_dns = "net",
+     .mid.permitted_dns = "example.net", .leaf.dns = dns_a},
     {.what = "valid to the very second", .leaf.end = DAY, .later = DAY},
     {.what = "valid from the very second", .leaf.begin = DAY, .later = DAY},
     /* names */
-    {.what = "server by name",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "a.example.net",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_a},
-    {.what = "the second of two names",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "b.example.net",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_two},
-    {.what = "upper case in the certificate",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "a.example.net",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_upper},
-    {.what = "a wildcard for one label",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "w.c1.example",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_wild},
-    {.what = "an IPv4 address",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "192.0.2.7",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.ips = ip_four},
-    {.what = "an IPv6 address in another spelling",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "2001:DB8:0:0::7",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.ips = ip_six},
-    {.what = "another name",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "b.example.net",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_a,
-     .observed = BIT(NAME_MISMATCH),
+    {.what = "server by name", .purpose = SP_PURPOSE_SERVER, .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_a},
+    {.what = "the second of two names", .purpose = SP_PURPOSE_SERVER, .name = "b.example.net",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_two},
+    {.what = "upper case in the certificate", .purpose = SP_PURPOSE_SERVER, .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_upper},
+    {.what = "a wildcard for one label", .purpose = SP_PURPOSE_SERVER, .name = "w.c1.example",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_wild},
+    {.what = "an IPv4 address", .purpose = SP_PURPOSE_SERVER, .name = "192.0.2.7",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.ips = ip_four},
+    {.what = "an IPv6 address in another spelling", .purpose = SP_PURPOSE_SERVER,
+     .name = "2001:DB8:0:0::7", .leaf.eku = CERTS_EKU_SERVER, .leaf.ips = ip_six},
+    {.what = "another name", .purpose = SP_PURPOSE_SERVER, .name = "b.example.net",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_a, .observed = BIT(NAME_MISMATCH),
      .detail = "the certificate is for 'a.example.net', 'b.example.net' is wanted"},
-    {.what = "the name only as common name",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "a.example.net",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dn = "CN=a.example.net",
-     .observed = BIT(NAME_MISMATCH),
+    {.what = "the name only as common name", .purpose = SP_PURPOSE_SERVER, .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dn = "CN=a.example.net", .observed = BIT(NAME_MISMATCH),
      .detail = "a common name does not count"},
-    {.what = "a wildcard and two labels",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "v.w.c1.example",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_wild,
-     .observed = BIT(NAME_MISMATCH),
+    {.what = "a wildcard and two labels", .purpose = SP_PURPOSE_SERVER, .name = "v.w.c1.example",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_wild, .observed = BIT(NAME_MISMATCH),
      .detail = "*.c1.example"},
-    {.what = "a wildcard and no label",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "c1.example",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_wild,
+    {.what = "a wildcard and no label", .purpose = SP_PURPOSE_SERVER, .name = "c1.example",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_wild, .observed = BIT(NAME_MISMATCH)},
+    {.what = "a wildcard within a label", .purpose = SP_PURPOSE_SERVER, .name = "ww.c1.example",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_partial, .observed = BIT(NAME_MISMATCH)},
+    {.what = "a wildcard for a whole top domain", .purpose = SP_PURPOSE_SERVER,
+     .name = "c1.example", .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_partial,
      .observed = BIT(NAME_MISMATCH)},
-    {.what = "a wildcard within a label",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "ww.c1.example",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_partial,
-     .observed = BIT(NAME_MISMATCH)},
-    {.what = "a wildcard for a whole top domain",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "c1.example",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_partial,
-     .observed = BIT(NAME_MISMATCH)},
-    {.what = "an address as a DNS name",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "192.0.2.7",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_ip_text,
-     .observed = BIT(NAME_MISMATCH)},
-    {.what = "another address",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "192.0.2.8",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.ips = ip_four,
-     .observed = BIT(NAME_MISMATCH),
+    {.what = "an address as a DNS name", .purpose = SP_PURPOSE_SERVER, .name = "192.0.2.7",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_ip_text, .observed = BIT(NAME_MISMATCH)},
+    {.what = "another address", .purpose = SP_PURPOSE_SERVER, .name = "192.0.2.8",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.ips = ip_four, .observed = BIT(NAME_MISMATCH),
      .detail = "'192.0.2.7'"},
-    {.what = "a URI is no server name",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "a.example.net",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.uris = uri_a,
-     .observed = BIT(NAME_MISMATCH)},
-    {.what = "an empty name fits nothing",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .leaf.dns = dns_a,
-     .observed = BIT(NAME_MISMATCH)},
+    {.what = "a URI is no server name", .purpose = SP_PURPOSE_SERVER, .name = "a.example.net",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.uris = uri_a, .observed = BIT(NAME_MISMATCH)},
+    {.what = "an empty name fits nothing", .purpose = SP_PURPOSE_SERVER, .name = "",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_a, .observed = BIT(NAME_MISMATCH)},
     /* trust */
-    {.what = "another tenant's client",
-     .sent = "x",
-     .trusted = "r",
+    {.what = "another tenant's client", .sent = "x", .trusted = "r",
      .observed = BIT(UNTRUSTED_ISSUER),
      .detail = "issuer 'CN=Globex Root CA,O=Globex' is not a trusted CA of this tenant"},
-    {.what = "another tenant's client with its root",
-     .sent = "xy",
-     .trusted = "r",
-     .observed = BIT(UNTRUSTED_ISSUER),
-     .detail = "'CN=Globex Root CA,O=Globex' (self-signed)"},
-    {.what = "a server of an unknown CA",
-     .purpose = SP_PURPOSE_SERVER,
-     .sent = "lm",
-     .trusted = "y",
-     .leaf.eku = CERTS_EKU_SERVER,
-     .observed = BIT(UNTRUSTED_ISSUER),
+    {.what = "another tenant's client with its root", .sent = "xy", .trusted = "r",
+     .observed = BIT(UNTRUSTED_ISSUER), .detail = "'CN=Globex Root CA,O=Globex' (self-signed)"},
+    {.what = "a server of an unknown CA", .purpose = SP_PURPOSE_SERVER, .sent = "lm",
+     .trusted = "y", .leaf.eku = CERTS_EKU_SERVER, .observed = BIT(UNTRUSTED_ISSUER),
      .detail = "issuer 'CN=Acme Root CA,O=Acme' is not a trusted CA"},
-    {.what = "a self-signed root as the leaf",
-     .sent = "r",
-     .trusted = "y",
-     .observed = BIT(UNTRUSTED_ISSUER) | BIT(WRONG_PURPOSE),
-     .detail = "self-signed"},
-    {.what = "the name of a trusted CA, another key",
-     .no_mid = true,
-     .sent = "l",
-     .trusted = "s",
-     .observed = BIT(UNTRUSTED_ISSUER),
-     .detail = "has the name of a trusted CA"},
-    {.what = "the same with its root sent",
-     .no_mid = true,
-     .sent = "lr",
-     .trusted = "s",
-     .observed = BIT(UNTRUSTED_ISSUER),
-     .detail = "has the name of a trusted CA"},
-    {.what = "the same above an intermediate",
-     .sent = "lm",
-     .trusted = "s",
-     .observed = BIT(UNTRUSTED_ISSUER),
-     .detail = "another key"},
-    {.what = "the intermediate is missing",
-     .sent = "l",
-     .observed = BIT(MISSING_INTERMEDIATE),
+    {.what = "a self-signed root as the leaf", .sent = "r", .trusted = "y",
+     .observed = BIT(UNTRUSTED_ISSUER) | BIT(WRONG_PURPOSE), .detail = "self-signed"},
+    {.what = "the name of a trusted CA, another key", .no_mid = true, .sent = "l", .trusted = "s",
+     .observed = BIT(UNTRUSTED_ISSUER), .detail = "has the name of a trusted CA"},
+    {.what = "the same with its root sent", .no_mid = true, .sent = "lr", .trusted = "s",
+     .observed = BIT(UNTRUSTED_ISSUER), .detail = "has the name of a trusted CA"},
+    {.what = "the same above an intermediate", .sent = "lm", .trusted = "s",
+     .observed = BIT(UNTRUSTED_ISSUER), .detail = "another key"},
+    {.what = "the intermediate is missing", .sent = "l", .observed = BIT(MISSING_INTERMEDIATE),
      .detail = "'CN=Acme Issuing CA,O=Acme' is missing"},
-    {.what = "the upper of two is missing",
-     .with_upper = true,
-     .sent = "lm",
-     .observed = BIT(MISSING_INTERMEDIATE),
-     .detail = "'CN=Acme Policy CA,O=Acme' is missing"},
-    {.what = "the lower of two is missing",
-     .with_upper = true,
-     .sent = "lu",
-     .observed = BIT(MISSING_INTERMEDIATE),
-     .detail = "'CN=Acme Issuing CA,O=Acme' is missing"},
-    {.what = "missing, kin by a word of the common name",
-     .sent = "l",
-     .mid.dn = "CN=Acme Clients G2",
-     .observed = BIT(MISSING_INTERMEDIATE),
+    {.what = "the upper of two is missing", .with_upper = true, .sent = "lm",
+     .observed = BIT(MISSING_INTERMEDIATE), .detail = "'CN=Acme Policy CA,O=Acme' is missing"},
+    {.what = "the lower of two is missing", .with_upper = true, .sent = "lu",
+     .observed = BIT(MISSING_INTERMEDIATE), .detail = "'CN=Acme Issuing CA,O=Acme' is missing"},
+    {.what = "missing, kin by a word of the common name", .sent = "l",
+     .mid.dn = "CN=Acme Clients G2", .observed = BIT(MISSING_INTERMEDIATE),
      .detail = "'CN=Acme Clients G2'"},
-    {.what = "no kin: only common words are shared",
-     .sent = "l",
-     .mid.dn = "CN=Initech Root Issuing CA G1",
-     .observed = BIT(UNTRUSTED_ISSUER),
+    {.what = "no kin: only common words are shared", .sent = "l",
+     .mid.dn = "CN=Initech Root Issuing CA G1", .observed = BIT(UNTRUSTED_ISSUER),
      .detail = "'CN=Initech Root Issuing CA G1'"},
-    {.what = "missing while only a stranger's chain is there",
-     .sent = "lxy",
+    {.what = "missing while only a stranger's chain is there", .sent = "lxy",
      .observed = BIT(MISSING_INTERMEDIATE)},
     /* time */
-    {.what = "expired three days ago",
-     .leaf.end = -3 * DAY - HOUR,
-     .observed = BIT(EXPIRED),
+    {.what = "expired three days ago", .leaf.end = -3 * DAY - HOUR, .observed = BIT(EXPIRED),
      .detail = "expired 3 days ago (20"},
     {.what = "one second late", .leaf.end = DAY, .later = DAY + 1, .observed = BIT(EXPIRED)},
-    {.what = "one second early",
-     .leaf.begin = DAY,
-     .later = DAY - 1,
+    {.what = "one second early", .leaf.begin = DAY, .later = DAY - 1,
      .observed = BIT(NOT_YET_VALID)},
-    {.what = "not valid for two hours",
-     .leaf.begin = 2 * HOUR + 60,
-     .observed = BIT(NOT_YET_VALID),
+    {.what = "not valid for two hours", .leaf.begin = 2 * HOUR + 60, .observed = BIT(NOT_YET_VALID),
      .detail = "(in 2 hours)"},
-    {.what = "the intermediate expired",
-     .mid.end = -DAY - HOUR,
-     .observed = BIT(EXPIRED),
+    {.what = "the intermediate expired", .mid.end = -DAY - HOUR, .observed = BIT(EXPIRED),
      .detail = "'CN=Acme Issuing CA,O=Acme' expired 1 day ago"},
-    {.what = "the trusted root expired",
-     .root.end = -DAY - HOUR,
-     .observed = BIT(EXPIRED),
+    {.what = "the trusted root expired", .root.end = -DAY - HOUR, .observed = BIT(EXPIRED),
      .detail = "'CN=Acme Root CA,O=Acme' expired"},
-    {.what = "the trusted root is not valid yet",
-     .root.begin = DAY,
-     .observed = BIT(NOT_YET_VALID),
+    {.what = "the trusted root is not valid yet", .root.begin = DAY, .observed = BIT(NOT_YET_VALID),
      .detail = "'CN=Acme Root CA,O=Acme' not valid before"},
-    {.what = "leaf early, intermediate late",
-     .leaf.begin = DAY,
-     .mid.end = -DAY,
-     .observed = BIT(EXPIRED) | BIT(NOT_YET_VALID),
-     .detail = "expired"},
-    {.what = "the clock is years ahead",
-     .later = 10 * YEAR,
-     .observed = BIT(EXPIRED),
+    {.what = "leaf early, intermediate late", .leaf.begin = DAY, .mid.end = -DAY,
+     .observed = BIT(EXPIRED) | BIT(NOT_YET_VALID), .detail = "expired"},
+    {.what = "the clock is years ahead", .later = 10 * YEAR, .observed = BIT(EXPIRED),
      .detail = "every certificate of the chain has expired: is the clock"},
-    {.what = "the clock is years behind",
-     .later = -10 * YEAR,
-     .observed = BIT(NOT_YET_VALID),
+    {.what = "the clock is years behind", .later = -10 * YEAR, .observed = BIT(NOT_YET_VALID),
      .detail = "no certificate of the chain is valid yet: is the clock"},
     /* purpose */
-    {.what = "a server's certificate as a client's",
-     .leaf.eku = CERTS_EKU_SERVER,
+    {.what = "a server's certificate as a client's", .leaf.eku = CERTS_EKU_SERVER,
      .observed = BIT(WRONG_PURPOSE),
      .detail = "extended key usage is serverAuth, clientAuth is wanted"},
-    {.what = "a client's certificate as a server's",
-     .purpose = SP_PURPOSE_SERVER,
+    {.what = "a client's certificate as a server's", .purpose = SP_PURPOSE_SERVER,
      .observed = BIT(WRONG_PURPOSE),
      .detail = "extended key usage is clientAuth, serverAuth is wanted"},
-    {.what = "OCSP signing is no client",
-     .leaf.eku = CERTS_EKU_OCSP_SIGNING,
-     .observed = BIT(WRONG_PURPOSE),
-     .detail = "OCSPSigning"},
-    {.what = "no extended key usage, required",
-     .leaf.eku = NO_EKU,
-     .require_eku = true,
-     .observed = BIT(WRONG_PURPOSE),
-     .detail = "there is no extended key usage"},
-    {.what = "the intermediate is for servers only",
-     .mid.eku = CERTS_EKU_SERVER,
-     .observed = BIT(WRONG_PURPOSE),
-     .detail = "of the CA 'CN=Acme Issuing CA,O=Acme'"},
-    {.what = "a CA certificate as a client's",
-     .sent = "mr",
-     .observed = BIT(WRONG_PURPOSE),
+    {.what = "OCSP signing is no client", .leaf.eku = CERTS_EKU_OCSP_SIGNING,
+     .observed = BIT(WRONG_PURPOSE), .detail = "OCSPSigning"},
+    {.what = "no extended key usage, required", .leaf.eku = NO_EKU, .require_eku = true,
+     .observed = BIT(WRONG_PURPOSE), .detail = "there is no extended key usage"},
+    {.what = "the intermediate is for servers only", .mid.eku = CERTS_EKU_SERVER,
+     .observed = BIT(WRONG_PURPOSE), .detail = "of the CA 'CN=Acme Issuing CA,O=Acme'"},
+    {.what = "a CA certificate as a client's", .sent = "mr", .observed = BIT(WRONG_PURPOSE),
      .detail = "digitalSignature"},
     /* strength */
-    {.what = "an RSA-1024 leaf",
-     .leaf.key = CERTS_RSA1024,
-     .observed = BIT(WEAK_ALGORITHM),
+    {.what = "an RSA-1024 leaf", .leaf.key = CERTS_RSA1024, .observed = BIT(WEAK_ALGORITHM),
      .detail = "its RSA key has 1024 bits, 2048 are the least"},
-    {.what = "an RSA-1024 intermediate",
-     .mid.key = CERTS_RSA1024,
-     .observed = BIT(WEAK_ALGORITHM),
+    {.what = "an RSA-1024 intermediate", .mid.key = CERTS_RSA1024, .observed = BIT(WEAK_ALGORITHM),
      .detail = "'CN=Acme Issuing CA,O=Acme' is weak: its RSA key has 1024 bits"},
     {.what = "an RSA-1024 root", .root.key = CERTS_RSA1024, .observed = BIT(WEAK_ALGORITHM)},
-    {.what = "a leaf signed with SHA-1",
-     .leaf.sha1 = true,
-     .observed = BIT(WEAK_ALGORITHM),
+    {.what = "a leaf signed with SHA-1", .leaf.sha1 = true, .observed = BIT(WEAK_ALGORITHM),
      .detail = "SHA1"},
-    {.what = "an intermediate signed with SHA-1",
-     .mid.sha1 = true,
-     .observed = BIT(WEAK_ALGORITHM),
+    {.what = "an intermediate signed with SHA-1", .mid.sha1 = true, .observed = BIT(WEAK_ALGORITHM),
      .detail = "'CN=Acme Issuing CA,O=Acme' is weak"},
     {.what = "a trusted root's own SHA-1 signature does not matter", .root.sha1 = true},
     /* signatures */
-    {.what = "the leaf's signature is damaged",
-     .damaged = 'l',
-     .observed = BIT(BAD_SIGNATURE),
+    {.what = "the leaf's signature is damaged", .damaged = 'l', .observed = BIT(BAD_SIGNATURE),
      .detail = "the signature on 'CN=alice,O=Acme' does not fit"},
-    {.what = "the intermediate's signature is damaged",
-     .damaged = 'm',
-     .observed = BIT(BAD_SIGNATURE),
-     .detail = "the signature on 'CN=Acme Issuing CA,O=Acme'"},
-    {.what = "damaged, issued by the root",
-     .no_mid = true,
-     .sent = "l",
-     .damaged = 'l',
+    {.what = "the intermediate's signature is damaged", .damaged = 'm',
+     .observed = BIT(BAD_SIGNATURE), .detail = "the signature on 'CN=Acme Issuing CA,O=Acme'"},
+    {.what = "damaged, issued by the root", .no_mid = true, .sent = "l", .damaged = 'l',
      .observed = BIT(BAD_SIGNATURE)},
-    {.what = "a damaged RSA signature",
-     .mid.key = CERTS_RSA2048,
-     .damaged = 'l',
+    {.what = "a damaged RSA signature", .mid.key = CERTS_RSA2048, .damaged = 'l',
      .observed = BIT(BAD_SIGNATURE)},
-    {.what = "a damaged Ed25519 signature",
-     .mid.key = CERTS_ED25519,
-     .damaged = 'l',
+    {.what = "a damaged Ed25519 signature", .mid.key = CERTS_ED25519, .damaged = 'l',
      .observed = BIT(BAD_SIGNATURE)},
     {.what = "the sent root is damaged, which nobody relies on", .sent = "lmr", .damaged = 'r'},
     /* constraints */
-    {.what = "a leaf as a CA",
-     .mid.no_ca = true,
-     .observed = BIT(CONSTRAINT_VIOLATION),
+    {.what = "a leaf as a CA", .mid.no_ca = true, .observed = BIT(CONSTRAINT_VIOLATION),
      .detail = "issued by 'CN=Acme Issuing CA,O=Acme', which is not a CA"},
-    {.what = "the root's path length is exceeded",
-     .root.path_len_plus_1 = 1,
+    {.what = "the root's path length is exceeded", .root.path_len_plus_1 = 1,
      .observed = BIT(CONSTRAINT_VIOLATION),
      .detail = "allows a path of 0 CAs below it, here are 1"},
-    {.what = "an intermediate's path length is exceeded",
-     .with_upper = true,
-     .sent = "lmu",
-     .upper.path_len_plus_1 = 1,
-     .observed = BIT(CONSTRAINT_VIOLATION),
+    {.what = "an intermediate's path length is exceeded", .with_upper = true,
+     .sent = "lmu", .upper.path_len_plus_1 = 1, .observed = BIT(CONSTRAINT_VIOLATION),
      .detail = "'CN=Acme Policy CA,O=Acme' allows"},
-    {.what = "a name outside the constraints",
-     .mid.permitted_dns = "example.org",
-     .leaf.dns = dns_a,
-     .observed = BIT(CONSTRAINT_VIOLATION),
-     .detail = "name constraints"},
-    {.what = "a name outside the root's constraints",
-     .root.permitted_dns = "example.org",
-     .leaf.dns = dns_a,
-     .observed = BIT(CONSTRAINT_VIOLATION)},
+    {.what = "a name outside the constraints", .mid.permitted_dns = "example.org",
+     .leaf.dns = dns_a, .observed = BIT(CONSTRAINT_VIOLATION), .detail = "name constraints"},
+    {.what = "a name outside the root's constraints", .root.permitted_dns = "example.org",
+     .leaf.dns = dns_a, .observed = BIT(CONSTRAINT_VIOLATION),
+     .detail = "a name in 'CN=alice,O=Acme'"},
     {.what = "constraints of two CAs that have nothing in common",
-     .root.permitted_dns = "example.net",
-     .mid.permitted_dns = "example.org",
-     .leaf.dns = dns_a,
+     .root.permitted_dns = "example.net", .mid.permitted_dns = "example.org", .leaf.dns = dns_a,
      .observed = BIT(CONSTRAINT_VIOLATION)},
+    {.what = "constraints that fit do not hide what is weak, nor add to it",
+     .root.permitted_dns = "example.net", .leaf.dns = dns_a, .leaf.key = CERTS_RSA1024,
+     .observed = BIT(WEAK_ALGORITHM)},
     /* several at once: all of them, and the weightiest is told */
-    {.what = "expired and untrusted",
-     .trusted = "y",
-     .leaf.end = -DAY,
-     .observed = BIT(EXPIRED) | BIT(UNTRUSTED_ISSUER),
-     .detail = "is not a trusted CA"},
-    {.what = "expired and wrong purpose",
-     .leaf.end = -DAY,
-     .leaf.eku = CERTS_EKU_SERVER,
-     .observed = BIT(EXPIRED) | BIT(WRONG_PURPOSE),
-     .detail = "expired"},
-    {.what = "expired, weak and damaged",
-     .leaf.end = -DAY,
-     .leaf.key = CERTS_RSA1024,
-     .damaged = 'l',
-     .observed = BIT(EXPIRED) | BIT(WEAK_ALGORITHM) | BIT(BAD_SIGNATURE),
+    {.what = "expired and untrusted", .trusted = "y", .leaf.end = -DAY,
+     .observed = BIT(EXPIRED) | BIT(UNTRUSTED_ISSUER), .detail = "is not a trusted CA"},
+    {.what = "expired and wrong purpose", .leaf.end = -DAY, .leaf.eku = CERTS_EKU_SERVER,
+     .observed = BIT(EXPIRED) | BIT(WRONG_PURPOSE), .detail = "expired"},
+    {.what = "expired, weak and damaged", .leaf.end = -DAY, .leaf.key = CERTS_RSA1024,
+     .damaged = 'l', .observed = BIT(EXPIRED) | BIT(WEAK_ALGORITHM) | BIT(BAD_SIGNATURE),
      .detail = "the signature on"},
-    {.what = "weak and not a CA above",
-     .leaf.sha1 = true,
-     .mid.no_ca = true,
-     .observed = BIT(WEAK_ALGORITHM) | BIT(CONSTRAINT_VIOLATION),
-     .detail = "not a CA"},
-    {.what = "not a CA above and damaged",
-     .damaged = 'l',
-     .mid.no_ca = true,
+    {.what = "weak and not a CA above", .leaf.sha1 = true, .mid.no_ca = true,
+     .observed = BIT(WEAK_ALGORITHM) | BIT(CONSTRAINT_VIOLATION), .detail = "not a CA"},
+    {.what = "not a CA above and damaged", .damaged = 'l', .mid.no_ca = true,
      .observed = BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
-    {.what = "SHA-1 and damaged",
-     .damaged = 'l',
-     .leaf.sha1 = true,
+    {.what = "SHA-1 and damaged", .damaged = 'l', .leaf.sha1 = true,
      .observed = BIT(BAD_SIGNATURE) | BIT(WEAK_ALGORITHM)},
-    {.what = "two damaged and path too long",
-     .damaged = 'm',
-     .root.path_len_plus_1 = 1,
+    {.what = "two damaged and path too long", .damaged = 'm', .root.path_len_plus_1 = 1,
      .observed = BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
-    {.what = "damaged and outside the constraints",
-     .damaged = 'l',
-     .leaf.dns = dns_a,
+    {.what = "damaged and outside the constraints", .damaged = 'l', .leaf.dns = dns_a,
      .mid.permitted_dns = "example.org",
      .observed = BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
-    {.what = "missing intermediate, expired, no EKU, wrong name",
-     .purpose = SP_PURPOSE_SERVER,
-     .require_eku = true,
-     .name = "a.example.net",
-     .sent = "l",
-     .leaf.eku = NO_EKU,
+    {.what = "missing intermediate, expired, no EKU, wrong name", .purpose = SP_PURPOSE_SERVER,
+     .require_eku = true, .name = "a.example.net", .sent = "l", .leaf.eku = NO_EKU,
      .leaf.end = -DAY,
-     .observed =
-         BIT(MISSING_INTERMEDIATE) | BIT(EXPIRED) | BIT(WRONG_PURPOSE) | BIT(NAME_MISMATCH)},
-    {.what = "untrusted, damaged and not a CA",
-     .trusted = "y",
-     .damaged = 'l',
-     .mid.no_ca = true,
+     .observed = BIT(MISSING_INTERMEDIATE) | BIT(EXPIRED) | BIT(WRONG_PURPOSE) | BIT(NAME_MISMATCH)},
+    {.what = "untrusted, damaged and not a CA", .trusted = "y", .damaged = 'l', .mid.no_ca = true,
      .observed = BIT(UNTRUSTED_ISSUER) | BIT(BAD_SIGNATURE) | BIT(CONSTRAINT_VIOLATION)},
-    {.what = "not yet valid, weak, wrong purpose, wrong name",
-     .purpose = SP_PURPOSE_SERVER,
-     .name = "a.example.net",
-     .leaf.sha1 = true,
-     .leaf.begin = DAY,
-     .observed =
-         BIT(NOT_YET_VALID) | BIT(WEAK_ALGORITHM) | BIT(WRONG_PURPOSE) | BIT(NAME_MISMATCH)},
+    {.what = "not yet valid, weak, wrong purpose, wrong name", .purpose = SP_PURPOSE_SERVER,
+     .name = "a.example.net", .leaf.sha1 = true, .leaf.begin = DAY,
+     .observed = BIT(NOT_YET_VALID) | BIT(WEAK_ALGORITHM) | BIT(WRONG_PURPOSE) | BIT(NAME_MISMATCH)},
     /* no tenant: trust and signatures are not judged, the rest is */
     {.what = "no trust, nothing wrong", .trusted = "-"},
-    {.what = "no trust, expired and wrong purpose",
-     .trusted = "-",
-     .leaf.end = -DAY,
-     .leaf.eku = CERTS_EKU_SERVER,
-     .observed = BIT(EXPIRED) | BIT(WRONG_PURPOSE)},
+    {.what = "no trust, expired and wrong purpose", .trusted = "-", .leaf.end = -DAY,
+     .leaf.eku = CERTS_EKU_SERVER, .observed = BIT(EXPIRED) | BIT(WRONG_PURPOSE)},
 };
+/* clang-format on */
 #define SCENES (sizeof scenes / sizeof scenes[0])
 
 /* What a scene is made of, and a folder for its trust files. */
@@ -564,7 +379,7 @@ static void trust_pem(struct sp_tls_trust **ret_trust, const char *const *pems, 
 
 static void trust(struct stage *st, const char *letters)
 {
-    char *pems[8];
+    char *pems[8] = {NULL};
     size_t count = 0;
 
     if (*letters == '-')
@@ -653,6 +468,187 @@ START_TEST(a_scene_has_exactly_its_reasons)
 }
 END_TEST
 
+/* --- outside the scenes: sizes, garbage, identity --- */
+
+/* A plain chain under a trusted root, for the tests that then spoil it. */
+static void plain_stage(struct stage *st, const char *sent, struct sp_chain_query *query)
+{
+    static const struct scene plain;
+
+    stage_build(st, &plain);
+    send(st, sent, 0);
+    trust(st, "r");
+    *query = (struct sp_chain_query){.trust = st->trust, .now = st->now};
+}
+
+START_TEST(no_certificate_is_its_own_reason)
+{
+    struct sp_chain chain = {0};
+    struct sp_chain_query query = {0};
+    struct sp_facts facts;
+
+    memset(&facts, 0xa5, sizeof facts);
+    sp_chain_examine(&chain, &query, &facts);
+    expect("none", &facts, BIT(NO_CERTIFICATE), "no certificate was presented");
+    ck_assert(!facts.has_certificate);
+    ck_assert_str_eq(facts.subject, "");
+    ck_assert_str_eq(facts.fingerprint, "");
+    ck_assert_int_eq(facts.not_after, 0);
+}
+END_TEST
+
+START_TEST(ten_certificates_are_allowed_and_the_eleventh_is_too_many)
+{
+    struct sp_chain_query query;
+    struct sp_facts facts;
+    struct stage st;
+
+    plain_stage(&st, "lmrrrrrrrr", &query);
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("ten", &facts, 0, NULL);
+    stage_free(&st);
+    plain_stage(&st, "lmrrrrrrrrr", &query);
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("eleven", &facts, BIT(CHAIN_TOO_LARGE), "more than 10 certificates");
+    ck_assert_uint_eq(facts.chain_len, 11);
+    ck_assert_str_eq(facts.subject, "CN=alice,O=Acme");
+    stage_free(&st);
+}
+END_TEST
+
+START_TEST(more_than_64_KiB_are_not_even_looked_at)
+{
+    struct sp_chain_query query;
+    struct sp_facts facts;
+    struct stage st;
+    uint8_t *big = calloc(1, SP_CHAIN_MAX_BYTES + 1);
+    size_t leaf_len;
+
+    plain_stage(&st, "lm", &query);
+    leaf_len = st.chain.certs[0].len;
+    st.chain.certs[1] = (struct sp_bytes){big, SP_CHAIN_MAX_BYTES - leaf_len + 1};
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("one byte too many", &facts, BIT(CHAIN_TOO_LARGE), "65537 bytes, 65536 are the most");
+    st.chain.certs[1].len--;
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("just enough", &facts, BIT(BAD_SIGNATURE) | BIT(MISSING_INTERMEDIATE),
+           "certificate 2 of 2 cannot be parsed");
+    st.chain.certs[0] = (struct sp_bytes){big, SP_CHAIN_MAX_BYTES + 1};
+    st.chain.count = 1;
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("a huge leaf", &facts, BIT(CHAIN_TOO_LARGE), "65537 bytes");
+    ck_assert(facts.has_certificate);
+    ck_assert_uint_eq(strlen(facts.fingerprint), 71);
+    st.chain.count = 2;
+    stage_free(&st);
+    free(big);
+}
+END_TEST
+
+START_TEST(a_leaf_that_cannot_be_parsed_is_refused)
+{
+    static const uint8_t garbage[] = {0x30, 0x82, 0xff, 0xff, 1, 2, 3};
+    const struct sp_bytes kinds[] = {{garbage, sizeof garbage}, {garbage, 0}, {garbage, 1}};
+    struct sp_chain_query query;
+    struct sp_facts facts;
+    struct stage st;
+
+    plain_stage(&st, "lm", &query);
+    st.chain.certs[0] = kinds[_i];
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("garbage", &facts, BIT(BAD_SIGNATURE), "certificate 1 of 2 cannot be parsed");
+    ck_assert(facts.has_certificate);
+    stage_free(&st);
+}
+END_TEST
+
+/* A parser that reads too far, or a certificate that still verifies: neither at any cut or flip. */
+START_TEST(no_cut_and_no_flipped_byte_of_the_leaf_passes)
+{
+    struct sp_chain_query query;
+    struct sp_facts facts;
+    struct stage st;
+    size_t len;
+
+    plain_stage(&st, "lm", &query);
+    len = st.chain.certs[0].len;
+    for (size_t cut = 0; cut < len; cut++) {
+        uint8_t *copy = malloc(cut + 1);
+
+        memcpy(copy + 1, st.copies[0], cut);
+        st.chain.certs[0] = (struct sp_bytes){copy + 1, cut};
+        sp_chain_examine(&st.chain, &query, &facts);
+        ck_assert_uint_ne(facts.observed, 0);
+        free(copy);
+    }
+    st.chain.certs[0] = (struct sp_bytes){st.copies[0], len};
+    for (size_t at = 0; at < len; at++) {
+        st.copies[0][at] ^= 0x20;
+        sp_chain_examine(&st.chain, &query, &facts);
+        ck_assert_msg(facts.observed, "flipped byte %zu of %zu passed", at, len);
+        st.copies[0][at] ^= 0x20;
+    }
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("whole again", &facts, 0, NULL);
+    stage_free(&st);
+}
+END_TEST
+
+START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
+{
+    static const struct scene scene = {
+        .mid.begin = -3 * DAY, .leaf.begin = -5 * DAY, .mid.end = 9 * DAY, .leaf.end = 20 * DAY};
+    struct sp_chain_query query = {0};
+    struct sp_facts facts;
+    struct stage st;
+    char fingerprint[72] = "sha256:";
+    uint8_t digest[32];
+
+    stage_build(&st, &scene);
+    send(&st, "lm", 0);
+    trust(&st, "r");
+    query.trust = st.trust;
+    query.now = st.now;
+    sp_chain_examine(&st.chain, &query, &facts);
+    gnutls_hash_fast(GNUTLS_DIG_SHA256, st.copies[0], st.chain.certs[0].len, digest);
+    for (size_t i = 0; i < sizeof digest; i++)
+        snprintf(fingerprint + 7 + 2 * i, 3, "%02x", digest[i]);
+    ck_assert_str_eq(facts.fingerprint, fingerprint);
+    ck_assert_str_eq(facts.subject, "CN=alice,O=Acme");
+    ck_assert_str_eq(facts.issuer, "CN=Acme Issuing CA,O=Acme");
+    ck_assert_uint_eq(strlen(facts.serial), 32); /* mint's serials have 16 bytes */
+    ck_assert_uint_eq(strspn(facts.serial, "0123456789abcdef"), 32);
+    ck_assert_uint_eq(facts.chain_len, 2);
+    ck_assert_int_eq(facts.not_before, st.now - 3 * DAY);
+    ck_assert_int_eq(facts.not_after, st.now + 9 * DAY);
+    stage_free(&st);
+}
+END_TEST
+
+START_TEST(a_long_name_is_cut_between_characters)
+{
+    struct sp_chain_query query = {0};
+    struct sp_facts facts;
+    struct stage st;
+    char dn[1200] = "CN=";
+    struct scene scene = {.leaf.dn = dn};
+
+    for (int i = 0; i < 200; i++)
+        strcat(dn, i == 100 ? ",O=x" : "\xe2\x82\xac"); /* the euro sign: three bytes each */
+    for (int shift = 0; shift < 3;
+         shift++, memmove(dn + 4, dn + 3, strlen(dn + 3) + 1), dn[3] = 'a') {
+        stage_build(&st, &scene);
+        send(&st, "lm", 0);
+        query.now = st.now;
+        sp_chain_examine(&st.chain, &query, &facts);
+        ck_assert_uint_gt(strlen(facts.subject), SP_DN_MAX - 5);
+        ck_assert_msg(strcmp(facts.subject + strlen(facts.subject) - 3, "\xe2\x82\xac") == 0,
+                      "cut at '%s'", facts.subject + strlen(facts.subject) - 3);
+        stage_free(&st);
+    }
+}
+END_TEST
+
 static Suite *chain_suite(void)
 {
     Suite *suite = suite_create("tls_chain");
@@ -660,6 +656,16 @@ static Suite *chain_suite(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_scene_has_exactly_its_reasons, 0, SCENES);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("edges");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, no_certificate_is_its_own_reason);
+    tcase_add_test(tc, ten_certificates_are_allowed_and_the_eleventh_is_too_many);
+    tcase_add_test(tc, more_than_64_KiB_are_not_even_looked_at);
+    tcase_add_loop_test(tc, a_leaf_that_cannot_be_parsed_is_refused, 0, 3);
+    tcase_add_test(tc, no_cut_and_no_flipped_byte_of_the_leaf_passes);
+    tcase_add_test(tc, facts_say_who_it_is_and_how_long_the_path_holds);
+    tcase_add_test(tc, a_long_name_is_cut_between_characters);
     suite_add_tcase(suite, tc);
     return suite;
 }
