@@ -176,14 +176,14 @@ static void refuse_not_tls(struct sp_conn *c, uint8_t first)
     char text[512];
     struct sp_error why;
 
-    if (isupper(first)) {
+    if (c->server && isupper(first)) {
         size_t len =
             sp_http1_refusal(text, sizeof text, 400, NULL, "This port speaks TLS; use https.");
 
         if (sp_buf_append(output(c), text, len) != SP_OK)
             sp_buf_consume(output(c), output(c)->len);
     }
-    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS, "not TLS: the first byte is 0x%02x", first);
+    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS, "the peer does not speak TLS: its first byte is 0x%02x", first);
     conn_fail(c, &why);
 }
 
@@ -219,7 +219,7 @@ static void on_readable(void *ctx)
         return;
     }
     c->last_read_ms = sp_loop_now_ms(c->loop);
-    if (n > 0 && !c->started && c->server && sp_tls_not_tls(scratch[0])) {
+    if (n > 0 && !c->started && !sp_tls_may_begin(c->tls, scratch[0])) {
         refuse_not_tls(c, scratch[0]);
         return;
     }

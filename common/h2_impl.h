@@ -59,9 +59,10 @@ struct sp_h2_session {
     enum sp_err failed;           /* SP_OK: not */
     int failed_code;
     char failed_text[120];
-    uint8_t *out; /* the piece being filled; NULL while there is nothing to send */
+    uint8_t *out; /* the caller's buffer, while sp_h2_output fills it */
+    size_t out_cap;
     size_t out_len;
-    const uint8_t *control; /* nghttp2's bytes that did not fit into the last piece */
+    const uint8_t *control; /* nghttp2's bytes that did not fit into the last buffer */
     size_t control_len;
     struct sp_h2_head head;
 };

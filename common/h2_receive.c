@@ -5,8 +5,9 @@
 #include <string.h>
 #include <strings.h>
 
-#define WINDOW_UNACKED 65535u /* RFC 9113's, which a stream has until the peer knows our SETTINGS  \
-                               */
+#define WINDOW_UNACKED                                                                             \
+    65535u /* RFC 9113's, which a stream has until the peer knows our SETTINGS                     \
+            */
 /* Frames waiting to leave, beyond which a peer does not read what we send. */
 #define QUEUE_MAX            1000u
 #define QUEUE_MAX_PER_STREAM 4u

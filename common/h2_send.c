@@ -1,16 +1,14 @@
 #include "common/h2_impl.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#define PIECE_MAX      16384u /* the plaintext of one TLS record */
-#define FRAME_HEAD     9u
-#define PIECE_ROOM_MIN 512u /* less than this left: no further frame, DATA would be cut too small  \
-                             */
+#define FRAME_HEAD 9u
+#define CAP_MIN    1024u
+#define ROOM_MIN   512u /* less than this left: no further frame, DATA would be cut too small */
 
-static size_t piece_room(const struct sp_h2_session *session)
+static size_t room(const struct sp_h2_session *session)
 {
-    return PIECE_MAX - session->out_len;
+    return session->out_cap - session->out_len;
 }
 
 static ssize_t read_length(nghttp2_session *ng, uint8_t type, int32_t id, int32_t connection_window,
@@ -24,10 +22,10 @@ static ssize_t read_length(nghttp2_session *ng, uint8_t type, int32_t id, int32_
     (void)connection_window;
     (void)stream_window;
     (void)frame_max;
-    return (ssize_t)(piece_room(session) - FRAME_HEAD);
+    return (ssize_t)(room(session) - FRAME_HEAD);
 }
 
-/* nghttp2 asks for the payload of the next DATA frame. It goes straight to its place in the piece
+/* nghttp2 asks for the payload of the next DATA frame. It goes straight to its place in the buffer
  * that is being filled; send_data puts the frame's head before it. */
 static ssize_t read_data(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t cap, uint32_t *flags,
                          nghttp2_data_source *source, void *user)
@@ -70,7 +68,7 @@ static int send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *h
     (void)source;
     memcpy(session->out + session->out_len, head, FRAME_HEAD);
     session->out_len += FRAME_HEAD + len;
-    return piece_room(session) < PIECE_ROOM_MIN ? NGHTTP2_ERR_PAUSE : 0;
+    return room(session) < ROOM_MIN ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
@@ -113,8 +111,8 @@ static void take_control(struct sp_h2_session *session)
 {
     size_t len = session->control_len;
 
-    if (len > piece_room(session))
-        len = piece_room(session);
+    if (len > room(session))
+        len = room(session);
     if (len == 0)
         return;
     memcpy(session->out + session->out_len, session->control, len);
@@ -123,20 +121,14 @@ static void take_control(struct sp_h2_session *session)
     session->control_len -= len;
 }
 
-/* Fills one piece: control frames as nghttp2 hands them out, DATA through read_data. */
-static void fill_piece(struct sp_h2_session *session)
+/* Control frames as nghttp2 hands them out, DATA through read_data and send_data. */
+static void fill(struct sp_h2_session *session)
 {
     ssize_t len;
 
-    if (!session->out)
-        session->out = malloc(PIECE_MAX);
-    if (!session->out) {
-        sp_h2_fail(session, SP_ERR_MEMORY, 0, "out of memory for %u bytes to send", PIECE_MAX);
-        return;
-    }
     for (;;) {
         take_control(session);
-        if (session->control_len > 0 || piece_room(session) < PIECE_ROOM_MIN || session->broken)
+        if (session->control_len > 0 || room(session) < ROOM_MIN || session->broken)
             return;
         len = nghttp2_session_mem_send(session->ng, &session->control);
         if (len < 0)
@@ -147,20 +139,18 @@ static void fill_piece(struct sp_h2_session *session)
     }
 }
 
-enum sp_err sp_h2_output(struct sp_h2_session *session, struct sp_bytes *ret_data,
+enum sp_err sp_h2_output(struct sp_h2_session *session, uint8_t *buf, size_t cap, size_t *ret_len,
                          struct sp_error *err)
 {
+    SP_REQUIRE(cap >= CAP_MIN);
+    session->out = buf;
+    session->out_cap = cap;
     session->out_len = 0;
     if (session->control_len > 0 || (!session->broken && nghttp2_session_want_write(session->ng)))
-        fill_piece(session);
-    if (session->out_len > 0) {
-        *ret_data = (struct sp_bytes){.data = session->out, .len = session->out_len};
-        return SP_OK;
-    }
-    free(session->out);
+        fill(session);
     session->out = NULL;
-    *ret_data = (struct sp_bytes){.data = NULL, .len = 0};
-    return session->failed == SP_OK ? SP_OK : sp_h2_report(session, err);
+    *ret_len = session->out_len;
+    return *ret_len > 0 || session->failed == SP_OK ? SP_OK : sp_h2_report(session, err);
 }
 
 void sp_h2_resume(struct sp_h2_stream *stream)

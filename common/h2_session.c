@@ -330,6 +330,5 @@ void sp_h2_free(struct sp_h2_session *session)
     while (session->streams)
         sp_h2_stream_drop(session->streams, SP_H2_CANCEL);
     nghttp2_session_del(session->ng);
-    free(session->out);
     free(session);
 }

@@ -18,6 +18,7 @@
 #define ALERT_TLS12_NO_CERTIFICATE GNUTLS_A_HANDSHAKE_FAILURE
 
 struct sp_tls_params {
+    enum sp_tls_version min_version;
     gnutls_priority_t priority;
     gnutls_certificate_credentials_t nobody; /* no certificate: until the tenant is known */
 };
@@ -41,7 +42,8 @@ struct sp_tls_session {
     int refuse_alert; /* set when on_peer refused */
     unsigned warnings;
     bool server, fin, eof_seen, closed_write;
-    bool hello_seen, name_bad, name_refused, certificate_optional, tickets;
+    bool tls13_only; /* server */
+    bool hello_seen, name_refused, certificate_optional, tickets;
     bool judged, judged_chain; /* on_peer was asked; with a chain that was not empty */
 };
 
@@ -71,6 +73,7 @@ enum sp_err sp_tls_params_new(enum sp_tls_version min_version, struct sp_tls_par
         sp_tls_params_free(params);
         return sp_error_code(err, SP_ERR_TLS, rc, "TLS parameters: %s", gnutls_strerror(rc));
     }
+    params->min_version = min_version;
     *ret_params = params;
     return SP_OK;
 }
@@ -197,27 +200,44 @@ enum sp_err sp_tls_park(struct sp_tls_session *s, struct sp_error *err)
 
 /* ---- the ClientHello ---- */
 
+#define EXT_SERVER_NAME        0
+#define EXT_SUPPORTED_VERSIONS 43
+
+/* What we read of a ClientHello ourselves. */
+struct hello {
+    struct sp_bytes name; /* as sent; data NULL: none */
+    bool offers_tls13;
+};
+
 /* RFC 6066 section 3: a list that holds exactly one host_name. */
+static int read_server_name(struct hello *hello, const uint8_t *data, unsigned len)
+{
+    if (hello->name.data || len < 6 || ((size_t)data[0] << 8 | data[1]) != len - 2u ||
+        data[2] != 0 || ((size_t)data[3] << 8 | data[4]) != len - 5u)
+        return GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
+    hello->name = (struct sp_bytes){data + 5, len - 5};
+    return 0;
+}
+
 static int on_hello_extension(void *ctx, unsigned id, const uint8_t *data, unsigned len)
 {
-    struct sp_bytes *name = ctx;
+    struct hello *hello = ctx;
 
-    if (id != 0)
-        return 0;
-    if (name->data || len < 5 || ((size_t)data[0] << 8 | data[1]) != len - 2u || data[2] != 0 ||
-        ((size_t)data[3] << 8 | data[4]) != len - 5u || len == 5)
-        return GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
-    *name = (struct sp_bytes){data + 5, len - 5};
+    if (id == EXT_SERVER_NAME)
+        return read_server_name(hello, data, len);
+    for (unsigned i = 1; id == EXT_SUPPORTED_VERSIONS && i + 1 < len; i += 2)
+        hello->offers_tls13 |= data[i] == 3 && data[i + 1] == 4;
     return 0;
 }
 
 /* Called with the body of each ClientHello before GnuTLS reads it. We parse the server name
- * ourselves: GnuTLS takes the first of several, and folds nothing. */
-static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when, unsigned incoming,
-                           const gnutls_datum_t *msg)
+ * ourselves: GnuTLS takes the first of several, folds nothing, and answers what it does not like
+ * with alerts of its own choice. */
+static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when,
+                           unsigned incoming, const gnutls_datum_t *msg)
 {
     struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
-    struct sp_bytes sent = {0};
+    struct hello hello = {0};
     char name[SP_HOST_MAX + 1] = "";
     bool bad;
 
@@ -225,18 +245,21 @@ static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when
     (void)when;
     if (!incoming)
         return 0;
-    bad = gnutls_ext_raw_parse(&sent, on_hello_extension, msg,
+    bad = gnutls_ext_raw_parse(&hello, on_hello_extension, msg,
                                GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO) < 0;
-    if (!bad && sent.data && !sp_host_fold((const char *)sent.data, sent.len, name))
+    if (!bad && hello.name.data &&
+        !sp_host_fold((const char *)hello.name.data, hello.name.len, name))
         bad = true;
     if (s->hello_seen) /* after a HelloRetryRequest: the tenant is fixed (invariant 5) */
-        return bad == s->name_bad && !strcmp(name, s->name) ? 0
-                                                            : GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
+        return !bad && !strcmp(name, s->name) ? 0 : GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
     s->hello_seen = true;
-    s->name_bad = bad;
-    if (!bad)
+    if (!bad) {
         memcpy(s->name, name, sizeof s->name);
-    return 0;
+        return s->tls13_only && !hello.offers_tls13 ? GNUTLS_E_UNSUPPORTED_VERSION_PACKET : 0;
+    }
+    s->name_refused = true;
+    s->callbacks->on_bad_name(s->ctx);
+    return GNUTLS_E_UNRECOGNIZED_NAME;
 }
 
 /* The one place where credentials and ticket key may still be chosen (gnutls.md section 1). */
@@ -248,7 +271,7 @@ static int on_hello_read(gnutls_session_t gnutls)
 
     if (s->cred)
         return 0; /* second hello: on_client_hello has compared the names */
-    if (!s->callbacks->on_hello(s->ctx, s->name[0] ? s->name : NULL, s->name_bad, &choice)) {
+    if (!s->callbacks->on_hello(s->ctx, s->name[0] ? s->name : NULL, &choice)) {
         s->name_refused = true;
         return GNUTLS_E_UNRECOGNIZED_NAME;
     }
@@ -378,6 +401,7 @@ enum sp_err sp_tls_server_new(const struct sp_tls_params *params,
         return rc;
     gnutls_alpn_set_protocols(s->gnutls, protocols, 2,
                               GNUTLS_ALPN_MANDATORY | GNUTLS_ALPN_SERVER_PRECEDENCE);
+    s->tls13_only = params->min_version == SP_TLS_1_3;
     gnutls_handshake_set_hook_function(s->gnutls, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE,
                                        on_client_hello);
     gnutls_handshake_set_post_client_hello_function(s->gnutls, on_hello_read);
@@ -478,6 +502,9 @@ static enum sp_tls_event fail(struct sp_tls_session *s, int rc, struct sp_error 
         return SP_TLS_FAILED;
     case GNUTLS_E_UNRECOGNIZED_NAME:
         sp_error_code(err, SP_ERR_TLS, rc, "no tenant has the server name that was asked for");
+        break;
+    case GNUTLS_E_UNSUPPORTED_VERSION_PACKET:
+        sp_error_code(err, SP_ERR_TLS, rc, "the peer offers no TLS version that is allowed here");
         break;
     case GNUTLS_E_REHANDSHAKE:
         sp_error_code(err, SP_ERR_TLS, rc, "the peer asked for a renegotiation, which is refused");
@@ -678,7 +705,8 @@ const char *sp_tls_cipher_name(const struct sp_tls_session *s)
     return name && strcmp(name, "NULL") ? name : "";
 }
 
-bool sp_tls_not_tls(uint8_t first_byte)
+bool sp_tls_may_begin(const struct sp_tls_session *s, uint8_t first_byte)
 {
-    return first_byte != FIRST_BYTE;
+    /* RFC 8446 5.1, ContentType: handshake; a server may also begin with an alert. */
+    return first_byte == 0x16 || (!s->server && first_byte == 0x15);
 }

@@ -228,31 +228,19 @@ static void h2_start(struct sp_tunnel *t)
 
 static void h2_send(struct sp_tunnel *t)
 {
-    uint8_t small[RECORD]; /* small frames share a record; a full DATA frame is one by itself */
-    size_t len = 0;
-    struct sp_bytes piece;
+    uint8_t record[SP_H2_PIECE];
     struct sp_error err;
+    size_t len;
 
     while (sp_conn_has_room(t->conn)) {
-        if (sp_h2_output(t->h2, &piece, &err) != SP_OK) {
+        if (sp_h2_output(t->h2, record, sizeof record, &len, &err) != SP_OK) {
             sp_conn_close(t->conn, &err);
             return;
         }
-        if (!piece.len)
-            break;
-        if (len + piece.len > sizeof small) {
-            sp_conn_write(t->conn, small, len);
-            len = 0;
-        }
-        if (piece.len >= sizeof small) {
-            sp_conn_write(t->conn, piece.data, piece.len);
-            continue;
-        }
-        memcpy(small + len, piece.data, piece.len);
-        len += piece.len;
+        if (!len)
+            return;
+        sp_conn_write(t->conn, record, len);
     }
-    if (len)
-        sp_conn_write(t->conn, small, len);
 }
 
 static void h2_flush(struct sp_tunnel *t)
@@ -511,7 +499,7 @@ static void on_conn_closed(void *ctx, const struct sp_error *why)
     t->callbacks->on_closed(t->ctx, why); /* may still look at the TLS session */
     t->conn = NULL;
     sp_h2_free(t->h2);
-    http1_over(t, SP_STREAM_TUNNEL_LOST);
+    http1_over(t, SP_STREAM_RESET); /* the connection was the channel */
     sp_timer_free(t->timer);
     sp_buf_done(&t->head);
     free(t);
@@ -522,12 +510,18 @@ static const struct sp_conn_callbacks conn_callbacks = {
 };
 
 /* tls_session calls back with our ctx; the owner's is another. */
-static bool on_tls_hello(void *ctx, const char *name, bool name_bad,
-                         struct sp_tls_choice *ret_choice)
+static bool on_tls_hello(void *ctx, const char *name, struct sp_tls_choice *ret_choice)
 {
     struct sp_tunnel *t = ctx;
 
-    return t->callbacks->tls.on_hello(t->ctx, name, name_bad, ret_choice);
+    return t->callbacks->tls.on_hello(t->ctx, name, ret_choice);
+}
+
+static void on_tls_bad_name(void *ctx)
+{
+    struct sp_tunnel *t = ctx;
+
+    t->callbacks->tls.on_bad_name(t->ctx);
 }
 
 static bool on_tls_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
@@ -537,7 +531,7 @@ static bool on_tls_peer(void *ctx, const struct sp_chain *chain, bool resumed, i
     return t->callbacks->tls.on_peer(t->ctx, chain, resumed, ret_alert);
 }
 
-static const struct sp_tls_callbacks tls_callbacks = {on_tls_hello, on_tls_peer};
+static const struct sp_tls_callbacks tls_callbacks = {on_tls_hello, on_tls_bad_name, on_tls_peer};
 
 static void set_default(unsigned *value, unsigned otherwise)
 {

@@ -15,7 +15,7 @@ struct sp_tunnel; /* opaque */
 struct sp_loop;
 
 struct sp_tunnel_callbacks {
-    struct sp_tls_callbacks tls; /* on_hello (server), on_peer: the verdict */
+    struct sp_tls_callbacks tls; /* on_hello, on_bad_name (server); on_peer: the verdict */
     /* Server: the verdict was good. Client: the gateway has accepted us, its SETTINGS are in. */
     void (*on_up)(void *ctx);
     /* Server: a CONNECT. Set the channel's owner, then attach or refuse it, now or later. */

@@ -287,17 +287,19 @@ static bool end_feed(struct end *end, const uint8_t *data, size_t len, size_t ch
 /* Moves one piece. False: there was none (or an end failed). */
 static bool pair_move(struct end *from, struct end *to, size_t chop)
 {
-    struct sp_bytes piece = {.len = 0};
-    enum sp_err rv = sp_h2_output(from->h2, &piece, &from->err);
+    uint8_t piece[SP_H2_PIECE];
+    size_t len = 0;
+    enum sp_err rv = sp_h2_output(from->h2, piece, sizeof piece, &len, &from->err);
 
     if (rv != SP_OK && from->failed == SP_OK)
         from->failed = rv;
-    if (piece.len == 0)
+    if (len == 0)
         return false;
-    from->bytes_out += piece.len;
-    if (piece.len > from->biggest_piece)
-        from->biggest_piece = piece.len;
-    (void)end_feed(to, piece.data, piece.len, chop);
+    ck_assert_int_eq(rv, SP_OK);
+    from->bytes_out += len;
+    if (len > from->biggest_piece)
+        from->biggest_piece = len;
+    (void)end_feed(to, piece, len, chop);
     return true;
 }
 

@@ -100,17 +100,18 @@ static bool raw_feed(struct raw *raw, struct end *end, size_t chop)
 /* All that the session has to send. */
 static void raw_drain(struct end *end, struct raw *ret_out)
 {
-    struct sp_bytes piece;
+    uint8_t piece[SP_H2_PIECE];
     enum sp_err rv;
+    size_t len;
 
     ret_out->len = 0;
     for (;;) {
-        rv = sp_h2_output(end->h2, &piece, &end->err);
+        rv = sp_h2_output(end->h2, piece, sizeof piece, &len, &end->err);
         if (rv != SP_OK)
             end->failed = rv;
-        if (!piece.len)
+        if (!len)
             return;
-        raw_bytes(ret_out, piece.data, piece.len);
+        raw_bytes(ret_out, piece, len);
     }
 }
 
