@@ -10,6 +10,7 @@ sleeps.  Every wait has a deadline.  Processes are stopped by their own pid; a p
 end with status 0 after SIGTERM, or that a sanitizer complained about, fails the test.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -137,6 +138,17 @@ class Event(dict):
             raise AttributeError("no field %r in %s" % (name, json.dumps(self))) from None
 
 
+PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl
+
+
+def _before_exec():
+    """In the child: the limits of a login shell, and an end when the test is killed."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_NOFILE,
+                       (LOGIN_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 class Program:
     """A running gateway or agent."""
 
@@ -148,10 +160,7 @@ class Program:
         self.ended = False
         self.process = subprocess.Popen(
             [program(name), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, cwd=cwd, env=environment(),
-            preexec_fn=lambda: resource.setrlimit(
-                resource.RLIMIT_NOFILE,
-                (LOGIN_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+            stderr=subprocess.STDOUT, cwd=cwd, env=environment(), preexec_fn=_before_exec)
         self.pid = self.process.pid
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
