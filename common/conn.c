@@ -62,7 +62,7 @@ static void on_write_error(struct sp_conn *c, int errno_value)
         conn_gone(c);
         return;
     }
-    /* The peer may have said why before it closed: read on for that (gnutls.md section 2). */
+    /* The peer may have said why before it closed: read on for that. */
     if (c->paused) {
         sp_error_sys(&why, errno_value, "write");
         conn_fail(c, &why);
@@ -183,7 +183,8 @@ static void refuse_not_tls(struct sp_conn *c, uint8_t first)
         if (sp_buf_append(output(c), text, len) != SP_OK)
             sp_buf_consume(output(c), output(c)->len);
     }
-    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS, "the peer does not speak TLS: its first byte is 0x%02x", first);
+    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS,
+                  "the peer does not speak TLS: its first byte is 0x%02x", first);
     conn_fail(c, &why);
 }
 
@@ -375,13 +376,6 @@ void sp_conn_close(struct sp_conn *c, const struct sp_error *why)
     if (c->state == OPEN)
         sp_tls_close_notify(c->tls);
     conn_fail(c, why ? why : &none);
-}
-
-void sp_conn_refuse(struct sp_conn *c, int alert, const struct sp_error *why)
-{
-    if (c->state != CLOSING && c->state != CLOSED)
-        sp_tls_alert(c->tls, alert);
-    conn_fail(c, why);
 }
 
 void sp_conn_abort(struct sp_conn *c, const struct sp_error *why)
