@@ -25,7 +25,6 @@ struct sp_conn {
     struct sp_timer *deadline;
     struct sp_task task;
     struct sp_error why;
-    struct sp_addr peer;
     uint64_t last_read_ms;
     unsigned handshake_ms;
     enum state state;
@@ -315,8 +314,6 @@ enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_optio
         free(c);
         return rc;
     }
-    if (!sp_sock_peer(c->sock, &c->peer))
-        c->peer = (struct sp_addr){.ip.family = 4};
     c->deadline = sp_timer_new(loop, on_deadline, c);
     sp_timer_start(c->deadline, c->handshake_ms);
     sp_sock_watch_read(c->sock, true);
@@ -394,11 +391,6 @@ void sp_conn_abort(struct sp_conn *c, const struct sp_error *why)
 struct sp_tls_session *sp_conn_tls(struct sp_conn *c)
 {
     return c->tls;
-}
-
-const struct sp_addr *sp_conn_peer(const struct sp_conn *c)
-{
-    return &c->peer;
 }
 
 uint64_t sp_conn_last_read_ms(const struct sp_conn *c)
