@@ -355,6 +355,8 @@ END_TEST
 
 START_TEST(a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca)
 {
+    static const struct ext server_only = {
+        "2.5.29.37", "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01", 12, false};
     struct sp_facts facts;
     struct forge f = {0};
     int root = forge(&f, -1, (struct form){.dn = "CN=Old Root", .ca = true, .v1 = true});
@@ -364,6 +366,9 @@ START_TEST(a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca
 
     examine(&f, INTS(direct), INTS(root), NULL, &facts);
     expect(&facts, 0, NULL);
+    direct = forge(&f, root, (struct form){.dn = "CN=carol", .ext = &server_only});
+    examine(&f, INTS(direct), INTS(root), NULL, &facts);
+    expect(&facts, BIT(WRONG_PURPOSE), NULL); /* and no more, thoroughly judged */
     examine(&f, INTS(below, mid), INTS(root), NULL, &facts);
     expect(&facts, BIT(CONSTRAINT_VIOLATION), "'CN=Old Mid', which is not a CA");
     forge_free(&f);
