@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DN_TEXT       200
-#define SIGNATURE_MAX 4096 /* RSA of 32768 bits */
+#define DN_TEXT          200
+#define SIGNATURE_MAX    4096 /* RSA of 32768 bits */
+#define RSA_MODULUS_MAX  1024 /* bytes: 8192 bits */
+#define RSA_EXPONENT_MAX 8
 
 /* Times are ours (query->now, not the machine's clock), and so is the strength of algorithms as far
  * as GnuTLS's default is too lenient: without a profile an RSA-1024 leaf would pass. */
@@ -52,6 +54,21 @@ static gnutls_x509_crt_t issuer_of(const struct sp_tls_path *path, unsigned i)
     return i + 1 < path->count ? path->crts[i + 1] : path->anchor;
 }
 
+/* Keys of strangers are used here too, and RSA's cost is theirs to choose: a public exponent as
+ * long as the modulus takes seconds. No honest one is near these limits. */
+static bool costs_too_much(gnutls_x509_crt_t issuer)
+{
+    gnutls_datum_t modulus = {NULL, 0}, exponent = {NULL, 0};
+    bool too_much;
+
+    if (gnutls_x509_crt_get_pk_rsa_raw(issuer, &modulus, &exponent) < 0)
+        return false; /* not RSA */
+    too_much = modulus.size > RSA_MODULUS_MAX + 1 || exponent.size > RSA_EXPONENT_MAX + 1;
+    gnutls_free(modulus.data);
+    gnutls_free(exponent.data);
+    return too_much;
+}
+
 /* Verified here by hand: GnuTLS's own functions take a certificate that is given as its own issuer
  * for trusted and never look at the signature, and stop at other faults than a forged one. */
 static int verify_signature(const gnutls_datum_t *der, gnutls_x509_crt_t crt,
@@ -65,7 +82,8 @@ static int verify_signature(const gnutls_datum_t *der, gnutls_x509_crt_t crt,
     gnutls_pubkey_t key;
     int rc = gnutls_x509_crt_get_signature(crt, bytes, &len);
 
-    if (rc < 0 || algorithm <= 0 || !sp_tls_x509_element(der->data, der->size, &header))
+    if (rc < 0 || algorithm <= 0 || costs_too_much(issuer) ||
+        !sp_tls_x509_element(der->data, der->size, &header))
         return GNUTLS_E_PK_SIG_VERIFY_FAILED;
     signature.size = (unsigned)len;
     tbs.data = der->data + header;

@@ -31,7 +31,8 @@ struct ext {
 struct form {
     const char *dn;
     bool ca, no_ids, v1;
-    bool rsa;       /* an RSA key, which signs with PSS */
+    bool rsa;      /* an RSA key, which signs with PSS */
+    bool costly_e; /* its public exponent is as long as the modulus */
     unsigned usage; /* 0: by role */
     int64_t begin, end;
     const struct ext *ext;
@@ -116,6 +117,23 @@ static void set_extensions(struct forge *f, int i, const struct form *form, int 
         set_aki_issuer(crt, form->aki_issuer);
 }
 
+/* The public exponent and the private one change places, which makes a key like any other. */
+static void exchange_exponents(gnutls_x509_privkey_t *key)
+{
+    gnutls_datum_t m, e, d, p, q, u;
+
+    OK(gnutls_x509_privkey_export_rsa_raw(*key, &m, &e, &d, &p, &q, &u));
+    gnutls_x509_privkey_deinit(*key);
+    OK(gnutls_x509_privkey_init(key));
+    OK(gnutls_x509_privkey_import_rsa_raw(*key, &m, &d, &e, &p, &q, &u));
+    gnutls_free(m.data);
+    gnutls_free(e.data);
+    gnutls_free(d.data);
+    gnutls_free(p.data);
+    gnutls_free(q.data);
+    gnutls_free(u.data);
+}
+
 /* issuer: an index, or -1 for self-signed. Returns the index. */
 static int forge(struct forge *f, int issuer, struct form form)
 {
@@ -135,6 +153,8 @@ static int forge(struct forge *f, int issuer, struct form form)
     else
         OK(gnutls_x509_privkey_generate(f->key[i], GNUTLS_PK_ECDSA,
                                         GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0));
+    if (form.costly_e)
+        exchange_exponents(&f->key[i]);
     OK(gnutls_x509_crt_set_key(f->crt[i], f->key[i]));
     OK(gnutls_x509_crt_set_version(f->crt[i], form.v1 ? 1 : 3));
     OK(gnutls_x509_crt_set_serial(f->crt[i], serial, sizeof serial));
@@ -676,6 +696,26 @@ START_TEST(certificates_that_all_name_each_other_cost_little)
 }
 END_TEST
 
+START_TEST(a_strangers_key_that_is_costly_to_use_is_not_used)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    struct form form = {.dn = "CN=Costly", .ca = true, .rsa = true};
+    int root = forge(&f, -1, acme_root);
+    int usual = forge(&f, -1, form);
+    int leaf = forge(&f, usual, (struct form){.dn = "CN=alice"});
+
+    examine(&f, INTS(leaf, usual), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), NULL);
+    form.costly_e = true;
+    usual = forge(&f, -1, form);
+    leaf = forge(&f, usual, (struct form){.dn = "CN=alice"});
+    examine(&f, INTS(leaf, usual), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER) | BIT(BAD_SIGNATURE), NULL);
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(a_missing_issuer_that_the_key_identifier_places_under_a_trusted_ca_is_kin)
 {
     struct sp_facts facts;
@@ -724,6 +764,7 @@ static Suite *path_suite(void)
     tcase_add_test(tc, when_no_path_is_clean_the_best_one_is_told);
     tcase_add_test(tc, a_cross_signed_intermediate_is_followed_to_the_root_that_holds);
     tcase_add_test(tc, certificates_that_all_name_each_other_cost_little);
+    tcase_add_test(tc, a_strangers_key_that_is_costly_to_use_is_not_used);
     tcase_add_test(tc, a_missing_issuer_that_the_key_identifier_places_under_a_trusted_ca_is_kin);
     suite_add_tcase(suite, tc);
     return suite;
