@@ -173,6 +173,21 @@ START_TEST(interim_answers_and_trailers_are_passed_over)
 }
 END_TEST
 
+START_TEST(an_impossible_status_resets_the_stream)
+{
+    static const char *const response[] = {":status", "053", NULL};
+    struct end client;
+    struct flow *flow = client_start(&client);
+
+    raw_headers(&raw, _i ? NGHTTP2_FLAG_END_STREAM : 0, 1, response);
+    ck_assert(raw_feed(&raw, &client, 0));
+    raw_drain(&client, &out);
+    ck_assert_int_eq(flow->responses, 0);
+    assert_closed(flow, NGHTTP2_PROTOCOL_ERROR);
+    end_close(&client);
+}
+END_TEST
+
 START_TEST(the_body_of_a_refusal_is_not_read)
 {
     static const char *const refusal[] = {":status", "502", "content-length", "3", NULL};
@@ -218,6 +233,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_request_may_end_at_once_and_trailers_are_ignored);
     tcase_add_test(t, padding_does_not_use_up_a_window);
     tcase_add_loop_test(t, interim_answers_and_trailers_are_passed_over, 0, 2);
+    tcase_add_loop_test(t, an_impossible_status_resets_the_stream, 0, 2);
     tcase_add_test(t, the_body_of_a_refusal_is_not_read);
     tcase_add_test(t, a_long_proxy_status_is_cut);
     suite_add_tcase(s, t);
