@@ -58,7 +58,7 @@ enum sp_err agent_check(const char *config_path, char **ret_summary, struct sp_e
     enum sp_err rc = agent_config_load(config_path, &config, err);
 
     if (rc != SP_OK)
-        return rc;
+        return sp_error_as_config(err);
     out = open_memstream(ret_summary, &len);
     SP_REQUIRE(out);
     for (size_t i = 0; i < config->warnings.count; i++)
@@ -371,7 +371,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     enum sp_err rc = agent_config_load(a->config_path, &config, err);
 
     if (rc != SP_OK)
-        return rc;
+        return sp_error_as_config(err);
     rc = sp_log_open(config->log.file, (enum sp_log_format)config->log.format,
                      (enum sp_log_level)config->log.level, &a->log, err);
     for (int v = SP_TLS_1_2; rc == SP_OK && v <= SP_TLS_1_3; v++)

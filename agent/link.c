@@ -2,6 +2,7 @@
 
 #include "agent/config.h"
 #include "common/clock.h"
+#include "common/conn.h"
 #include "common/dial.h"
 #include "common/evidence.h"
 #include "common/loop.h"
@@ -161,22 +162,36 @@ static void explain(const struct agent_link *link, const struct sp_error *why, s
         sp_error_code(ret, why->kind, why->code, "the gateway refused the tunnel: %s (alert %s)",
                       sp_alert_sentence(why->code, true), sp_alert_name(why->code));
     else if (d && d->verdict.action == SP_ACTION_BLOCK)
-        sp_error_code(ret, SP_ERR_PEER_CERT, why->code, "the gateway's certificate failed: %s%s%s",
+        sp_error_code(ret, SP_ERR_PEER_CERT, why->code, "the gateway failed validation: %s%s%s",
                       sp_reason_name(d->verdict.reason), d->facts.detail[0] ? ": " : "",
                       d->facts.detail);
+}
+
+static void decide_not_tls(struct agent_link *link, const struct sp_error *why)
+{
+    struct decision *d = sp_calloc(1, sizeof *d);
+
+    d->facts.observed = SP_REASON_BIT(SP_REASON_NOT_TLS);
+    snprintf(d->facts.detail, sizeof d->facts.detail, "%s", why->text);
+    sp_verdict_decide(&d->facts, &link->options.config->server_validation.policy, &d->verdict);
+    link->decision = d;
 }
 
 static void on_closed(void *ctx, const struct sp_error *why)
 {
     struct agent_link *link = ctx;
     struct sp_error told;
+    bool blocked;
 
+    if (!link->decision && !link->up && why->kind == SP_ERR_TLS && why->code == SP_CONN_NOT_TLS)
+        decide_not_tls(link, why);
     explain(link, why, &told);
+    blocked = link->decision && link->decision->verdict.action == SP_ACTION_BLOCK;
     if (link->decision)
         log_decision(link); /* every decision is logged, also when the gateway then refused us */
     if (link->up)
         log_closed(link, why);
-    else if (why->kind != SP_ERR_PEER_CERT)
+    else if (!blocked)
         log_failed(link, why);
     link->tunnel = NULL;
     link_gone(link, &told);

@@ -312,7 +312,7 @@ enum sp_err sp_target_parse(const char *text, size_t len, struct sp_target *ret_
     target.is_ip = sp_ip_parse(text + bracketed, host_len, &target.ip);
     if (target.is_ip && (target.ip.family == 6) == bracketed)
         sp_ip_format(&target.ip, target.host);
-    else if (target.is_ip || bracketed || !sp_host_fold(text, host_len, target.host))
+    else if (bracketed || !sp_host_fold(text, host_len, target.host))
         return sp_error_set(err, SP_ERR_HTTP,
                             "the host of %s is neither a name nor an address as RFC 3986 writes it",
                             quoted);

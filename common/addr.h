@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define SP_HOST_MAX 253 /* RFC 1035: a name in text form */
-#define SP_IP_TEXT 46
+#define SP_HOST_MAX  253 /* RFC 1035: a name in text form */
+#define SP_IP_TEXT   46
 #define SP_ADDR_TEXT 64 /* "[ipv6]:port" */
 
 struct sp_ip {

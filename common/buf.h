@@ -27,7 +27,8 @@ SP_MUST_USE enum sp_err sp_buf_append(struct sp_buf *b, const void *data, size_t
  * What was written there counts after sp_buf_commit. */
 uint8_t *sp_buf_reserve(struct sp_buf *b, size_t len);
 void sp_buf_commit(struct sp_buf *b, size_t len);
-const uint8_t *sp_buf_data(const struct sp_buf *b); /* the unread bytes, contiguous; NULL if empty */
+const uint8_t *
+sp_buf_data(const struct sp_buf *b); /* the unread bytes, contiguous; NULL if empty */
 void sp_buf_consume(struct sp_buf *b, size_t len);
 /* Overwrites all memory it holds, then frees it: for secrets. */
 void sp_buf_wipe(struct sp_buf *b);

@@ -81,6 +81,13 @@ void sp_error_prefix(struct sp_error *err, const char *fmt, ...)
     snprintf(err->text + used, sizeof err->text - used, ": %s", old);
 }
 
+enum sp_err sp_error_as_config(struct sp_error *err)
+{
+    if (err->kind == SP_ERR_SYS)
+        err->kind = SP_ERR_CONFIG;
+    return err->kind;
+}
+
 const char *sp_error_message(const struct sp_error *err, char *buf, size_t buf_len)
 {
     if (!err->where[0])

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SP_MUST_USE __attribute__((warn_unused_result))
+#define SP_MUST_USE                     __attribute__((warn_unused_result))
 #define SP_PRINTF(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
 
 /* The kind decides the reaction (retry, refuse, exit status). */
@@ -39,8 +39,8 @@ struct sp_error {
     enum sp_err kind;
     int code;
     unsigned line, column; /* JSON syntax only, from 1; 0 = unknown */
-    char where[256];       /* "gateway.json: $.common.private_key", "peer 10.0.0.7:443"; may be "" */
-    char text[384];        /* one fragment: no full stop, no newline */
+    char where[256]; /* "gateway.json: $.common.private_key", "peer 10.0.0.7:443"; may be "" */
+    char text[384];  /* one fragment: no full stop, no newline */
 };
 
 /* Sets kind and text, clears the rest, returns `kind`, so that
@@ -57,6 +57,9 @@ enum sp_err sp_error_sys(struct sp_error *err, int errno_value, const char *fmt,
 void sp_error_where(struct sp_error *err, const char *fmt, ...) SP_PRINTF(2, 3);
 /* Puts "fmt: " before .text. */
 void sp_error_prefix(struct sp_error *err, const char *fmt, ...) SP_PRINTF(2, 3);
+/* A file that a configuration names and that can not be had is an error of the configuration: makes
+ * SP_ERR_SYS an SP_ERR_CONFIG and leaves the other kinds. Returns the kind. */
+enum sp_err sp_error_as_config(struct sp_error *err);
 /* The whole message: "where:line:col: text", "where: text" or "text". Returns `buf`. */
 const char *sp_error_message(const struct sp_error *err, char *buf, size_t buf_len);
 
@@ -64,8 +67,7 @@ const char *sp_error_message(const struct sp_error *err, char *buf, size_t buf_l
  * below main that writes to stderr. */
 #define SP_REQUIRE(condition)                                                                      \
     ((condition) ? (void)0 : sp_require_failed(#condition, __FILE__, __LINE__))
-void sp_require_failed(const char *condition, const char *file, int line)
-    __attribute__((noreturn));
+void sp_require_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
 
 /* malloc that never returns NULL: out of memory is fatal for objects of fixed size (a bounded set
  * of small structs); large or peer-sized buffers use plain malloc and report SP_ERR_MEMORY. */

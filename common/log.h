@@ -64,6 +64,6 @@ void sp_log_array_end(struct sp_log_line *line);
 void sp_log_end(struct sp_log_line *line);
 
 /* One event with one field "message": for errors and the like. */
-void sp_log_message(struct sp_log *log, enum sp_log_level level, const char *event,
-                    const char *fmt, ...) SP_PRINTF(4, 5);
+void sp_log_message(struct sp_log *log, enum sp_log_level level, const char *event, const char *fmt,
+                    ...) SP_PRINTF(4, 5);
 #endif

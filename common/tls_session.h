@@ -5,7 +5,7 @@
  * Feed what the network gave (sp_tls_feed), then drive sp_tls_step until SP_AGAIN: it runs the
  * handshake, asks the owner (server: which identity for this server name; both: is the peer's
  * chain good), and hands out decrypted records. What is to be sent collects in sp_tls_output.
- * Only whole records are given to GnuTLS, which keeps an idle session small (gnutls.md 7).
+ * Only whole records are given to GnuTLS, which keeps an idle session small (doc/DESIGN.md, 5).
  *
  * One thread at a time. Callbacks must not free the session.
  * Invariants kept here: tickets are bound to one key given by the owner per tenant and exist only
@@ -43,8 +43,10 @@ struct sp_tls_choice {
 
 struct sp_tls_callbacks {
     /* Server: once per session, when the first ClientHello is in. name: folded, or NULL when none
-     * was sent; name_bad: it was malformed (name is NULL). False: refuse with unrecognized_name. */
-    bool (*on_hello)(void *ctx, const char *name, bool name_bad, struct sp_tls_choice *ret_choice);
+     * was sent. False: refuse with unrecognized_name. */
+    bool (*on_hello)(void *ctx, const char *name, struct sp_tls_choice *ret_choice);
+    /* Server, instead: the name sent was malformed; it is refused with unrecognized_name. */
+    void (*on_bad_name)(void *ctx);
     /* Exactly once before the session is open, for full handshakes and resumed ones, with the
      * peer's chain (count 0: none was sent, or its key was not proved). Returns true to go on;
      * false with *ret_alert to refuse. */
@@ -93,11 +95,8 @@ SP_MUST_USE enum sp_err sp_tls_write(struct sp_tls_session *session, const void 
                                      struct sp_error *err);
 /* close_notify: we send no more, still receive. */
 void sp_tls_close_notify(struct sp_tls_session *session);
-/* Fatal alert into the output; the session is over. */
-void sp_tls_alert(struct sp_tls_session *session, int alert);
 struct sp_buf *sp_tls_output(struct sp_tls_session *session); /* to be sent, then consumed */
 
-bool sp_tls_is_open(const struct sp_tls_session *session);
 bool sp_tls_is_resumed(const struct sp_tls_session *session);
 enum sp_tls_protocol sp_tls_alpn(const struct sp_tls_session *session);
 const char *sp_tls_server_name(const struct sp_tls_session *session); /* folded SNI; NULL: none */
@@ -105,6 +104,6 @@ const char *sp_tls_version_name(const struct sp_tls_session *session); /* "TLS1.
 const char *sp_tls_cipher_name(const struct sp_tls_session *session); /* "AES-128-GCM"; "" before */
 /* The chain that on_peer saw (proved key only), valid for the session's life: for deciding again. */
 void sp_tls_peer_chain(const struct sp_tls_session *session, struct sp_chain *ret_chain);
-/* True when the first byte of a connection can not begin a TLS record (RFC 8446 5.1: 0x16). */
-bool sp_tls_not_tls(uint8_t first_byte);
+/* False when a connection to us that begins with this byte does not speak TLS. */
+bool sp_tls_may_begin(const struct sp_tls_session *session, uint8_t first_byte);
 #endif

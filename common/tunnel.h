@@ -15,7 +15,7 @@ struct sp_tunnel; /* opaque */
 struct sp_loop;
 
 struct sp_tunnel_callbacks {
-    struct sp_tls_callbacks tls; /* on_hello (server), on_peer: the verdict */
+    struct sp_tls_callbacks tls; /* on_hello, on_bad_name (server); on_peer: the verdict */
     /* Server: the verdict was good. Client: the gateway has accepted us, its SETTINGS are in. */
     void (*on_up)(void *ctx);
     /* Server: a CONNECT. Set the channel's owner, then attach or refuse it, now or later. */
@@ -56,6 +56,5 @@ void sp_tunnel_close(struct sp_tunnel *tunnel, const struct sp_error *why);
 /* At once: RST. on_closed(why) follows from the loop. */
 void sp_tunnel_abort(struct sp_tunnel *tunnel, const struct sp_error *why);
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
-const struct sp_addr *sp_tunnel_peer(const struct sp_tunnel *tunnel);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */
 #endif

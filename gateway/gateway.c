@@ -43,7 +43,7 @@ enum sp_err gw_gateway_check(const char *config_path, char **ret_summary, struct
     enum sp_err rc = gw_registry_load(config_path, master, NULL, &registry, err);
 
     if (rc != SP_OK)
-        return rc;
+        return sp_error_as_config(err);
     out = open_memstream(ret_summary, &len);
     SP_REQUIRE(out);
     for (size_t i = 0; i < registry->warnings.count; i++)
@@ -336,7 +336,7 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
         return sp_error_sys(err, errno, "getrandom");
     rc = gw_registry_load(g->config_path, g->ticket_master, NULL, &g->registry, err);
     if (rc != SP_OK)
-        return rc;
+        return sp_error_as_config(err);
     config = g->registry->config;
     rc = sp_log_open(config->log.file, (enum sp_log_format)config->log.format,
                      (enum sp_log_level)config->log.level, &g->log, err);

@@ -111,20 +111,24 @@ static void log_decision(struct session *s, const struct decision *d)
     sp_log_end(&line);
 }
 
-static bool on_hello(void *ctx, const char *name, bool name_bad, struct sp_tls_choice *choice)
+static void on_bad_name(void *ctx)
+{
+    struct decision d;
+
+    decide_without_chain(SP_REASON_UNKNOWN_SERVER_NAME, "the server name sent is malformed", &d);
+    log_decision(ctx, &d);
+}
+
+static bool on_hello(void *ctx, const char *name, struct sp_tls_choice *choice)
 {
     struct session *s = ctx;
-    struct gw_match match = {.kind = GW_MATCH_NONE};
+    struct gw_match match = gw_registry_find(s->all->registry, name);
     struct decision d;
 
     s->decided_under = s->all->registry;
-    if (!name_bad)
-        match = gw_registry_find(s->all->registry, name);
     if (match.kind == GW_MATCH_NONE) {
         decide_without_chain(SP_REASON_UNKNOWN_SERVER_NAME,
-                             name_bad ? "the server name sent is malformed"
-                             : name   ? "no tenant has this server name"
-                                      : "no server name was sent",
+                             name ? "no tenant has this server name" : "no server name was sent",
                              &d);
         log_decision(s, &d);
         return false;
@@ -338,7 +342,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
 }
 
 static const struct sp_tunnel_callbacks callbacks = {
-    .tls = {on_hello, on_peer},
+    .tls = {on_hello, on_bad_name, on_peer},
     .on_up = on_up,
     .on_channel = on_channel,
     .on_bad_request = on_bad_request,

@@ -137,6 +137,29 @@ class Applications(Case):
         self.assertEqual(sorted(per_tunnel.values()), [3, 3, 3], per_tunnel)
 
 
+    def test_payload_never_reaches_a_log(self):
+        target = self.origin.start(origin.echo)
+        self.lab.start()
+        secret = b"a secret of the application"
+        with self.door(target) as sock:
+            sock.sendall(secret)
+            self.assertEqual(sock.recv(100), secret)
+        self.lab.gateway.wait("channel")
+        self.lab.agent.wait("channel")
+        for program in (self.lab.gateway, self.lab.agent):
+            self.assertNotIn("secret of", "\n".join(program.lines))
+
+    def test_channels_of_an_unvalidated_tunnel_are_marked(self):
+        target = lab.format_address(self.origin.start(origin.echo))
+        self.lab.tenants[self.lab.a]["client_validation"]["on_failure"] = "allow"
+        stranger = self.lab.pki.leaf("stranger", self.lab.pki.ca("Stranger"))
+        self.lab.agent_config["identity"] = {"certificate": stranger.chain,
+                                             "private_key": stranger.key}
+        self.lab.start()
+        self.door(lab.parse_address(target)).close()
+        self.assertTrue(self.lab.gateway.wait("channel").unvalidated)
+
+
 class HalfClose(Case):
     def test_the_applications_end_reaches_the_origin_while_its_answer_still_comes(self):
         target = self.origin.start(origin.late_answer)

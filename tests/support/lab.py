@@ -10,6 +10,7 @@ sleeps.  Every wait has a deadline.  Processes are stopped by their own pid; a p
 end with status 0 after SIGTERM, or that a sanitizer complained about, fails the test.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -63,7 +64,8 @@ def program(name):
 def environment():
     env = {k: v for k, v in os.environ.items()
            if not k.lower().endswith("_proxy") and k not in ("SSLKEYLOGFILE",)}
-    env["ASAN_OPTIONS"] = "exitcode=99:detect_leaks=1:" + env.get("ASAN_OPTIONS", "")
+    # Little quarantine, so that a process's size still says something about what it holds.
+    env["ASAN_OPTIONS"] = "exitcode=99:detect_leaks=1:quarantine_size_mb=8:" + env.get("ASAN_OPTIONS", "")
     env["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1:" + env.get("UBSAN_OPTIONS", "")
     env["TSAN_OPTIONS"] = "exitcode=98:halt_on_error=0:" + env.get("TSAN_OPTIONS", "")
     return env
@@ -136,6 +138,17 @@ class Event(dict):
             raise AttributeError("no field %r in %s" % (name, json.dumps(self))) from None
 
 
+PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl
+
+
+def _before_exec():
+    """In the child: the limits of a login shell, and an end when the test is killed."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_NOFILE,
+                       (LOGIN_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 class Program:
     """A running gateway or agent."""
 
@@ -147,10 +160,7 @@ class Program:
         self.ended = False
         self.process = subprocess.Popen(
             [program(name), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, cwd=cwd, env=environment(),
-            preexec_fn=lambda: resource.setrlimit(
-                resource.RLIMIT_NOFILE,
-                (LOGIN_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+            stderr=subprocess.STDOUT, cwd=cwd, env=environment(), preexec_fn=_before_exec)
         self.pid = self.process.pid
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

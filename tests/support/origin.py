@@ -40,8 +40,8 @@ class Origin:
             async def guarded(reader, writer):
                 try:
                     await handler(reader, writer)
-                except (ConnectionError, asyncio.IncompleteReadError):
-                    pass
+                except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                    pass  # the peer went away, or close() did
                 finally:
                     writer.close()
             return await asyncio.start_server(guarded, host, port, backlog=2048, **more)

@@ -94,9 +94,10 @@ END_TEST
 START_TEST(addresses_of_two_families_are_never_equal)
 {
     struct sp_ip v4 = ip_of("127.0.0.1"), mapped = ip_of("::ffff:127.0.0.1");
-    struct sp_ip other = ip_of("127.0.0.2");
+    struct sp_ip other = ip_of("127.0.0.2"), same_bytes = ip_of("7f00:1::");
 
     ck_assert(!sp_ip_equal(&v4, &mapped));
+    ck_assert(!sp_ip_equal(&v4, &same_bytes));
     ck_assert(!sp_ip_equal(&v4, &other));
     ck_assert(sp_ip_equal(&v4, &v4));
 }
@@ -373,8 +374,17 @@ END_TEST
 
 START_TEST(a_destination_ends_where_its_length_says)
 {
+    static const char *const cut[] = {"[", "[::1", "[::1]", "[::1]:", "a", "a:", "192.0.2.1:"};
     struct sp_target target;
 
+    for (int i = 0; i < COUNT(cut);
+         i++) { /* on the heap, so that a sanitizer sees a step too far */
+        char *exact = malloc(strlen(cut[i]));
+
+        memcpy(exact, cut[i], strlen(cut[i]));
+        ck_assert_int_eq(sp_target_parse(exact, strlen(cut[i]), &target, NULL), SP_ERR_HTTP);
+        free(exact);
+    }
     ck_assert_int_eq(sp_target_parse("a.example:443HTTP", 13, &target, NULL), SP_OK);
     ck_assert_uint_eq(target.port, 443);
     ck_assert_int_eq(sp_target_parse("a.example\0.b:443", 16, &target, NULL), SP_ERR_HTTP);

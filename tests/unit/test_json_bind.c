@@ -27,7 +27,7 @@ struct conf {
     char *name;
     char *file, *cache;
     bool on;
-    uint64_t limit, small, workers;
+    uint64_t limit, small, huge, workers;
     int level;
     struct sp_json_strings names, files;
     struct tls tls;
@@ -89,6 +89,7 @@ static const struct sp_json_field fields[] = {
      .max = 3600000,
      .default_uint = 5000},
     {.key = "small", .type = SP_JSON_UINT, AT(conf, small)},
+    {.key = "huge", .type = SP_JSON_UINT, AT(conf, huge), .max = UINT64_MAX},
     {.key = "workers", .type = SP_JSON_UINT_OR_AUTO, AT(conf, workers), .min = 1, .max = 64},
     {.key = "level", .type = SP_JSON_ENUM, AT(conf, level), .names = levels, .default_uint = 2},
     {.key = "names",
@@ -229,6 +230,8 @@ static const struct {
      "etc/gateway.json: $.doors[1].listen: required, but missing"},
     {NAMED "\"doors\": [{\"type\": \"http\", \"listen\": \"a\"}]}",
      "etc/gateway.json: $.doors[0].listen: \"a\" has no port"},
+    {NAMED "\"doors\": [{\"type\": \"http\", \"listen\": \"a:1\", \"backlog\": 10}]}",
+     "etc/gateway.json: $.doors[0].backlog: 10 is not in 0..9"},
     {NAMED "\"doors\": [{\"type\": \"http\", \"listen\": \"\"}]}",
      "etc/gateway.json: $.doors[0].listen: must not be empty"},
     {NAMED "\"doors\": [\"a\"]}", "etc/gateway.json: $.doors[0]: found \"a\", wanted is an object"},
@@ -265,6 +268,7 @@ static const struct {
     {NAMED "\"limit\": \"2000\"}",
      "etc/gateway.json: $.limit: found \"2000\", wanted is a whole number from 1000 to 3600000"},
     {NAMED "\"small\": -1}", "etc/gateway.json: $.small: -1 is not in 0..9223372036854775807"},
+    {NAMED "\"huge\": -1}", "etc/gateway.json: $.huge: -1 is not in 0..18446744073709551615"},
     {NAMED "\"workers\": \"many\"}",
      "etc/gateway.json: $.workers: found \"many\", wanted is a whole number from 1 to 64 or "
      "\"auto\""},
@@ -288,10 +292,10 @@ static const struct {
      "etc/gateway.json: $.on_reason.expird: unknown key, did you mean \"expired\"?"},
     {NAMED "\"a b\\n\": 1}",
      "etc/gateway.json: $[\"a b\\n\"]: unknown key; known here: name, file, cache, on, limit, "
-     "small, workers, level, names, files, tls, doors, on_reason"},
-    {NAMED "\"\": 1}",
-     "etc/gateway.json: $[\"\"]: unknown key; known here: name, file, cache, on, limit, small, "
-     "workers, level, names, files, tls, doors, on_reason"},
+     "small, huge, workers, level, names, files, tls, doors, on_reason"},
+    {NAMED "\"\": 1}", "etc/gateway.json: $[\"\"]: unknown key; known here: name, file, cache, on, "
+                       "limit, small, huge, "
+                       "workers, level, names, files, tls, doors, on_reason"},
     /* syntax */
     {"", "etc/gateway.json:1:1: is empty, wanted is a JSON object"},
     {" \n\t", "etc/gateway.json:1:1: is empty, wanted is a JSON object"},
@@ -302,6 +306,7 @@ static const struct {
     {"{\"name\": \"ab\",\n \"name\": \"cd\"}",
      "etc/gateway.json:2:2: duplicate object key near '\"name\"'"},
     {"{\"tls\": {\"a\": 1, \"a\": 1}}", "etc/gateway.json:1:18: duplicate object key near '\"a\"'"},
+    {"{\"a\": 1 \"\xc3\xbc\"}", "etc/gateway.json:1:9: '}' expected near '\"\xc3\xbc\"'"},
     {"{\"a\": 1,}", "etc/gateway.json:1:9: string or '}' expected near '}'"},
     {"{\"a\": \"b", "etc/gateway.json:1:7: premature end of input near '\"b'"},
     {"{\"a\": 1} x", "etc/gateway.json:1:10: end of file expected near 'x'"},
@@ -362,12 +367,13 @@ START_TEST(brackets_in_strings_are_no_nesting)
                           &c, &err),
                      SP_OK);
     sp_json_done(fields, &c);
-    ck_assert_int_eq(load("{\"a\": \"\xc3\xbc\\\\\",\n \"\xc3\xbc\": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
-                          "[[[[",
-                          &c, &err),
-                     SP_ERR_JSON);
+    ck_assert_int_eq(
+        load("{\"a\": \"\xc3\xbc\\\\\",\n \"\xc3\xbc\\n\": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
+             "[[[[",
+             &c, &err),
+        SP_ERR_JSON);
     ck_assert_uint_eq(err.line, 2);
-    ck_assert_uint_eq(err.column, 7 + 31);
+    ck_assert_uint_eq(err.column, 9 + 31);
 }
 END_TEST
 

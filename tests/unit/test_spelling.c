@@ -40,8 +40,9 @@ START_TEST(the_nearest_word_is_offered_if_it_is_near_enough)
     static const struct {
         const char *word, *nearest;
     } cases[] = {
-        {"levle", "level"}, {"names", "name"}, {"nmaes2", "names2"}, {"xyz", NULL},
-        {"to", NULL},       {"o", "on"},       {"", NULL},           {"private-key", "private_key"},
+        {"levle", "level"}, {"names", "name"}, {"nmaes2", "names2"},
+        {"xyz", NULL},      {"levxyz", NULL},  {"to", NULL},
+        {"o", "on"},        {"", NULL},        {"private-key", "private_key"},
     };
     static const char *const known[] = {"name", "level", "names2", "on", "private_key"};
 
