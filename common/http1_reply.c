@@ -146,13 +146,13 @@ const char *sp_proxy_status(char buf[SP_PROXY_STATUS_MAX], const char *name, con
 
     if (!is_sf_token(name))
         put_string(&out, name);
-    else
-        (void)put(&out, name, strlen(name));
+    else if (!put(&out, name, strlen(name)))
+        out.cap = 0; /* nothing can follow */
     if (error_type && is_sf_token(error_type) && strlen(error_type) + 8 <= out.cap - out.len) {
         (void)put(&out, "; error=", 8);
         (void)put(&out, error_type, strlen(error_type));
     }
-    if (details && out.cap - out.len >= 12) { /* room for two quotes */
+    if (details && out.cap - out.len > 12) { /* the quotes and a character */
         (void)put(&out, "; details=", 10);
         put_string(&out, details);
     }

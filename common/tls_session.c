@@ -1,51 +1,14 @@
-#include "common/tls_session.h"
+#include "common/tls_impl.h"
 
-#include "common/addr.h"
 #include "common/tls_cred.h"
 
-#include <errno.h>
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORD_HEADER              5
-#define RECORD_MAX                 (16384 + 2048) /* RFC 5246 6.2.3, the larger of both versions */
-#define FIRST_BYTE                 0x16           /* RFC 8446 5.1: ContentType handshake */
-#define INPUT_MAX                  (512 * 1024)   /* parked input: a loop's scratch and a record */
+#define INPUT_MAX                  (512 * 1024) /* parked input: a loop's scratch and a record */
 #define OUTPUT_MAX                 (1024 * 1024)
 #define WARNINGS_MAX               8 /* warning alerts we put up with: more is a flood */
 #define ALERT_TLS12_NO_CERTIFICATE GNUTLS_A_HANDSHAKE_FAILURE
-
-struct sp_tls_params {
-    enum sp_tls_version min_version;
-    gnutls_priority_t priority;
-    gnutls_certificate_credentials_t nobody; /* no certificate: until the tenant is known */
-};
-
-enum phase { HANDSHAKING, OPEN, FAILED };
-
-struct sp_tls_session {
-    gnutls_session_t gnutls;
-    const struct sp_tls_callbacks *callbacks;
-    void *ctx;
-    struct sp_tls_cred *cred; /* our reference: GnuTLS keeps a raw pointer */
-
-    struct sp_bytes fed; /* borrowed from the caller; follows `carry` */
-    struct sp_buf carry; /* owned input: an incomplete record, or what was parked */
-    size_t record_left;  /* bytes of the record that GnuTLS is reading now */
-    struct sp_buf output;
-    gnutls_packet_t packet; /* handed out last; freed at the next step */
-
-    char name[SP_HOST_MAX + 1]; /* folded SNI; "" none */
-    enum phase phase;
-    int refuse_alert; /* set when on_peer refused */
-    unsigned warnings;
-    bool server, fin, eof_seen, closed_write;
-    bool tls13_only; /* server */
-    bool hello_seen, name_refused, certificate_optional, tickets;
-    bool judged, judged_chain; /* on_peer was asked; with a chain that was not empty */
-};
 
 /* gnutls.md section 8: TLS 1.3 and 1.2 AEAD only, fastest first; RSA-SHA256 stays because a 3.7.9
  * client with an RSA certificate sends none without it. */
@@ -88,212 +51,6 @@ void sp_tls_params_free(struct sp_tls_params *params)
         gnutls_priority_deinit(params->priority);
     free(params);
 }
-
-/* ---- input: only whole records reach GnuTLS ---- */
-
-static size_t record_size(const uint8_t *header)
-{
-    return RECORD_HEADER + ((size_t)header[3] << 8 | header[4]);
-}
-
-/* Moves fed bytes into the carry until it holds `want` bytes or there are no more. */
-static bool carry_fill(struct sp_tls_session *s, size_t want)
-{
-    size_t missing = want > s->carry.len ? want - s->carry.len : 0;
-    size_t n = missing < s->fed.len ? missing : s->fed.len;
-
-    if (n && sp_buf_append(&s->carry, s->fed.data, n) != SP_OK)
-        return false;
-    s->fed.data += n;
-    s->fed.len -= n;
-    return s->carry.len >= want;
-}
-
-/* The size of the record at the front if all of it is there, else 0. A record that claims to be
- * larger than any may be is passed on as far as it is there, for GnuTLS to refuse. */
-static size_t front_record(struct sp_tls_session *s)
-{
-    size_t size;
-
-    if (!s->carry.len) {
-        if (s->fed.len < RECORD_HEADER)
-            return 0;
-        size = record_size(s->fed.data);
-        if (size > RECORD_MAX + RECORD_HEADER)
-            return s->fed.len;
-        return s->fed.len >= size ? size : 0;
-    }
-    if (!carry_fill(s, RECORD_HEADER))
-        return 0;
-    size = record_size(sp_buf_data(&s->carry));
-    if (size > RECORD_MAX + RECORD_HEADER)
-        return s->carry.len;
-    return carry_fill(s, size) ? size : 0;
-}
-
-static ssize_t on_pull(gnutls_transport_ptr_t ptr, void *data, size_t size)
-{
-    struct sp_tls_session *s = ptr;
-
-    if (!s->record_left)
-        s->record_left = front_record(s);
-    if (!s->record_left) {
-        if (s->fin)
-            return 0;
-        gnutls_transport_set_errno(s->gnutls, EAGAIN);
-        return -1;
-    }
-    if (size > s->record_left)
-        size = s->record_left;
-    if (s->carry.len) {
-        memcpy(data, sp_buf_data(&s->carry), size);
-        sp_buf_consume(&s->carry, size);
-    } else {
-        memcpy(data, s->fed.data, size);
-        s->fed.data += size;
-        s->fed.len -= size;
-    }
-    s->record_left -= size;
-    return (ssize_t)size;
-}
-
-/* Never asked in non-blocking mode, but without it GnuTLS would select() on a descriptor 0. */
-static int on_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
-{
-    (void)ptr;
-    (void)ms;
-    return 1;
-}
-
-static ssize_t on_push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int count)
-{
-    struct sp_tls_session *s = ptr;
-    size_t total = 0;
-
-    for (int i = 0; i < count; i++) {
-        if (sp_buf_append(&s->output, iov[i].iov_base, iov[i].iov_len) != SP_OK) {
-            gnutls_transport_set_errno(s->gnutls, ENOBUFS);
-            return -1;
-        }
-        total += iov[i].iov_len;
-    }
-    return (ssize_t)total;
-}
-
-void sp_tls_feed(struct sp_tls_session *s, const void *data, size_t len)
-{
-    SP_REQUIRE(!s->fed.len);
-    if (!len)
-        s->fin = true;
-    s->fed = (struct sp_bytes){data, len};
-}
-
-enum sp_err sp_tls_park(struct sp_tls_session *s, struct sp_error *err)
-{
-    enum sp_err rc = sp_buf_append(&s->carry, s->fed.data, s->fed.len);
-
-    s->fed = (struct sp_bytes){0};
-    if (rc != SP_OK)
-        return sp_error_set(err, rc, "more TLS input than the limit of %zu bytes", s->carry.max);
-    return SP_OK;
-}
-
-/* ---- the ClientHello ---- */
-
-#define EXT_SERVER_NAME        0
-#define EXT_SUPPORTED_VERSIONS 43
-
-/* What we read of a ClientHello ourselves. */
-struct hello {
-    struct sp_bytes name; /* as sent; data NULL: none */
-    bool offers_tls13;
-};
-
-/* RFC 6066 section 3: a list that holds exactly one host_name. */
-static int read_server_name(struct hello *hello, const uint8_t *data, unsigned len)
-{
-    if (hello->name.data || len < 6 || ((size_t)data[0] << 8 | data[1]) != len - 2u ||
-        data[2] != 0 || ((size_t)data[3] << 8 | data[4]) != len - 5u)
-        return GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
-    hello->name = (struct sp_bytes){data + 5, len - 5};
-    return 0;
-}
-
-static int on_hello_extension(void *ctx, unsigned id, const uint8_t *data, unsigned len)
-{
-    struct hello *hello = ctx;
-
-    if (id == EXT_SERVER_NAME)
-        return read_server_name(hello, data, len);
-    for (unsigned i = 1; id == EXT_SUPPORTED_VERSIONS && i + 1 < len; i += 2)
-        hello->offers_tls13 |= data[i] == 3 && data[i + 1] == 4;
-    return 0;
-}
-
-/* Called with the body of each ClientHello before GnuTLS reads it. We parse the server name
- * ourselves: GnuTLS takes the first of several, folds nothing, and answers what it does not like
- * with alerts of its own choice. */
-static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when,
-                           unsigned incoming, const gnutls_datum_t *msg)
-{
-    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
-    struct hello hello = {0};
-    char name[SP_HOST_MAX + 1] = "";
-    bool bad;
-
-    (void)type;
-    (void)when;
-    if (!incoming)
-        return 0;
-    bad = gnutls_ext_raw_parse(&hello, on_hello_extension, msg,
-                               GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO) < 0;
-    if (!bad && hello.name.data &&
-        !sp_host_fold((const char *)hello.name.data, hello.name.len, name))
-        bad = true;
-    if (s->hello_seen) /* after a HelloRetryRequest: the tenant is fixed (invariant 5) */
-        return !bad && !strcmp(name, s->name) ? 0 : GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
-    s->hello_seen = true;
-    if (!bad) {
-        memcpy(s->name, name, sizeof s->name);
-        return s->tls13_only && !hello.offers_tls13 ? GNUTLS_E_UNSUPPORTED_VERSION_PACKET : 0;
-    }
-    s->name_refused = true;
-    s->callbacks->on_bad_name(s->ctx);
-    return GNUTLS_E_UNRECOGNIZED_NAME;
-}
-
-/* The one place where credentials and ticket key may still be chosen (gnutls.md section 1). */
-static int on_hello_read(gnutls_session_t gnutls)
-{
-    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
-    struct sp_tls_choice choice = {0};
-    int rc;
-
-    if (s->cred)
-        return 0; /* second hello: on_client_hello has compared the names */
-    if (!s->callbacks->on_hello(s->ctx, s->name[0] ? s->name : NULL, &choice)) {
-        s->name_refused = true;
-        return GNUTLS_E_UNRECOGNIZED_NAME;
-    }
-    s->cred = sp_tls_cred_ref(choice.cred);
-    s->certificate_optional = choice.certificate_optional;
-    rc = gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE, sp_tls_cred_handle(choice.cred));
-    if (rc < 0)
-        return rc;
-    gnutls_certificate_server_set_request(
-        gnutls, choice.certificate_optional ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_REQUIRE);
-    /* Invariant 4: an unusable ticket can leave its owner's chain behind (gnutls.md H3), which only
-     * GNUTLS_CERT_REQUIRE makes harmless. */
-    s->tickets = choice.tickets && !choice.certificate_optional;
-    if (s->tickets) {
-        const gnutls_datum_t key = {choice.ticket_key, sizeof choice.ticket_key};
-
-        rc = gnutls_session_ticket_enable_server(gnutls, &key);
-    }
-    gnutls_memset(choice.ticket_key, 0, sizeof choice.ticket_key);
-    return rc;
-}
-
 /* ---- the peer's chain ---- */
 
 static bool key_was_proved(const struct sp_tls_session *s)
@@ -346,7 +103,7 @@ static int on_verify(gnutls_session_t gnutls)
 void sp_tls_peer_chain(const struct sp_tls_session *s, struct sp_chain *ret_chain)
 {
     memset(ret_chain, 0, sizeof *ret_chain);
-    if (s->phase == OPEN && s->judged_chain)
+    if (s->phase == SP_TLS_IS_OPEN && s->judged_chain)
         chain_of_peer(s, ret_chain);
 }
 
@@ -369,10 +126,7 @@ static enum sp_err session_new(const struct sp_tls_params *params, unsigned flag
     sp_buf_init(&s->carry, INPUT_MAX);
     sp_buf_init(&s->output, OUTPUT_MAX);
     gnutls_session_set_ptr(s->gnutls, s);
-    gnutls_transport_set_ptr(s->gnutls, s);
-    gnutls_transport_set_pull_function(s->gnutls, on_pull);
-    gnutls_transport_set_pull_timeout_function(s->gnutls, on_pull_timeout);
-    gnutls_transport_set_vec_push_function(s->gnutls, on_push);
+    sp_tls_record_attach(s);
     gnutls_session_set_verify_function(s->gnutls, on_verify);
     rc = gnutls_priority_set(s->gnutls, params->priority);
     if (rc == 0)
@@ -402,9 +156,7 @@ enum sp_err sp_tls_server_new(const struct sp_tls_params *params,
     gnutls_alpn_set_protocols(s->gnutls, protocols, 2,
                               GNUTLS_ALPN_MANDATORY | GNUTLS_ALPN_SERVER_PRECEDENCE);
     s->tls13_only = params->min_version == SP_TLS_1_3;
-    gnutls_handshake_set_hook_function(s->gnutls, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE,
-                                       on_client_hello);
-    gnutls_handshake_set_post_client_hello_function(s->gnutls, on_hello_read);
+    sp_tls_hello_attach(s);
     *ret_session = s;
     return SP_OK;
 }
@@ -462,9 +214,9 @@ void sp_tls_free(struct sp_tls_session *s)
 
 void sp_tls_alert(struct sp_tls_session *s, int alert)
 {
-    if (s->phase == FAILED || alert < 0)
+    if (s->phase == SP_TLS_IS_FAILED || alert < 0)
         return;
-    s->phase = FAILED;
+    s->phase = SP_TLS_IS_FAILED;
     gnutls_alert_send(s->gnutls, GNUTLS_AL_FATAL, (gnutls_alert_description_t)alert);
 }
 
@@ -477,7 +229,7 @@ static enum sp_tls_event fail_refused(struct sp_tls_session *s, struct sp_error 
         gnutls_protocol_get_version(s->gnutls) < GNUTLS_TLS1_3)
         alert = ALERT_TLS12_NO_CERTIFICATE;
     sp_tls_alert(s, alert);
-    s->phase = FAILED;
+    s->phase = SP_TLS_IS_FAILED;
     sp_error_code(err, SP_ERR_PEER_CERT, alert, "the peer's certificate was refused");
     return SP_TLS_FAILED;
 }
@@ -490,13 +242,13 @@ static enum sp_tls_event fail(struct sp_tls_session *s, int rc, struct sp_error 
     case GNUTLS_E_FATAL_ALERT_RECEIVED: {
         int alert = gnutls_alert_get(s->gnutls);
 
-        s->phase = FAILED;
+        s->phase = SP_TLS_IS_FAILED;
         sp_error_code(err, SP_ERR_PEER_ALERT, alert, "the peer sent the alert %s",
                       sp_alert_name(alert));
         return SP_TLS_FAILED;
     }
     case GNUTLS_E_PREMATURE_TERMINATION:
-        s->phase = FAILED;
+        s->phase = SP_TLS_IS_FAILED;
         sp_error_code(err, SP_ERR_CLOSED, rc,
                       "the peer closed the connection without close_notify");
         return SP_TLS_FAILED;
@@ -517,8 +269,8 @@ static enum sp_tls_event fail(struct sp_tls_session *s, int rc, struct sp_error 
         sp_error_code(err, SP_ERR_TLS, rc, "TLS: %s", gnutls_strerror(rc));
         break;
     }
-    if (s->phase != FAILED) {
-        s->phase = FAILED;
+    if (s->phase != SP_TLS_IS_FAILED) {
+        s->phase = SP_TLS_IS_FAILED;
         gnutls_alert_send_appropriate(s->gnutls, rc);
     }
     return SP_TLS_FAILED;
@@ -541,7 +293,7 @@ static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_er
         s->refuse_alert = GNUTLS_A_DECRYPT_ERROR;
         return fail_refused(s, err);
     }
-    s->phase = OPEN;
+    s->phase = SP_TLS_IS_OPEN;
     /* One ticket, and only after the verdict; TLS 1.2 has sent its own inside the handshake. */
     if (s->tickets && gnutls_protocol_get_version(s->gnutls) >= GNUTLS_TLS1_3)
         gnutls_session_ticket_send(s->gnutls, 1, 0);
@@ -555,7 +307,7 @@ static bool is_passing(struct sp_tls_session *s, int rc)
         return true;
     /* After a ticket or KeyUpdate it says AGAIN though more is there (gnutls.md H6). */
     if (rc == GNUTLS_E_AGAIN)
-        return s->record_left || front_record(s);
+        return sp_tls_record_waits(s);
     return rc == GNUTLS_E_WARNING_ALERT_RECEIVED && s->warnings++ < WARNINGS_MAX;
 }
 
@@ -621,13 +373,13 @@ enum sp_tls_event sp_tls_step(struct sp_tls_session *s, struct sp_bytes *ret_dat
         gnutls_packet_deinit(s->packet);
         s->packet = NULL;
     }
-    if (s->phase == FAILED) {
+    if (s->phase == SP_TLS_IS_FAILED) {
         sp_error_set(err, SP_ERR_TLS, "the TLS session has ended");
         return SP_TLS_FAILED;
     }
-    event = s->phase == OPEN ? step_data(s, ret_data, err) : step_handshake(s, err);
+    event = s->phase == SP_TLS_IS_OPEN ? step_data(s, ret_data, err) : step_handshake(s, err);
     if (event == SP_TLS_NOTHING && sp_tls_park(s, err) != SP_OK) {
-        s->phase = FAILED;
+        s->phase = SP_TLS_IS_FAILED;
         return SP_TLS_FAILED;
     }
     return event;
@@ -638,12 +390,12 @@ enum sp_err sp_tls_write(struct sp_tls_session *s, const void *data, size_t len,
 {
     const uint8_t *at = data;
 
-    SP_REQUIRE(s->phase == OPEN && !s->closed_write);
+    SP_REQUIRE(s->phase == SP_TLS_IS_OPEN && !s->closed_write);
     while (len) {
         ssize_t n = gnutls_record_send(s->gnutls, at, len);
 
         if (n <= 0) {
-            s->phase = FAILED;
+            s->phase = SP_TLS_IS_FAILED;
             return sp_error_code(err, SP_ERR_TLS, (int)n, "TLS: %s", gnutls_strerror((int)n));
         }
         at += n;
@@ -654,7 +406,7 @@ enum sp_err sp_tls_write(struct sp_tls_session *s, const void *data, size_t len,
 
 void sp_tls_close_notify(struct sp_tls_session *s)
 {
-    if (s->phase != OPEN || s->closed_write)
+    if (s->phase != SP_TLS_IS_OPEN || s->closed_write)
         return;
     s->closed_write = true;
     gnutls_bye(s->gnutls, GNUTLS_SHUT_WR);
@@ -669,7 +421,7 @@ struct sp_buf *sp_tls_output(struct sp_tls_session *s)
 
 bool sp_tls_is_open(const struct sp_tls_session *s)
 {
-    return s->phase == OPEN;
+    return s->phase == SP_TLS_IS_OPEN;
 }
 
 bool sp_tls_is_resumed(const struct sp_tls_session *s)

@@ -350,4 +350,10 @@ static UNUSED void flow_send(struct flow *flow, uint64_t bytes, bool end)
     flow->end_when_sent = end;
     sp_h2_resume(flow->stream);
 }
+
+static UNUSED void assert_closed(const struct flow *flow, uint32_t error_code)
+{
+    ck_assert_int_eq(flow->closes, 1);
+    ck_assert_uint_eq(flow->error_code, error_code);
+}
 #endif

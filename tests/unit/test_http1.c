@@ -459,6 +459,25 @@ START_TEST(long_details_are_cut_and_still_well_formed)
 }
 END_TEST
 
+START_TEST(what_has_no_room_in_a_proxy_status_is_left_out)
+{
+    char buf[SP_PROXY_STATUS_MAX], name[600], type[32], details[64];
+
+    memset(name, _i ? ' ' : 'x', sizeof name);
+    for (size_t len = 1; len < sizeof name; len++) {
+        name[len] = '\0';
+        sp_proxy_status(buf, name, "dns_error", "some details");
+        sp_proxy_status_parse(buf, type, sizeof type, details, sizeof details);
+        ck_assert_msg((strstr(buf, "error=") != NULL) == (type[0] != '\0'), "%s", buf);
+        ck_assert_msg((strstr(buf, "details=") != NULL) == (details[0] != '\0'), "%s", buf);
+        ck_assert(type[0] || len > 480);
+        ck_assert(strncmp(details, "some details", strlen(details)) == 0);
+        ck_assert(buf[0] == (_i ? '"' : 'x') || !buf[0]);
+        name[len] = _i ? ' ' : 'x';
+    }
+}
+END_TEST
+
 #define COUNT(rows) (int)(sizeof(rows) / sizeof(rows)[0])
 
 static TCase *make_cases(void)
@@ -479,6 +498,7 @@ static TCase *make_cases(void)
     tcase_add_test(tc, every_status_we_send_has_a_phrase);
     tcase_add_loop_test(tc, proxy_status_is_written_and_read_back, 0, COUNT(statuses));
     tcase_add_loop_test(tc, the_last_member_of_a_proxy_status_list_counts, 0, COUNT(lists));
+    tcase_add_loop_test(tc, what_has_no_room_in_a_proxy_status_is_left_out, 0, 2);
     tcase_add_loop_test(tc, long_details_are_cut_and_still_well_formed, 0, 2);
     return tc;
 }

@@ -1,0 +1,107 @@
+/* tls_hello: the ClientHello: the server name, and what follows from it before GnuTLS goes on. */
+#include "common/tls_impl.h"
+
+#include "common/tls_cred.h"
+
+#include <string.h>
+
+#define EXT_SERVER_NAME        0
+#define EXT_SUPPORTED_VERSIONS 43
+
+/* What we read of a ClientHello ourselves. */
+struct hello {
+    struct sp_bytes name; /* as sent; data NULL: none */
+    bool offers_tls13;
+};
+
+/* RFC 6066 section 3: a list that holds exactly one host_name. */
+static int read_server_name(struct hello *hello, const uint8_t *data, unsigned len)
+{
+    if (hello->name.data || len < 6 || ((size_t)data[0] << 8 | data[1]) != len - 2u ||
+        data[2] != 0 || ((size_t)data[3] << 8 | data[4]) != len - 5u)
+        return GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
+    hello->name = (struct sp_bytes){data + 5, len - 5};
+    return 0;
+}
+
+static int on_hello_extension(void *ctx, unsigned id, const uint8_t *data, unsigned len)
+{
+    struct hello *hello = ctx;
+
+    if (id == EXT_SERVER_NAME)
+        return read_server_name(hello, data, len);
+    for (unsigned i = 1; id == EXT_SUPPORTED_VERSIONS && i + 1 < len; i += 2)
+        hello->offers_tls13 |= data[i] == 3 && data[i + 1] == 4;
+    return 0;
+}
+
+/* Called with the body of each ClientHello before GnuTLS reads it. We parse the server name
+ * ourselves: GnuTLS takes the first of several, folds nothing, and answers what it does not like
+ * with alerts of its own choice. */
+static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when, unsigned incoming,
+                           const gnutls_datum_t *msg)
+{
+    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
+    struct hello hello = {0};
+    char name[SP_HOST_MAX + 1] = "";
+    bool bad;
+
+    (void)type;
+    (void)when;
+    if (!incoming)
+        return 0;
+    bad = gnutls_ext_raw_parse(&hello, on_hello_extension, msg,
+                               GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO) < 0;
+    if (!bad && hello.name.data &&
+        !sp_host_fold((const char *)hello.name.data, hello.name.len, name))
+        bad = true;
+    if (s->hello_seen) /* after a HelloRetryRequest: the tenant is fixed (invariant 5) */
+        return !bad && !strcmp(name, s->name) ? 0 : GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
+    s->hello_seen = true;
+    if (!bad) {
+        memcpy(s->name, name, sizeof s->name);
+        return s->tls13_only && !hello.offers_tls13 ? GNUTLS_E_UNSUPPORTED_VERSION_PACKET : 0;
+    }
+    s->name_refused = true;
+    s->callbacks->on_bad_name(s->ctx);
+    return GNUTLS_E_UNRECOGNIZED_NAME;
+}
+
+/* The one place where credentials and ticket key may still be chosen (gnutls.md section 1). */
+static int on_hello_read(gnutls_session_t gnutls)
+{
+    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
+    struct sp_tls_choice choice = {0};
+    int rc;
+
+    if (s->cred)
+        return 0; /* second hello: on_client_hello has compared the names */
+    if (!s->callbacks->on_hello(s->ctx, s->name[0] ? s->name : NULL, &choice)) {
+        s->name_refused = true;
+        return GNUTLS_E_UNRECOGNIZED_NAME;
+    }
+    s->cred = sp_tls_cred_ref(choice.cred);
+    s->certificate_optional = choice.certificate_optional;
+    rc = gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE, sp_tls_cred_handle(choice.cred));
+    if (rc < 0)
+        return rc;
+    gnutls_certificate_server_set_request(
+        gnutls, choice.certificate_optional ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_REQUIRE);
+    /* Invariant 4: an unusable ticket can leave its owner's chain behind (gnutls.md H3), which only
+     * GNUTLS_CERT_REQUIRE makes harmless. */
+    s->tickets = choice.tickets && !choice.certificate_optional;
+    if (s->tickets) {
+        const gnutls_datum_t key = {choice.ticket_key, sizeof choice.ticket_key};
+
+        rc = gnutls_session_ticket_enable_server(gnutls, &key);
+    }
+    gnutls_memset(choice.ticket_key, 0, sizeof choice.ticket_key);
+    return rc;
+}
+
+void sp_tls_hello_attach(struct sp_tls_session *s)
+{
+    gnutls_handshake_set_hook_function(s->gnutls, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE,
+                                       on_client_hello);
+    gnutls_handshake_set_post_client_hello_function(s->gnutls, on_hello_read);
+}

@@ -1,0 +1,234 @@
+/* tunnel_h2: a tunnel that speaks HTTP/2: its streams are channels, PING tells whether it lives. */
+#include "common/tunnel_impl.h"
+
+#include "common/h2_session.h"
+#include "common/http1.h"
+#include "common/loop.h"
+
+#include <string.h>
+
+static void h2_respond(void *tunnel, void *stream, int status, const char *proxy_status)
+{
+    sp_h2_respond(stream, status, proxy_status);
+    sp_conn_want_write(((struct sp_tunnel *)tunnel)->conn);
+}
+
+static void h2_resume(void *tunnel, void *stream)
+{
+    sp_h2_resume(stream);
+    sp_conn_want_write(((struct sp_tunnel *)tunnel)->conn);
+}
+
+static void h2_consumed(void *tunnel, void *stream, size_t len)
+{
+    sp_h2_consumed(stream, len);
+    sp_conn_want_write(((struct sp_tunnel *)tunnel)->conn);
+}
+
+static void h2_reset(void *tunnel, void *stream)
+{
+    sp_h2_reset(stream, SP_H2_CONNECT_ERROR);
+    sp_conn_want_write(((struct sp_tunnel *)tunnel)->conn);
+}
+
+const struct sp_carrier sp_tunnel_h2_carrier = {h2_respond, h2_resume, h2_consumed, h2_reset};
+
+static void on_h2_settings(void *ctx)
+{
+    struct sp_tunnel *t = ctx;
+
+    if (!t->options.client || t->up)
+        return;
+    t->up = true;
+    t->callbacks->on_up(t->ctx);
+}
+
+static void refuse_request(struct sp_tunnel *t, struct sp_h2_stream *stream, int status,
+                           const char *text)
+{
+    char value[SP_PROXY_STATUS_MAX];
+
+    t->callbacks->on_bad_request(t->ctx, status, text);
+    sp_h2_respond(stream, status, sp_proxy_status(value, "sallyport", "http_request_error", text));
+}
+
+static void on_h2_request(void *ctx, struct sp_h2_stream *stream,
+                          const struct sp_h2_request *request)
+{
+    struct sp_tunnel *t = ctx;
+    struct sp_target target;
+    struct sp_error err;
+    struct sp_channel *channel;
+
+    if (strcmp(request->method, "CONNECT") != 0) {
+        refuse_request(t, stream, 405, "only CONNECT is served here");
+        return;
+    }
+    if (request->malformed) {
+        refuse_request(t, stream, 400, "malformed CONNECT request");
+        return;
+    }
+    if (sp_target_parse(request->authority, request->authority_len, &target, &err) != SP_OK) {
+        refuse_request(t, stream, 400, err.text);
+        return;
+    }
+    channel = sp_channel_new(t->loop, &sp_tunnel_h2_carrier, t, stream, &target, true);
+    sp_h2_stream_set_ctx(stream, channel);
+    t->callbacks->on_channel(t->ctx, channel);
+}
+
+static void on_h2_response(void *ctx, struct sp_h2_stream *stream, int status,
+                           const char *proxy_status)
+{
+    struct sp_channel *channel = sp_h2_stream_ctx(stream);
+
+    (void)ctx;
+    if (channel)
+        sp_channel_stream_reply(channel, status, proxy_status);
+}
+
+static void on_h2_data(void *ctx, struct sp_h2_stream *stream, const uint8_t *data, size_t len)
+{
+    struct sp_channel *channel = sp_h2_stream_ctx(stream);
+
+    (void)ctx;
+    if (channel)
+        sp_channel_stream_data(channel, data, len);
+    else
+        sp_h2_consumed(stream, len);
+}
+
+static void on_h2_end(void *ctx, struct sp_h2_stream *stream)
+{
+    struct sp_channel *channel = sp_h2_stream_ctx(stream);
+
+    (void)ctx;
+    if (channel)
+        sp_channel_stream_end(channel);
+}
+
+static ssize_t on_h2_pull(void *ctx, struct sp_h2_stream *stream, uint8_t *buf, size_t cap,
+                          bool *ret_end)
+{
+    struct sp_channel *channel = sp_h2_stream_ctx(stream);
+
+    (void)ctx;
+    return channel ? sp_channel_stream_pull(channel, buf, cap, ret_end) : SP_H2_PULL_RESET;
+}
+
+static void on_h2_close(void *ctx, struct sp_h2_stream *stream, uint32_t error_code)
+{
+    struct sp_tunnel *t = ctx;
+    struct sp_channel *channel = sp_h2_stream_ctx(stream);
+
+    if (channel)
+        sp_channel_stream_closed(channel, !t->conn                       ? SP_STREAM_TUNNEL_LOST
+                                          : error_code == SP_H2_NO_ERROR ? SP_STREAM_CLEAN
+                                                                         : SP_STREAM_RESET);
+}
+
+static void on_h2_goaway(void *ctx, uint32_t error_code, const char *debug, size_t debug_len)
+{
+    struct sp_tunnel *t = ctx;
+
+    (void)error_code;
+    (void)debug;
+    (void)debug_len;
+    if (t->draining)
+        return;
+    t->draining = true;
+    if (t->callbacks->on_draining)
+        t->callbacks->on_draining(t->ctx);
+}
+
+static void on_h2_pong(void *ctx)
+{
+    ((struct sp_tunnel *)ctx)->pinged = false;
+}
+
+static const struct sp_h2_callbacks h2_callbacks = {
+    on_h2_settings, on_h2_request, on_h2_response, on_h2_data, on_h2_end,
+    on_h2_pull,     on_h2_close,   on_h2_goaway,   on_h2_pong,
+};
+
+/* Nothing heard for a while: ask. A dead peer is found out in ping_idle + ping_timeout. */
+static void on_ping_time(void *ctx)
+{
+    struct sp_tunnel *t = ctx;
+    uint64_t idle = sp_loop_now_ms(t->loop) - sp_conn_last_read_ms(t->conn);
+    struct sp_error why;
+
+    if (idle < t->options.ping_idle_ms) {
+        t->pinged = false;
+        sp_timer_start(t->timer, t->options.ping_idle_ms - idle);
+    } else if (!t->pinged) {
+        t->pinged = true;
+        sp_h2_ping(t->h2);
+        sp_conn_want_write(t->conn);
+        sp_timer_start(t->timer, t->options.ping_timeout_ms);
+    } else {
+        sp_error_set(&why, SP_ERR_TIMEOUT, "no answer to PING within %u ms",
+                     t->options.ping_timeout_ms);
+        sp_conn_abort(t->conn, &why);
+    }
+}
+
+void sp_tunnel_h2_start(struct sp_tunnel *t)
+{
+    const struct sp_h2_options options = {
+        .server = !t->options.client,
+        .max_streams = t->options.max_channels,
+    };
+    struct sp_error err;
+
+    t->mode = SP_TUNNEL_H2;
+    if (sp_h2_new(&options, &h2_callbacks, t, &t->h2, &err) != SP_OK) {
+        sp_conn_close(t->conn, &err);
+        return;
+    }
+    t->timer = sp_timer_new(t->loop, on_ping_time, t);
+    sp_timer_start(t->timer, t->options.ping_idle_ms);
+    sp_conn_want_write(t->conn);
+}
+
+void sp_tunnel_h2_send(struct sp_tunnel *t)
+{
+    uint8_t record[SP_H2_PIECE];
+    struct sp_error err;
+    size_t len;
+
+    while (sp_conn_has_room(t->conn)) {
+        if (sp_h2_output(t->h2, record, sizeof record, &len, &err) != SP_OK) {
+            sp_conn_close(t->conn, &err);
+            return;
+        }
+        if (!len)
+            return;
+        sp_conn_write(t->conn, record, len);
+    }
+}
+
+void sp_tunnel_h2_flush(struct sp_tunnel *t)
+{
+    sp_tunnel_h2_send(t);
+    if (!sp_h2_is_alive(t->h2) || (t->draining && !sp_h2_stream_count(t->h2)))
+        sp_conn_close(t->conn, NULL);
+}
+
+void sp_tunnel_h2_data(struct sp_tunnel *t, const uint8_t *data, size_t len)
+{
+    struct sp_error err;
+
+    if (sp_h2_feed(t->h2, data, len, &err) == SP_OK) {
+        sp_conn_want_write(t->conn);
+        return;
+    }
+    sp_tunnel_h2_send(t); /* nghttp2's GOAWAY says why */
+    sp_conn_close(t->conn, &err);
+}
+
+void sp_tunnel_h2_free(struct sp_tunnel *t)
+{
+    sp_h2_free(t->h2);
+    t->h2 = NULL;
+}
