@@ -230,6 +230,15 @@ static struct sp_tunnel *least_busy(struct agent_uplink *uplink)
     return best;
 }
 
+static size_t tunnels_up(const struct agent_uplink *uplink)
+{
+    size_t up = 0;
+
+    for (size_t i = 0; i < uplink->slot_count; i++)
+        up += uplink->slots[i].is_up;
+    return up;
+}
+
 /* Somebody waits and nothing is up: a long backoff is cut short. */
 static void kick(struct agent_uplink *uplink)
 {
@@ -254,7 +263,7 @@ static void try_request(struct agent_request *request)
                                          &request->channel, NULL) == SP_OK) {
         request->tries++;
         sp_timer_start(request->deadline, REPLY_MS);
-    } else if (agent_uplink_tunnels_up(uplink)) {
+    } else if (tunnels_up(uplink)) {
         sp_timer_start(uplink->recheck, RECHECK_MS);
     } else {
         kick(uplink);
@@ -443,13 +452,4 @@ void agent_uplink_retire(struct agent_uplink *uplink)
 void agent_uplink_close(struct agent_uplink *uplink)
 {
     stop(uplink, true);
-}
-
-size_t agent_uplink_tunnels_up(const struct agent_uplink *uplink)
-{
-    size_t up = 0;
-
-    for (size_t i = 0; i < uplink->slot_count; i++)
-        up += uplink->slots[i].is_up;
-    return up;
 }

@@ -25,7 +25,6 @@ struct sp_conn {
     struct sp_timer *deadline;
     struct sp_task task;
     struct sp_error why;
-    struct sp_addr peer;
     uint64_t last_read_ms;
     unsigned handshake_ms;
     enum state state;
@@ -62,7 +61,7 @@ static void on_write_error(struct sp_conn *c, int errno_value)
         conn_gone(c);
         return;
     }
-    /* The peer may have said why before it closed: read on for that (gnutls.md section 2). */
+    /* The peer may have said why before it closed: read on for that. */
     if (c->paused) {
         sp_error_sys(&why, errno_value, "write");
         conn_fail(c, &why);
@@ -183,7 +182,8 @@ static void refuse_not_tls(struct sp_conn *c, uint8_t first)
         if (sp_buf_append(output(c), text, len) != SP_OK)
             sp_buf_consume(output(c), output(c)->len);
     }
-    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS, "the peer does not speak TLS: its first byte is 0x%02x", first);
+    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS,
+                  "the peer does not speak TLS: its first byte is 0x%02x", first);
     conn_fail(c, &why);
 }
 
@@ -314,8 +314,6 @@ enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_optio
         free(c);
         return rc;
     }
-    if (!sp_sock_peer(c->sock, &c->peer))
-        c->peer = (struct sp_addr){.ip.family = 4};
     c->deadline = sp_timer_new(loop, on_deadline, c);
     sp_timer_start(c->deadline, c->handshake_ms);
     sp_sock_watch_read(c->sock, true);
@@ -377,13 +375,6 @@ void sp_conn_close(struct sp_conn *c, const struct sp_error *why)
     conn_fail(c, why ? why : &none);
 }
 
-void sp_conn_refuse(struct sp_conn *c, int alert, const struct sp_error *why)
-{
-    if (c->state != CLOSING && c->state != CLOSED)
-        sp_tls_alert(c->tls, alert);
-    conn_fail(c, why);
-}
-
 void sp_conn_abort(struct sp_conn *c, const struct sp_error *why)
 {
     if (c->state == CLOSED)
@@ -400,11 +391,6 @@ void sp_conn_abort(struct sp_conn *c, const struct sp_error *why)
 struct sp_tls_session *sp_conn_tls(struct sp_conn *c)
 {
     return c->tls;
-}
-
-const struct sp_addr *sp_conn_peer(const struct sp_conn *c)
-{
-    return &c->peer;
 }
 
 uint64_t sp_conn_last_read_ms(const struct sp_conn *c)

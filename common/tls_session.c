@@ -10,8 +10,8 @@
 #define WARNINGS_MAX               8 /* warning alerts we put up with: more is a flood */
 #define ALERT_TLS12_NO_CERTIFICATE GNUTLS_A_HANDSHAKE_FAILURE
 
-/* gnutls.md section 8: TLS 1.3 and 1.2 AEAD only, fastest first; RSA-SHA256 stays because a 3.7.9
- * client with an RSA certificate sends none without it. */
+/* TLS 1.3 and 1.2, AEAD only, fastest first (with nettle AES-128-GCM is ten times ChaCha20);
+ * RSA-SHA256 stays because a 3.7.9 client with an RSA certificate sends none without it. */
 #define PRIORITY_CIPHERS                                                                           \
     ":+AEAD:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+ECDHE-ECDSA:+ECDHE-RSA"                  \
     ":+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1"                                             \
@@ -170,7 +170,7 @@ enum sp_err sp_tls_client_new(const struct sp_tls_params *params,
     struct sp_ip ip;
     size_t name_len = strlen(options->server_name);
     /* Without FORCE GnuTLS sends no certificate when none of the server's CAs fits, and the
-     * gateway could say only "certificate required" (gnutls.md section 2). */
+     * gateway could say only "certificate required". */
     enum sp_err kind =
         session_new(params, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT, callbacks, ctx, &s, err);
     int rc = 0;
@@ -212,7 +212,7 @@ void sp_tls_free(struct sp_tls_session *s)
 
 /* ---- driving it ---- */
 
-void sp_tls_alert(struct sp_tls_session *s, int alert)
+static void send_alert(struct sp_tls_session *s, int alert)
 {
     if (s->phase == SP_TLS_IS_FAILED || alert < 0)
         return;
@@ -228,7 +228,7 @@ static enum sp_tls_event fail_refused(struct sp_tls_session *s, struct sp_error 
     if (alert == GNUTLS_A_CERTIFICATE_REQUIRED &&
         gnutls_protocol_get_version(s->gnutls) < GNUTLS_TLS1_3)
         alert = ALERT_TLS12_NO_CERTIFICATE;
-    sp_tls_alert(s, alert);
+    send_alert(s, alert);
     s->phase = SP_TLS_IS_FAILED;
     sp_error_code(err, SP_ERR_PEER_CERT, alert, "the peer's certificate was refused");
     return SP_TLS_FAILED;
@@ -260,7 +260,7 @@ static enum sp_tls_event fail(struct sp_tls_session *s, int rc, struct sp_error 
         break;
     case GNUTLS_E_REHANDSHAKE:
         sp_error_code(err, SP_ERR_TLS, rc, "the peer asked for a renegotiation, which is refused");
-        sp_tls_alert(s, GNUTLS_A_NO_RENEGOTIATION);
+        send_alert(s, GNUTLS_A_NO_RENEGOTIATION);
         break;
     case GNUTLS_E_NO_APPLICATION_PROTOCOL:
         sp_error_code(err, SP_ERR_TLS, rc, "no common application protocol (ALPN)");
@@ -305,7 +305,7 @@ static bool is_passing(struct sp_tls_session *s, int rc)
 {
     if (rc == GNUTLS_E_INTERRUPTED)
         return true;
-    /* After a ticket or KeyUpdate it says AGAIN though more is there (gnutls.md H6). */
+    /* After a ticket or KeyUpdate it says AGAIN though more is there. */
     if (rc == GNUTLS_E_AGAIN)
         return sp_tls_record_waits(s);
     return rc == GNUTLS_E_WARNING_ALERT_RECEIVED && s->warnings++ < WARNINGS_MAX;
@@ -417,11 +417,6 @@ void sp_tls_close_notify(struct sp_tls_session *s)
 struct sp_buf *sp_tls_output(struct sp_tls_session *s)
 {
     return &s->output;
-}
-
-bool sp_tls_is_open(const struct sp_tls_session *s)
-{
-    return s->phase == SP_TLS_IS_OPEN;
 }
 
 bool sp_tls_is_resumed(const struct sp_tls_session *s)

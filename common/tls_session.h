@@ -5,7 +5,7 @@
  * Feed what the network gave (sp_tls_feed), then drive sp_tls_step until SP_AGAIN: it runs the
  * handshake, asks the owner (server: which identity for this server name; both: is the peer's
  * chain good), and hands out decrypted records. What is to be sent collects in sp_tls_output.
- * Only whole records are given to GnuTLS, which keeps an idle session small (gnutls.md 7).
+ * Only whole records are given to GnuTLS, which keeps an idle session small (doc/DESIGN.md, 5).
  *
  * One thread at a time. Callbacks must not free the session.
  * Invariants kept here: tickets are bound to one key given by the owner per tenant and exist only
@@ -95,11 +95,8 @@ SP_MUST_USE enum sp_err sp_tls_write(struct sp_tls_session *session, const void 
                                      struct sp_error *err);
 /* close_notify: we send no more, still receive. */
 void sp_tls_close_notify(struct sp_tls_session *session);
-/* Fatal alert into the output; the session is over. */
-void sp_tls_alert(struct sp_tls_session *session, int alert);
 struct sp_buf *sp_tls_output(struct sp_tls_session *session); /* to be sent, then consumed */
 
-bool sp_tls_is_open(const struct sp_tls_session *session);
 bool sp_tls_is_resumed(const struct sp_tls_session *session);
 enum sp_tls_protocol sp_tls_alpn(const struct sp_tls_session *session);
 const char *sp_tls_server_name(const struct sp_tls_session *session); /* folded SNI; NULL: none */

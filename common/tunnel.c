@@ -212,11 +212,6 @@ struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *t)
     return sp_conn_tls(t->conn);
 }
 
-const struct sp_addr *sp_tunnel_peer(const struct sp_tunnel *t)
-{
-    return sp_conn_peer(t->conn);
-}
-
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *t)
 {
     return t->opened_ms;

@@ -56,6 +56,5 @@ void sp_tunnel_close(struct sp_tunnel *tunnel, const struct sp_error *why);
 /* At once: RST. on_closed(why) follows from the loop. */
 void sp_tunnel_abort(struct sp_tunnel *tunnel, const struct sp_error *why);
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
-const struct sp_addr *sp_tunnel_peer(const struct sp_tunnel *tunnel);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */
 #endif
