@@ -34,6 +34,7 @@ struct sp_channel {
     bool stream_end;              /* the stream sends no more */
     bool local_end;               /* the socket sends no more */
     bool pull_asked;              /* readable was told to the stream, which has not pulled yet */
+    bool drained;                 /* the last read emptied the socket: ask again when it is readable */
 };
 
 static const char *const how_names[] = {
@@ -194,6 +195,7 @@ static void on_readable(void *ctx)
         return;
     }
     ch->pull_asked = true;
+    ch->drained = false;
     ch->carrier->resume(ch->tunnel, ch->stream);
 }
 
@@ -216,11 +218,15 @@ ssize_t sp_channel_stream_pull(struct sp_channel *ch, uint8_t *buf, size_t cap, 
     }
     if (!ch->sock)
         return ch->ended ? SP_H2_PULL_RESET : SP_H2_PULL_AGAIN;
+    if (ch->drained)
+        return SP_H2_PULL_AGAIN;
     n = sp_sock_read(ch->sock, buf, cap);
     if (n > 0) {
         ch->bytes_out += (size_t)n;
-        if ((size_t)n < cap) /* emptied: the loop has to tell us of more */
+        if ((size_t)n < cap) {
+            ch->drained = true;
             sp_sock_watch_read(ch->sock, true);
+        }
         return n;
     }
     if (n == 0) {

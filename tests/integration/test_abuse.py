@@ -201,7 +201,8 @@ class Readers(Case):
         stopped = [self.channel(source) for _ in range(8)]
         for _ in range(30):
             self.check_undisturbed()
-        self.assertLess(self.lab.gateway.rss_kib() - before, 60 * 1024)
+        self.assertLess(self.lab.gateway.rss_kib() - before,
+                        60 * 1024 * lab.memory_factor())
         for client in stopped:
             client.close()
         self.lab.gateway.wait_count("channel", 8, since=self.began)
