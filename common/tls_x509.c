@@ -3,7 +3,6 @@
 #include "common/error.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509-ext.h>
 #include <stdio.h>

@@ -31,8 +31,8 @@ struct ext {
 struct form {
     const char *dn;
     bool ca, no_ids, v1;
-    bool rsa;      /* an RSA key, which signs with PSS */
-    bool costly_e; /* its public exponent is as long as the modulus */
+    bool rsa;       /* an RSA key, which signs with PSS */
+    bool costly_e;  /* its public exponent is as long as the modulus */
     unsigned usage; /* 0: by role */
     int64_t begin, end;
     const struct ext *ext;
