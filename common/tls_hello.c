@@ -96,6 +96,9 @@ static int on_hello_read(gnutls_session_t gnutls)
 
         rc = gnutls_session_ticket_enable_server(gnutls, &key);
     }
+    if (gnutls_protocol_get_version(gnutls) < GNUTLS_TLS1_3) /* no second hello to come */
+        gnutls_handshake_set_hook_function(gnutls, GNUTLS_HANDSHAKE_FINISHED, GNUTLS_HOOK_PRE,
+                                           sp_tls_on_finished);
     gnutls_memset(choice.ticket_key, 0, sizeof choice.ticket_key);
     return rc;
 }

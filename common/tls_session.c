@@ -86,7 +86,8 @@ static bool judge(struct sp_tls_session *s, const struct sp_chain *chain)
     return false;
 }
 
-/* In a full handshake, when the chain is in; TLS 1.3: after CertificateVerify, 1.2: before it. */
+/* In a full handshake, when the chain is in; TLS 1.3: after CertificateVerify. A server under TLS
+ * 1.2 is asked before it, where the chain is only a claim: it waits for Finished. */
 static int on_verify(gnutls_session_t gnutls)
 {
     struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
@@ -94,9 +95,27 @@ static int on_verify(gnutls_session_t gnutls)
 
     if (s->judged)
         return s->refuse_alert ? GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR : 0;
+    if (s->server && gnutls_protocol_get_version(gnutls) < GNUTLS_TLS1_3)
+        return 0;
     chain_of_peer(s, &chain);
-    if (gnutls_protocol_get_version(gnutls) >= GNUTLS_TLS1_3 && !key_was_proved(s))
+    if (!key_was_proved(s))
         chain.count = 0;
+    return judge(s, &chain) ? 0 : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
+}
+
+int sp_tls_on_finished(gnutls_session_t gnutls, unsigned type, unsigned when, unsigned incoming,
+                       const gnutls_datum_t *msg)
+{
+    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
+    struct sp_chain chain;
+
+    (void)type;
+    (void)when;
+    (void)msg;
+    /* Resumed, or nobody: finish_handshake. */
+    if (!incoming || s->judged || gnutls_session_is_resumed(gnutls) || !key_was_proved(s))
+        return 0;
+    chain_of_peer(s, &chain);
     return judge(s, &chain) ? 0 : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
 }
 
@@ -288,6 +307,11 @@ static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_er
             chain.count = 0;
         if (!judge(s, &chain))
             return fail_refused(s, err);
+        if (s->server && !s->certificate_optional && !chain.count) {
+            /* GnuTLS does not enforce GNUTLS_CERT_REQUIRE on a resumed session (gnutls.md H4). */
+            s->refuse_alert = GNUTLS_A_CERTIFICATE_REQUIRED;
+            return fail_refused(s, err);
+        }
     }
     if (s->judged_chain && !key_was_proved(s)) { /* invariant 4 */
         s->refuse_alert = GNUTLS_A_DECRYPT_ERROR;
