@@ -110,16 +110,13 @@ static void flush_open(struct sp_conn *c)
     if (c->write_errno)
         return;
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
-        if (!write_out(c))
-            return;
-        if (c->state != OPEN)
+        if (!write_out(c) || c->state != OPEN)
             return;
         c->callbacks->on_flush(c->ctx);
-        if (!output(c)->len)
+        if (c->state != OPEN || !output(c)->len) /* on_flush may have closed or aborted it */
             return;
     }
-    if (c->state == OPEN || c->state == HANDSHAKING)
-        sp_task_soon(c->loop, &c->task);
+    sp_task_soon(c->loop, &c->task);
 }
 
 static void flush(struct sp_conn *c)
@@ -128,7 +125,6 @@ static void flush(struct sp_conn *c)
         flush_closing(c);
     else if (c->state != CLOSED)
         flush_open(c);
-    /* on_flush may have closed it. */
     if (c->state == CLOSING && !c->fin_sent)
         flush_closing(c);
 }
@@ -183,7 +179,8 @@ static void refuse_not_tls(struct sp_conn *c, uint8_t first)
         if (sp_buf_append(output(c), text, len) != SP_OK)
             sp_buf_consume(output(c), output(c)->len);
     }
-    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS, "the peer does not speak TLS: its first byte is 0x%02x", first);
+    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS,
+                  "the peer does not speak TLS: its first byte is 0x%02x", first);
     conn_fail(c, &why);
 }
 
