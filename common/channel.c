@@ -320,6 +320,8 @@ void sp_channel_attach(struct sp_channel *ch, int fd, const void *first, size_t 
         sp_channel_cancel(ch);
         return;
     }
+    sp_sock_keep_alive(ch->sock);
+    sp_sock_guard(ch->sock); /* a program that dies has cut its channels, not ended them */
     if (sp_buf_append(&ch->first, first, first_len) != SP_OK) {
         sp_channel_cancel(ch);
         return;

@@ -313,6 +313,7 @@ enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_optio
     }
     if (!sp_sock_peer(c->sock, &c->peer))
         c->peer = (struct sp_addr){.ip.family = 4};
+    sp_sock_keep_alive(c->sock); /* HTTP/1.1 has no PING */
     c->deadline = sp_timer_new(loop, on_deadline, c);
     sp_timer_start(c->deadline, c->handshake_ms);
     sp_sock_watch_read(c->sock, true);

@@ -181,6 +181,30 @@ class Reset(Case):
             self.channel(server.getsockname())
 
 
+    def test_a_gateway_or_an_agent_that_is_killed_resets_its_channels_both_ways(self):
+        self.lab.start_gateway()
+        for victim in ("gateway", "agent"):
+            with self.subTest(victim), socket.create_server(("127.0.0.1", 0)) as server:
+                self.lab.start_agent()
+                near = lab.connect(self.lab.doors[0])
+                self.addCleanup(near.close)
+                target = lab.format_address(server.getsockname()).encode()
+                near.sendall(b"CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (target, target))
+                self.assertTrue(near.recv(4096).startswith(b"HTTP/1.1 200"))
+                far, _ = server.accept()
+                self.addCleanup(far.close)
+                near.sendall(b"half of ")
+                self.assertEqual(far.recv(100), b"half of ")
+                program = getattr(self.lab, victim)
+                program.kill()
+                self.lab.forget(program)
+                for end in (near, far):
+                    self.assertEqual(tls.read_to_end(end), (b"", "reset"))
+                if victim == "gateway":
+                    self.lab.stop(self.lab.agent)
+                    self.lab.start_gateway()
+
+
 class TheEnd(Case):
     def test_peers_that_do_not_answer_hold_the_end_up_once_and_not_once_a_worker(self):
         self.lab.gateway_config["workers"] = 8
