@@ -84,10 +84,11 @@ static void drop_socket(struct sp_channel *ch, bool clean)
     ch->sock = NULL;
 }
 
-/* Both ties are cut: on_closed follows. */
+/* Both ties are cut: on_closed follows. A stream that closed well without having said that it sends
+ * no more (its client went without a word when it had all it wanted) may have been cut short. */
 static void finish(struct sp_channel *ch, bool clean)
 {
-    drop_socket(ch, clean);
+    drop_socket(ch, clean && ch->stream_end);
     sp_task_soon(ch->loop, &ch->gone);
 }
 
@@ -325,12 +326,16 @@ void sp_channel_attach(struct sp_channel *ch, int fd, const void *first, size_t 
         sp_channel_cancel(ch);
         return;
     }
+    sp_sock_keep_alive(ch->sock);
+    sp_sock_guard(ch->sock); /* a program that dies has cut its channels, not ended them */
     if (sp_buf_append(&ch->first, first, first_len) != SP_OK) {
         sp_channel_cancel(ch);
         return;
     }
     if (ch->inbound)
         ch->carrier->respond(ch->tunnel, ch->stream, 200, NULL);
+    if (!ch->sock) /* it did not take what the stream had waiting */
+        return;
     /* The stream pulls first; its empty read is what starts the watching. */
     ch->carrier->resume(ch->tunnel, ch->stream);
     if (ch->to_local.len)

@@ -109,16 +109,13 @@ static void flush_open(struct sp_conn *c)
     if (c->write_errno)
         return;
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
-        if (!write_out(c))
-            return;
-        if (c->state != OPEN)
+        if (!write_out(c) || c->state != OPEN)
             return;
         c->callbacks->on_flush(c->ctx);
-        if (!output(c)->len)
+        if (c->state != OPEN || !output(c)->len) /* on_flush may have closed or aborted it */
             return;
     }
-    if (c->state == OPEN || c->state == HANDSHAKING)
-        sp_task_soon(c->loop, &c->task);
+    sp_task_soon(c->loop, &c->task);
 }
 
 static void flush(struct sp_conn *c)
@@ -127,7 +124,6 @@ static void flush(struct sp_conn *c)
         flush_closing(c);
     else if (c->state != CLOSED)
         flush_open(c);
-    /* on_flush may have closed it. */
     if (c->state == CLOSING && !c->fin_sent)
         flush_closing(c);
 }
@@ -314,6 +310,7 @@ enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_optio
         free(c);
         return rc;
     }
+    sp_sock_keep_alive(c->sock); /* HTTP/1.1 has no PING */
     c->deadline = sp_timer_new(loop, on_deadline, c);
     sp_timer_start(c->deadline, c->handshake_ms);
     sp_sock_watch_read(c->sock, true);
