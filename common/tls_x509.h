@@ -37,6 +37,10 @@ enum sp_tls_eku { SP_TLS_EKU_ABSENT, SP_TLS_EKU_FITS, SP_TLS_EKU_LACKS };
  * buf ("serverAuth, OCSPSigning"). */
 enum sp_tls_eku sp_tls_x509_eku(gnutls_x509_crt_t crt, const char *oid, char *buf, size_t buf_len);
 
+/* Whether its own key made its signature and its own name is its issuer's: nothing is above it,
+ * whatever its key identifiers claim and whoever else has the same name. */
+bool sp_tls_x509_is_self_signed(gnutls_x509_crt_t crt);
+
 /* The weakness of the key, or of the signature on it, as text ("its RSA key has 1024 bits"); NULL:
  * none. buf is scratch space. */
 const char *sp_tls_x509_weak_key(gnutls_x509_crt_t crt, char *buf, size_t buf_len);
