@@ -372,6 +372,13 @@ void sp_conn_close(struct sp_conn *c, const struct sp_error *why)
     conn_fail(c, why ? why : &none);
 }
 
+void sp_conn_refuse(struct sp_conn *c, int alert, const struct sp_error *why)
+{
+    if (c->state != CLOSING && c->state != CLOSED)
+        sp_tls_alert(c->tls, alert);
+    conn_fail(c, why);
+}
+
 void sp_conn_abort(struct sp_conn *c, const struct sp_error *why)
 {
     if (c->state == CLOSED)

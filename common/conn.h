@@ -49,6 +49,8 @@ void sp_conn_finish(struct sp_conn *conn);            /* close_notify after what
 /* Orderly end: sends what is there, close_notify, FIN; reads on for at most a second so that the
  * peer sees our last words; then on_closed(why). why NULL: SP_OK. */
 void sp_conn_close(struct sp_conn *conn, const struct sp_error *why);
+/* The same with a fatal alert instead of close_notify. */
+void sp_conn_refuse(struct sp_conn *conn, int alert, const struct sp_error *why);
 void sp_conn_abort(struct sp_conn *conn, const struct sp_error *why); /* RST */
 struct sp_tls_session *sp_conn_tls(struct sp_conn *conn);
 uint64_t sp_conn_last_read_ms(const struct sp_conn *conn);

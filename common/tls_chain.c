@@ -93,14 +93,6 @@ static bool is_on_path(const struct sp_tls_path *path, gnutls_x509_crt_t crt)
     return false;
 }
 
-/* A certificate that its own key signed has no issuer above it, whoever has the same name: a leaf
- * that copies somebody's name must not climb his chain. (A trusted CA with the same key was tried
- * before.) One key of a name signing the next is no such case, hence the look at the signature. */
-static bool ends_in_itself(gnutls_x509_crt_t crt)
-{
-    return gnutls_x509_crt_check_issuer(crt, crt) && sp_tls_path_signed_by(crt, crt);
-}
-
 /* Every way up from the walk's last certificate, those to a trusted CA first. A sent copy of a
  * trusted CA is passed over: the trusted one itself was tried. */
 static void search_up(struct search *s)
@@ -112,7 +104,9 @@ static void search_up(struct search *s)
 
     s->steps++;
     try_anchors(s);
-    at_end = !is_finished(s) && ends_in_itself(last);
+    /* A leaf that copies somebody's name must not climb his chain; a CA certified by its former key
+     * of the same name is no such case, hence the look at the signature. */
+    at_end = !is_finished(s) && sp_tls_path_is_self_signed(last);
     for (unsigned i = 0; i < s->sent.count && !is_finished(s) && !at_end; i++) {
         gnutls_x509_crt_t next = s->sent.crts[i];
 

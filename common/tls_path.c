@@ -111,6 +111,19 @@ bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
     return rc >= 0;
 }
 
+/* By name and by signature: key identifiers are what the certificate says of itself. */
+bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt)
+{
+    gnutls_datum_t subject = {NULL, 0}, issuer = {NULL, 0};
+    bool same = gnutls_x509_crt_get_raw_dn(crt, &subject) >= 0 &&
+                gnutls_x509_crt_get_raw_issuer_dn(crt, &issuer) >= 0 &&
+                subject.size == issuer.size && memcmp(subject.data, issuer.data, subject.size) == 0;
+
+    gnutls_free(subject.data);
+    gnutls_free(issuer.data);
+    return same && sp_tls_path_signed_by(crt, crt);
+}
+
 /* The whole path in one call, with the purpose; 0: nothing to say against it. Where several
  * trusted CAs have one name GnuTLS takes one of them without trying the others, so there the
  * anchor is given to it. */
@@ -142,21 +155,20 @@ static void judge_anchor_signature(const struct sp_tls_path *path, const struct 
 {
     gnutls_x509_crt_t last = path->crts[path->count - 1];
     char crt_dn[DN_TEXT], anchor_dn[DN_TEXT];
+    bool is_stranger = sp_tls_path_is_self_signed(last);
 
     sp_tls_x509_subject(last, crt_dn, sizeof crt_dn);
     sp_tls_x509_subject(path->anchor, anchor_dn, sizeof anchor_dn);
-    for (unsigned i = 0; i < sent->count; i++) {
-        if (gnutls_x509_crt_check_issuer(last, sent->crts[i]) &&
-            sp_tls_path_signed_by(last, sent->crts[i])) {
-            sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
-                                "issuer '%s' has the name of a trusted CA, but another key",
-                                anchor_dn);
-            return;
-        }
-    }
-    sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
-                        "the signature on '%s' does not fit the key of its issuer '%s'", crt_dn,
-                        anchor_dn);
+    for (unsigned i = 0; i < sent->count && !is_stranger; i++)
+        is_stranger = gnutls_x509_crt_check_issuer(last, sent->crts[i]) &&
+                      sp_tls_path_signed_by(last, sent->crts[i]);
+    if (is_stranger)
+        sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
+                            "issuer '%s' has the name of a trusted CA, but another key", anchor_dn);
+    else
+        sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
+                            "the signature on '%s' does not fit the key of its issuer '%s'", crt_dn,
+                            anchor_dn);
 }
 
 static void judge_signatures(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
@@ -247,7 +259,7 @@ static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                             "issuer '%s' has the name of a trusted CA%s, but another key", issuer,
                             whose);
-    else if (gnutls_x509_crt_check_issuer(top, top))
+    else if (sp_tls_path_is_self_signed(top))
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                             path->count == 1
                                 ? "the certificate is self-signed: '%s' is not a trusted CA%s"
@@ -257,6 +269,11 @@ static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls
         sp_tls_findings_add(f, SP_REASON_MISSING_INTERMEDIATE,
                             "the certificate of '%s' is missing: the peer must send it with its "
                             "own",
+                            issuer);
+    else if (sp_tls_kin_says_no_root(top))
+        sp_tls_findings_add(f, SP_REASON_MISSING_INTERMEDIATE,
+                            "the certificate of '%s', which by its name is no root, is missing: "
+                            "the peer must send it with its own",
                             issuer);
     else
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER, "issuer '%s' is not a trusted CA%s",

@@ -231,7 +231,7 @@ void sp_tls_free(struct sp_tls_session *s)
 
 /* ---- driving it ---- */
 
-static void send_alert(struct sp_tls_session *s, int alert)
+void sp_tls_alert(struct sp_tls_session *s, int alert)
 {
     if (s->phase == SP_TLS_IS_FAILED || alert < 0)
         return;
@@ -247,7 +247,7 @@ static enum sp_tls_event fail_refused(struct sp_tls_session *s, struct sp_error 
     if (alert == GNUTLS_A_CERTIFICATE_REQUIRED &&
         gnutls_protocol_get_version(s->gnutls) < GNUTLS_TLS1_3)
         alert = ALERT_TLS12_NO_CERTIFICATE;
-    send_alert(s, alert);
+    sp_tls_alert(s, alert);
     s->phase = SP_TLS_IS_FAILED;
     sp_error_code(err, SP_ERR_PEER_CERT, alert, "the peer's certificate was refused");
     return SP_TLS_FAILED;
@@ -279,7 +279,7 @@ static enum sp_tls_event fail(struct sp_tls_session *s, int rc, struct sp_error 
         break;
     case GNUTLS_E_REHANDSHAKE:
         sp_error_code(err, SP_ERR_TLS, rc, "the peer asked for a renegotiation, which is refused");
-        send_alert(s, GNUTLS_A_NO_RENEGOTIATION);
+        sp_tls_alert(s, GNUTLS_A_NO_RENEGOTIATION);
         break;
     case GNUTLS_E_NO_APPLICATION_PROTOCOL:
         sp_error_code(err, SP_ERR_TLS, rc, "no common application protocol (ALPN)");

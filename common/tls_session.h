@@ -95,6 +95,8 @@ SP_MUST_USE enum sp_err sp_tls_write(struct sp_tls_session *session, const void 
                                      struct sp_error *err);
 /* close_notify: we send no more, still receive. */
 void sp_tls_close_notify(struct sp_tls_session *session);
+/* Fatal alert into the output; the session is over. */
+void sp_tls_alert(struct sp_tls_session *session, int alert);
 struct sp_buf *sp_tls_output(struct sp_tls_session *session); /* to be sent, then consumed */
 
 bool sp_tls_is_resumed(const struct sp_tls_session *session);

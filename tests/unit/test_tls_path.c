@@ -40,6 +40,7 @@ struct form {
     size_t cn_len; /* raw common name in place of dn */
     const char *uri;
     const char *aki_issuer;
+    int aki_of; /* index + 1 of the certificate whose key identifier it claims for its issuer */
     int same_key_as; /* index + 1 of another certificate */
     int path_len_plus_1;
 };
@@ -113,6 +114,13 @@ static void set_extensions(struct forge *f, int i, const struct form *form, int 
                                                 form->ext->critical));
     if (!form->no_ids)
         set_ids(f, i, issuer);
+    if (form->aki_of) {
+        uint8_t id[64];
+        size_t len = sizeof id;
+
+        OK(gnutls_x509_crt_get_subject_key_id(f->crt[form->aki_of - 1], id, &len, NULL));
+        OK(gnutls_x509_crt_set_authority_key_id(crt, id, len));
+    }
     if (form->aki_issuer)
         set_aki_issuer(crt, form->aki_issuer);
 }
@@ -435,6 +443,45 @@ START_TEST(a_self_signed_leaf_with_a_valid_chain_as_filler_is_untrusted)
 }
 END_TEST
 
+/* Whose key identifiers point at the victim, so that only its signature says who issued it. */
+START_TEST(a_self_signed_leaf_that_claims_the_victims_key_as_its_issuers_is_untrusted)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    int root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, (struct form){.dn = "CN=Acme Issuing,O=Acme", .ca = true});
+    int victim = forge(&f, mid, (struct form){.dn = "CN=alice,O=Acme"});
+    int fake = forge(&f, -1, (struct form){.dn = "CN=alice,O=Acme", .aki_of = victim + 1});
+    int fake_root = forge(&f, -1, (struct form){.dn = acme_root.dn, .aki_of = root + 1});
+
+    examine(&f, INTS(fake, victim, mid, root), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "self-signed");
+    examine(&f, INTS(fake, victim, mid), INTS(mid), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "self-signed");
+    examine(&f, INTS(fake_root, root), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "another key");
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(a_ca_that_its_former_key_certified_is_climbed_through_not_taken_for_self_signed)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    struct form issuing = {.dn = "CN=Acme Issuing,O=Acme", .ca = true, .no_ids = true};
+    int root = forge(&f, -1, acme_root);
+    int old_key = forge(&f, root, issuing);
+    int new_key = forge(&f, old_key, issuing);
+    int leaf = forge(&f, new_key, (struct form){.dn = "CN=alice,O=Acme", .no_ids = true});
+
+    examine(&f, INTS(leaf, new_key, old_key), INTS(root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(leaf, old_key, new_key), INTS(root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(a_leaf_that_signs_another_does_not_make_it_trusted)
 {
     struct sp_facts facts;
@@ -750,6 +797,9 @@ static Suite *path_suite(void)
     tcase_add_test(tc, a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca);
     tcase_add_test(tc, key_usage_must_fit);
     tcase_add_test(tc, a_self_signed_leaf_with_a_valid_chain_as_filler_is_untrusted);
+    tcase_add_test(tc, a_self_signed_leaf_that_claims_the_victims_key_as_its_issuers_is_untrusted);
+    tcase_add_test(tc,
+                   a_ca_that_its_former_key_certified_is_climbed_through_not_taken_for_self_signed);
     tcase_add_test(tc, a_leaf_that_signs_another_does_not_make_it_trusted);
     tcase_add_test(tc, a_ca_that_borrows_a_trusted_name_is_untrusted_even_without_key_ids);
     tcase_add_test(tc, a_damaged_copy_of_a_trusted_name_is_damage_and_not_its_own_issuer);
