@@ -443,6 +443,11 @@ struct sp_buf *sp_tls_output(struct sp_tls_session *s)
     return &s->output;
 }
 
+bool sp_tls_is_open(const struct sp_tls_session *s)
+{
+    return s->phase == SP_TLS_IS_OPEN;
+}
+
 bool sp_tls_is_resumed(const struct sp_tls_session *s)
 {
     return gnutls_session_is_resumed(s->gnutls) != 0;

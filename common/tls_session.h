@@ -99,6 +99,7 @@ void sp_tls_close_notify(struct sp_tls_session *session);
 void sp_tls_alert(struct sp_tls_session *session, int alert);
 struct sp_buf *sp_tls_output(struct sp_tls_session *session); /* to be sent, then consumed */
 
+bool sp_tls_is_open(const struct sp_tls_session *session);
 bool sp_tls_is_resumed(const struct sp_tls_session *session);
 enum sp_tls_protocol sp_tls_alpn(const struct sp_tls_session *session);
 const char *sp_tls_server_name(const struct sp_tls_session *session); /* folded SNI; NULL: none */
