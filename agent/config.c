@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/tls_cred.h"
+#include "common/tls_crl.h"
 #include "common/tls_trust.h"
 
 static enum sp_err check_server_name(const char *value, struct sp_error *err);
@@ -45,6 +46,7 @@ static const struct sp_json_field server_validation_fields[] = {
      .type = SP_JSON_PATHS,
      .offset = offsetof(struct agent_server_validation, ca_files),
      .max = 100},
+    SP_SETTINGS_CRLS_ROW(struct agent_server_validation, crls),
     SP_SETTINGS_POLICY_ROWS(struct agent_server_validation, policy),
     {.key = NULL},
 };
@@ -229,6 +231,17 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
     return check_validation(config, err);
 }
 
+static enum sp_err load_crls(struct agent_config *config, struct sp_error *err)
+{
+    struct sp_tls_crl_pool *pool = sp_tls_crl_pool_new();
+    enum sp_err rc = sp_settings_load_crls(
+        pool, config->path, "$.server_validation.crls", &config->server_validation.crls,
+        config->trust, sp_clock_wall_s(), &config->warnings, &config->crls, err);
+
+    sp_tls_crl_pool_free(pool);
+    return rc;
+}
+
 static enum sp_err load_keys(struct agent_config *config, struct sp_error *err)
 {
     const struct agent_identity *identity = &config->identity;
@@ -241,9 +254,9 @@ static enum sp_err load_keys(struct agent_config *config, struct sp_error *err)
         return rc;
     sp_settings_warn_validity(&config->warnings, config->path, "$.identity.certificate",
                               identity->certificate, config->cred, sp_clock_wall_s());
-    return sp_settings_load_trust(config->path, "$.server_validation.ca_files",
-                                  &validation->ca_files, validation->mode == AGENT_TRUST_STORE,
-                                  &config->trust, err);
+    rc = sp_settings_load_trust(config->path, "$.server_validation.ca_files", &validation->ca_files,
+                                validation->mode == AGENT_TRUST_STORE, &config->trust, err);
+    return rc == SP_OK ? load_crls(config, err) : rc;
 }
 
 enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
@@ -279,6 +292,7 @@ void agent_config_unref(struct agent_config *config)
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);
     sp_tls_cred_unref(config->cred);
+    sp_tls_crl_set_unref(config->crls);
     sp_tls_trust_unref(config->trust);
     free(config->policy_source);
     free(config->path);

@@ -13,6 +13,7 @@
 #include "common/verdict.h"
 
 struct sp_tls_cred;
+struct sp_tls_crl_set;
 struct sp_tls_trust;
 
 #define AGENT_GATEWAYS_MAX 16
@@ -27,6 +28,7 @@ enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
 struct agent_server_validation {
     int mode; /* enum agent_validation_mode */
     struct sp_json_strings ca_files;
+    struct sp_json_strings crls; /* paths */
     struct sp_policy policy; /* .source is "FILE: $.server_validation" */
 };
 
@@ -65,6 +67,7 @@ struct agent_config {
 
     struct sp_tls_cred *cred;
     struct sp_tls_trust *trust;
+    struct sp_tls_crl_set *crls; /* NULL: none */
     struct sp_warnings warnings; /* for the caller to log */
 };
 

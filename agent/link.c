@@ -120,6 +120,7 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
     const struct agent_config *config = link->options.config;
     const struct sp_chain_query query = {
         .trust = config->trust,
+        .crls = config->crls,
         .purpose = SP_PURPOSE_SERVER,
         .name = config->server_name,
         .now = sp_clock_wall_s(),

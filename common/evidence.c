@@ -31,6 +31,12 @@ void sp_evidence_verdict(struct sp_log_line *line, const struct sp_facts *facts,
     sp_log_int(line, "chain", facts->chain_len);
     sp_log_str(line, "not_before", sp_time_format(facts->not_before, time));
     sp_log_str(line, "not_after", sp_time_format(facts->not_after, time));
+    if (!facts->revocation.crl_file[0])
+        return;
+    sp_log_str(line, "revocation", "crl");
+    sp_log_str(line, "crl_file", facts->revocation.crl_file);
+    sp_log_str(line, "this_update", sp_time_format(facts->revocation.this_update, time));
+    sp_log_str(line, "next_update", sp_time_format(facts->revocation.next_update, time));
 }
 
 void sp_evidence_session(struct sp_log_line *line, const struct sp_tls_session *session)

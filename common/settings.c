@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/tls_cred.h"
+#include "common/tls_crl.h"
 #include "common/tls_session.h"
 #include "common/tls_trust.h"
 
@@ -183,6 +184,21 @@ enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const
     return rc;
 }
 
+/* As above for one of an array of paths. */
+static void blame_item(struct sp_error *err, const char *file, const char *json_path,
+                       const struct sp_json_strings *paths)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s", json_path);
+    for (size_t i = 0; i < paths->count; i++)
+        if (!strcmp(err->where, paths->items[i])) {
+            snprintf(path, sizeof path, "%s[%zu]", json_path, i);
+            break;
+        }
+    blame(err, file, path);
+}
+
 enum sp_err sp_settings_load_trust(const char *file, const char *json_path,
                                    const struct sp_json_strings *ca_paths, bool use_system,
                                    struct sp_tls_trust **ret_trust, struct sp_error *err)
@@ -190,18 +206,55 @@ enum sp_err sp_settings_load_trust(const char *file, const char *json_path,
     struct sp_error why = {.kind = SP_OK};
     enum sp_err rc = sp_tls_trust_load((const char *const *)ca_paths->items, ca_paths->count,
                                        use_system, ret_trust, &why);
-    char path[128];
-    size_t i;
 
     if (rc == SP_OK)
         return SP_OK;
-    snprintf(path, sizeof path, "%s", json_path);
-    for (i = 0; i < ca_paths->count; i++)
-        if (!strcmp(why.where, ca_paths->items[i])) {
-            snprintf(path, sizeof path, "%s[%zu]", json_path, i);
-            break;
-        }
-    blame(&why, file, path);
+    blame_item(&why, file, json_path, ca_paths);
+    if (err)
+        *err = why;
+    return rc;
+}
+
+enum sp_err sp_settings_check_crl(const char *value, struct sp_error *err)
+{
+    if (!strstr(value, "http:/") && !strstr(value, "https:/"))
+        return SP_OK;
+    return sp_error_set(err, SP_ERR_CONFIG,
+                        "a URL is not supported yet; wanted: the path of a file, which is read "
+                        "again whenever it changes");
+}
+
+static void warn_crls(struct sp_warnings *warnings, const char *file, const char *json_path,
+                      const struct sp_tls_crl_set *set, int64_t now)
+{
+    char path[128], remark[1024];
+
+    for (size_t i = 0; sp_tls_crl_set_path(set, i); i++) {
+        snprintf(path, sizeof path, "%s[%zu]", json_path, i);
+        if (sp_tls_crl_set_remark(set, i, now, remark, sizeof remark))
+            sp_warnings_add(warnings, file, path, "%s", remark);
+    }
+}
+
+enum sp_err sp_settings_load_crls(struct sp_tls_crl_pool *pool, const char *file,
+                                  const char *json_path, const struct sp_json_strings *paths,
+                                  struct sp_tls_trust *trust, int64_t now,
+                                  struct sp_warnings *warnings, struct sp_tls_crl_set **ret_set,
+                                  struct sp_error *err)
+{
+    struct sp_error why = {.kind = SP_OK};
+    enum sp_err rc;
+
+    *ret_set = NULL;
+    if (!paths->count)
+        return SP_OK;
+    rc = sp_tls_crl_set_load(pool, (const char *const *)paths->items, paths->count, trust, ret_set,
+                             &why);
+    if (rc == SP_OK) {
+        warn_crls(warnings, file, json_path, *ret_set, now);
+        return SP_OK;
+    }
+    blame_item(&why, file, json_path, paths);
     if (err)
         *err = why;
     return rc;

@@ -13,6 +13,8 @@
 #include <stdint.h>
 
 struct sp_tls_cred;
+struct sp_tls_crl_pool;
+struct sp_tls_crl_set;
 struct sp_tls_trust;
 
 struct sp_log_settings {
@@ -87,6 +89,21 @@ SP_MUST_USE enum sp_err sp_settings_load_trust(const char *file, const char *jso
                                                const struct sp_json_strings *ca_paths,
                                                bool use_system, struct sp_tls_trust **ret_trust,
                                                struct sp_error *err);
+
+/* Refuses an http(s) URL, for which there is no fetching yet. */
+enum sp_err sp_settings_check_crl(const char *value, struct sp_error *err);
+/* The row `crls` of a table whose struct has a struct sp_json_strings as `member`. */
+#define SP_SETTINGS_CRLS_ROW(owner, member)                                                        \
+    {                                                                                              \
+        .key = "crls", .type = SP_JSON_PATHS, .offset = offsetof(owner, member), .max = 1000,      \
+        .check = sp_settings_check_crl                                                             \
+    }
+/* No paths: *ret_set is NULL. Warnings: what is stale now, and what no trusted CA issued. */
+SP_MUST_USE enum sp_err
+sp_settings_load_crls(struct sp_tls_crl_pool *pool, const char *file, const char *json_path,
+                      const struct sp_json_strings *paths, struct sp_tls_trust *trust, int64_t now,
+                      struct sp_warnings *warnings, struct sp_tls_crl_set **ret_set,
+                      struct sp_error *err);
 
 /* Warns when the leaf is expired or not yet valid at `now`. */
 void sp_settings_warn_validity(struct sp_warnings *warnings, const char *file,

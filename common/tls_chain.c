@@ -310,6 +310,7 @@ void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query 
     else
         examine_all(chain, query, &f, ret_facts);
     ret_facts->observed = f.observed;
+    ret_facts->revocation = f.revocation;
     memcpy(ret_facts->detail, f.detail, sizeof f.detail);
     ret_facts->not_before = f.not_before == INT64_MIN ? 0 : f.not_before;
     ret_facts->not_after = f.not_after == INT64_MAX ? 0 : f.not_after;

@@ -1,5 +1,7 @@
 #include "common/tls_path.h"
 
+#include "common/clock.h"
+#include "common/tls_crl.h"
 #include "common/tls_kin.h"
 #include "common/tls_rules.h"
 #include "common/tls_trust.h"
@@ -226,11 +228,78 @@ static void judge_rest(unsigned status, struct sp_tls_findings *f)
     gnutls_free(text.data);
 }
 
+/* A list that cannot be relied on is a finding of its own, with what to do about it. */
+static void add_crl_stale(const char *whose, const char *issuer, int64_t now,
+                          const struct sp_tls_crl_answer *answer, struct sp_tls_findings *f)
+{
+    char span[SP_TIME_LEN], when[SP_TIME_LEN];
+
+    if (answer->state == SP_TLS_CRL_STALE)
+        sp_tls_findings_add(f, SP_REASON_CRL_STALE,
+                            "%sthe CRL in %s is stale since %s (%s): put a newer one of '%s' in "
+                            "its place",
+                            whose, answer->path, sp_time_format(answer->next_update, when),
+                            sp_time_span(now - answer->next_update, span), issuer);
+    else if (answer->state == SP_TLS_CRL_EARLY)
+        sp_tls_findings_add(f, SP_REASON_CRL_STALE,
+                            "%sthe CRL in %s is from the future (%s, in %s): see to the clocks of "
+                            "this machine and of '%s'",
+                            whose, answer->path, sp_time_format(answer->this_update, when),
+                            sp_time_span(answer->this_update - now, span), issuer);
+    else if (answer->state == SP_TLS_CRL_UNSIGNED)
+        sp_tls_findings_add(f, SP_REASON_CRL_STALE,
+                            "%sthe CRL in %s has the name of '%s', who did not sign it: put his "
+                            "own in its place",
+                            whose, answer->path, issuer);
+}
+
+static void judge_listed(const struct sp_tls_path *path, unsigned i, int64_t now,
+                         const struct sp_tls_crl_answer *answer, struct sp_tls_findings *f)
+{
+    int weight = answer->is_revoked ? 3 : answer->state != SP_TLS_CRL_CURRENT ? 2 : 1;
+    char dn[DN_TEXT], issuer[DN_TEXT], whose[DN_TEXT + 8] = "", when[SP_TIME_LEN];
+
+    if (i > 0)
+        snprintf(whose, sizeof whose, "'%s': ", sp_tls_x509_subject(path->crts[i], dn, sizeof dn));
+    sp_tls_x509_issuer(path->crts[i], issuer, sizeof issuer);
+    if (answer->is_revoked)
+        sp_tls_findings_add(f, SP_REASON_REVOKED, "%srevoked on %s%s%s, says the CRL in %s", whose,
+                            sp_time_format(answer->revoked_at, when), answer->cause[0] ? ": " : "",
+                            answer->cause, answer->path);
+    add_crl_stale(whose, issuer, now, answer, f);
+    if (weight < f->revocation_weight)
+        return;
+    f->revocation_weight = weight;
+    f->revocation = (struct sp_revocation){.this_update = answer->this_update,
+                                           .next_update = answer->next_update};
+    snprintf(f->revocation.crl_file, sizeof f->revocation.crl_file, "%s", answer->path);
+}
+
+/* From the trusted CA down: nobody's word counts whose own certificate is not verified. Whatever
+ * else is wrong with the path does not keep a revocation from being seen. */
+static void judge_revocation(const struct sp_tls_path *path, const struct sp_chain_query *query,
+                             bool is_verified, struct sp_tls_findings *f)
+{
+    struct sp_tls_crl_answer answer;
+
+    for (unsigned i = path->count; i-- > 0;) {
+        gnutls_x509_crt_t issuer = issuer_of(path, i);
+
+        if (!issuer || (!is_verified && !sp_tls_path_signed_by(path->crts[i], issuer)))
+            return;
+        sp_tls_crl_set_ask(query->crls, path->crts[i], issuer, query->now, &answer);
+        if (answer.state != SP_TLS_CRL_NONE)
+            judge_listed(path, i, query->now, &answer, f);
+    }
+}
+
 static void judge_anchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                            const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
     unsigned status = verify_strictly(path, query);
 
+    if (query->crls)
+        judge_revocation(path, query, status == 0, f);
     if (status == 0)
         return;
     sp_tls_rules_authority(path, f);

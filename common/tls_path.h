@@ -31,6 +31,8 @@ struct sp_tls_findings {
     enum sp_reason detail_of; /* SP_REASON_COUNT: none yet */
     char detail[SP_DN_MAX];
     int64_t not_before, not_after;
+    struct sp_revocation revocation;
+    int revocation_weight; /* of what `revocation` is about */
 };
 
 void sp_tls_findings_init(struct sp_tls_findings *f);

@@ -54,6 +54,11 @@ typedef uint32_t sp_reason_set; /* bit (1 << reason) */
 /* What is known about the peer's chain, for the decision and for the log. Filled by
  * sp_chain_examine (common/tls_chain.h). Text is UTF-8 as found: escape it where it is shown. */
 #define SP_DN_MAX 512
+/* Which list was asked: that of the leaf's issuer, or where another one decided, that one. */
+struct sp_revocation {
+    char crl_file[256]; /* "": none, no list of any issuer of the path is configured */
+    int64_t this_update, next_update;
+};
 struct sp_facts {
     sp_reason_set observed;
     bool has_certificate; /* the fields below are about a leaf that was presented */
@@ -62,6 +67,7 @@ struct sp_facts {
     char fingerprint[72];                       /* "sha256:" + hex, of the leaf's DER */
     unsigned chain_len;                         /* certificates presented */
     int64_t not_before, not_after; /* of the path: latest notBefore, earliest notAfter; seconds */
+    struct sp_revocation revocation;
     char detail[SP_DN_MAX]; /* a sentence fragment on the weightiest reason: "issuer 'CN=x' is not
                                known", "expired 3 days ago"; "" when nothing is observed */
 };

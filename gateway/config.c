@@ -1,5 +1,6 @@
 #include "gateway/config.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,7 @@ enum sp_err gw_config_load(const char *path, struct gw_config **ret_config, stru
         free(config);
         return rc;
     }
+    atomic_init(&config->refs, 1);
     config->path = sp_strdup(path);
     rc = finish(config, err);
     if (rc != SP_OK) {
@@ -189,9 +191,15 @@ enum sp_err gw_config_load(const char *path, struct gw_config **ret_config, stru
     return SP_OK;
 }
 
+struct gw_config *gw_config_ref(struct gw_config *config)
+{
+    atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
+    return config;
+}
+
 void gw_config_free(struct gw_config *config)
 {
-    if (!config)
+    if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;
     sp_json_done(gateway_fields, config);
     free(config->path);

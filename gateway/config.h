@@ -2,8 +2,8 @@
  * config: the gateway's own configuration, gateway.json (one tenant's file: tenant_config.h).
  *
  * Only text and values: no key, certificate or tenant is read here (tenant.h does). Paths are
- * resolved against the folder of the file, names are folded. Immutable once loaded; one owner (the
- * registry); may be read from all threads.
+ * resolved against the folder of the file, names are folded. Immutable once loaded and reference
+ * counted; may be read from all threads.
  */
 #ifndef SALLYPORT_GATEWAY_CONFIG_H
 #define SALLYPORT_GATEWAY_CONFIG_H
@@ -33,6 +33,7 @@ struct gw_config_resolver {
 enum gw_unknown_name { GW_UNKNOWN_NAME_REJECT, GW_UNKNOWN_NAME_COMMON };
 
 struct gw_config {
+    _Atomic size_t refs;
     char *path; /* of gateway.json, as given */
     struct sp_json_strings listen_texts;
     struct sp_addr *listen; /* parsed; listen_texts.count of them */
@@ -51,5 +52,6 @@ struct gw_config {
 
 SP_MUST_USE enum sp_err gw_config_load(const char *path, struct gw_config **ret_config,
                                        struct sp_error *err);
-void gw_config_free(struct gw_config *config); /* NULL is fine */
+struct gw_config *gw_config_ref(struct gw_config *config);
+void gw_config_free(struct gw_config *config); /* drops one reference; NULL is fine */
 #endif

@@ -5,6 +5,7 @@
 #include "common/sock.h"
 #include "common/tls_session.h"
 #include "gateway/config.h"
+#include "gateway/crl_watch.h"
 #include "gateway/registry.h"
 #include "gateway/worker.h"
 
@@ -16,6 +17,8 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#define CRL_LOOK_MS 1000 /* how soon a changed CRL file is noticed */
 
 struct gateway {
     const char *config_path;
@@ -30,7 +33,8 @@ struct gateway {
     struct sp_loop *loop;
     struct sp_signal *on_hup, *on_term, *on_int;
     struct sp_async *drained;
-    struct sp_timer *drain_late;
+    struct sp_timer *drain_late, *crl_look;
+    struct gw_crl_watch *crl_watch;
     bool draining, at_once;
 };
 
@@ -189,7 +193,8 @@ static void log_ready(struct gateway *g)
 
 /* ---- reload ---- */
 
-static void log_reload(struct gateway *g, const struct sp_error *err)
+/* cause NULL: told so by SIGHUP. */
+static void log_reload(struct gateway *g, const char *cause, const struct sp_error *err)
 {
     char message[sizeof err->where + sizeof err->text + 32];
     struct sp_log_line line;
@@ -197,6 +202,7 @@ static void log_reload(struct gateway *g, const struct sp_error *err)
     if (!sp_log_begin(&line, g->log, err ? SP_LOG_ERROR : SP_LOG_INFO, "reload"))
         return;
     sp_log_bool(&line, "ok", !err);
+    sp_log_str(&line, "cause", cause);
     if (err)
         sp_log_str(&line, "error", sp_error_message(err, message, sizeof message));
     else
@@ -239,25 +245,13 @@ static enum sp_err reload_prepare(struct gateway *g, struct gw_registry **ret_ne
     return SP_OK;
 }
 
-static void on_hup(void *ctx)
+/* Takes the reference to `next`, and `bound`. Nothing in it can fail. */
+static void commit(struct gateway *g, struct gw_registry *next, const struct gw_listen_change *rows,
+                   struct sp_addr *bound, const char *cause)
 {
-    struct gateway *g = ctx;
-    SP_AUTO_FREE struct gw_listen_change *rows = NULL;
-    SP_AUTO_FREE struct gw_listen_change *mine = NULL;
-    struct sp_addr *bound;
-    struct gw_registry *next;
-    struct sp_error err;
-    size_t listens;
+    size_t listens = next->config->listen_texts.count;
+    SP_AUTO_FREE struct gw_listen_change *mine = sp_calloc(listens, sizeof *mine);
 
-    if (g->draining)
-        return;
-    if (reload_prepare(g, &next, &rows, &bound, &err) != SP_OK) {
-        rows = NULL;
-        log_reload(g, &err);
-        return;
-    }
-    listens = next->config->listen_texts.count;
-    mine = sp_calloc(listens, sizeof *mine);
     for (size_t w = 0; w < g->worker_count; w++) {
         for (size_t i = 0; i < listens; i++)
             mine[i] = rows[i * g->worker_count + w];
@@ -269,12 +263,76 @@ static void on_hup(void *ctx)
     g->registry = next;
     free(g->bound);
     g->bound = bound;
-    log_reload(g, NULL);
+    g->crl_watch = gw_crl_watch_new(next, g->crl_watch);
+    log_reload(g, cause, NULL);
     log_warnings(g);
+}
+
+static void on_hup(void *ctx)
+{
+    struct gateway *g = ctx;
+    SP_AUTO_FREE struct gw_listen_change *rows = NULL;
+    struct sp_addr *bound;
+    struct gw_registry *next;
+    struct sp_error err;
+
+    if (g->draining)
+        return;
+    if (reload_prepare(g, &next, &rows, &bound, &err) != SP_OK) {
+        rows = NULL;
+        log_reload(g, NULL, &err);
+        return;
+    }
+    commit(g, next, rows, bound, NULL);
     if (count_workers(next->config) != g->worker_count)
         sp_log_message(g->log, SP_LOG_WARNING, "configuration",
                        "%s: $.workers: a new number takes a restart; %zu go on", g->config_path,
                        g->worker_count);
+}
+
+/* ---- CRL files that change ---- */
+
+static void log_crl_failures(struct gateway *g, const struct sp_warnings *failures)
+{
+    struct sp_error err;
+
+    for (size_t i = 0; i < failures->count; i++) {
+        sp_error_set(&err, SP_ERR_CONFIG, "%s (the CRLs that were read before go on)",
+                     failures->items[i].text);
+        sp_error_where(&err, "%s", failures->items[i].where);
+        log_reload(g, "crl", &err);
+    }
+}
+
+/* Like a reload in which nothing but these tenants has changed: the listeners are kept. */
+static void take_new_crls(struct gateway *g)
+{
+    struct sp_warnings failures = {.items = NULL};
+    struct gw_registry *next = gw_registry_reload_crls(g->registry, g->ticket_master, &failures);
+    size_t listens = g->registry->config->listen_texts.count;
+    SP_AUTO_FREE struct gw_listen_change *rows = sp_calloc(listens * g->worker_count, sizeof *rows);
+    struct sp_addr *bound;
+
+    log_crl_failures(g, &failures);
+    sp_warnings_done(&failures);
+    if (!next)
+        return;
+    for (size_t k = 0; k < listens * g->worker_count; k++)
+        rows[k] = (struct gw_listen_change){.keep = (int)(k / g->worker_count), .fd = -1};
+    bound = sp_calloc(listens, sizeof *bound);
+    memcpy(bound, g->bound, listens * sizeof *bound);
+    commit(g, next, rows, bound, "crl");
+}
+
+static void on_crl_look(void *ctx)
+{
+    struct gateway *g = ctx;
+
+    if (g->draining)
+        return;
+    if (gw_crl_watch_look(g->crl_watch))
+        take_new_crls(g);
+    sp_timer_start(g->crl_look, CRL_LOOK_MS);
 }
 
 /* ---- the end ---- */
@@ -351,6 +409,9 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
     g->on_int = sp_signal_new(g->loop, SIGINT, on_end_signal, g);
     g->drained = sp_async_new(g->loop, on_drained, g);
     g->drain_late = sp_timer_new(g->loop, on_drain_late, g);
+    g->crl_look = sp_timer_new(g->loop, on_crl_look, g);
+    g->crl_watch = gw_crl_watch_new(g->registry, NULL);
+    sp_timer_start(g->crl_look, CRL_LOOK_MS);
     return start_workers(g, err);
 }
 
@@ -367,6 +428,8 @@ static void gateway_free(struct gateway *g)
     sp_signal_free(g->on_int);
     sp_async_free(g->drained);
     sp_timer_free(g->drain_late);
+    sp_timer_free(g->crl_look);
+    gw_crl_watch_free(g->crl_watch);
     if (g->loop)
         sp_loop_free(g->loop);
     gw_registry_unref(g->registry);

@@ -6,6 +6,7 @@
 #include "common/hash.h"
 #include "common/settings.h"
 #include "common/tls_cred.h"
+#include "common/tls_crl.h"
 #include "common/tls_trust.h"
 
 /* Every value in these tables is one reference of the keyring's. */
@@ -13,6 +14,7 @@ struct gw_keyring {
     struct sp_hash *creds;            /* by certificate path and key path */
     struct sp_hash *trusts_by_paths;  /* saves reading the files again */
     struct sp_hash *trusts_by_digest; /* joins sets that are equal under other file names */
+    struct sp_tls_crl_pool *crls;
 };
 
 struct gw_keyring *gw_keyring_new(void)
@@ -22,6 +24,7 @@ struct gw_keyring *gw_keyring_new(void)
     keyring->creds = sp_hash_new();
     keyring->trusts_by_paths = sp_hash_new();
     keyring->trusts_by_digest = sp_hash_new();
+    keyring->crls = sp_tls_crl_pool_new();
     return keyring;
 }
 
@@ -49,6 +52,7 @@ void gw_keyring_free(struct gw_keyring *keyring)
     sp_hash_free(keyring->creds);
     free_trusts(keyring->trusts_by_paths);
     free_trusts(keyring->trusts_by_digest);
+    sp_tls_crl_pool_free(keyring->crls);
     free(keyring);
 }
 
@@ -114,4 +118,9 @@ enum sp_err gw_keyring_trust(struct gw_keyring *keyring, const char *file, const
     }
     *ret_trust = sp_tls_trust_ref(trust);
     return SP_OK;
+}
+
+struct sp_tls_crl_pool *gw_keyring_crl_pool(struct gw_keyring *keyring)
+{
+    return keyring->crls;
 }

@@ -1,5 +1,5 @@
 /*
- * keyring: loads each credential and each CA set once per configuration load, however many tenants
+ * keyring: loads each credential, CA set and CRL file once per configuration load, however many tenants
  * name it, so that a thousand tenants of one CA cost one CA.
  *
  * Lives while a registry is built, in one thread; what it hands out is reference counted and
@@ -12,6 +12,7 @@
 
 struct gw_keyring; /* opaque */
 struct sp_tls_cred;
+struct sp_tls_crl_pool;
 struct sp_tls_trust;
 
 struct gw_keyring *gw_keyring_new(void);
@@ -29,4 +30,6 @@ SP_MUST_USE enum sp_err gw_keyring_trust(struct gw_keyring *keyring, const char 
                                          const char *json_path,
                                          const struct sp_json_strings *ca_paths,
                                          struct sp_tls_trust **ret_trust, struct sp_error *err);
+/* Borrowed. */
+struct sp_tls_crl_pool *gw_keyring_crl_pool(struct gw_keyring *keyring);
 #endif

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/hash.h"
 #include "common/tls_cred.h"
+#include "common/tls_crl.h"
 #include "gateway/config.h"
 #include "gateway/keyring.h"
 
@@ -239,6 +240,13 @@ static enum sp_err load_all(struct gw_registry *registry, const char *config_pat
     return load_tenants(registry, &sources, previous, err);
 }
 
+/* Contents that are in use are not parsed again. */
+static void know_crls(struct gw_keyring *keyring, const struct gw_registry *previous)
+{
+    for (size_t i = 0; previous && i < previous->tenant_count; i++)
+        sp_tls_crl_pool_add(gw_keyring_crl_pool(keyring), previous->tenants[i]->crls);
+}
+
 enum sp_err gw_registry_load(const char *config_path,
                              const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
                              const struct gw_registry *previous, struct gw_registry **ret_registry,
@@ -251,6 +259,7 @@ enum sp_err gw_registry_load(const char *config_path,
     atomic_init(&registry->refs, 1);
     registry->by_id = sp_hash_new();
     registry->by_name = sp_hash_new();
+    know_crls(keyring, previous);
     rc = load_all(registry, config_path, ticket_master, previous, keyring, err);
     gw_keyring_free(keyring);
     if (rc != SP_OK) {
@@ -259,6 +268,72 @@ enum sp_err gw_registry_load(const char *config_path,
     }
     *ret_registry = registry;
     return SP_OK;
+}
+
+/* One reference: the same tenant, or its next generation. */
+static struct gw_tenant *renew_tenant(struct gw_tenant *tenant,
+                                      const struct gw_tenant_sources *sources,
+                                      struct sp_warnings *warnings, struct sp_warnings *failures)
+{
+    struct gw_tenant *next;
+    struct sp_error err;
+
+    if (!sp_tls_crl_set_is_outdated(tenant->crls))
+        return gw_tenant_ref(tenant);
+    if (gw_tenant_reload_crls(tenant, sources, warnings, &next, &err) == SP_OK)
+        return next;
+    sp_warnings_add(failures, err.where[0] ? err.where : tenant->config->path, tenant->id, "%s",
+                    err.text);
+    return gw_tenant_ref(tenant);
+}
+
+/* The names are those that were found good. */
+static void adopt_names(struct gw_registry *registry)
+{
+    struct sp_error err;
+
+    if (registry->config->has_common)
+        SP_REQUIRE(claim_names(registry, registry, &registry->config->common.server_names, "", "",
+                               &err) == SP_OK);
+    for (size_t i = 0; i < registry->tenant_count; i++) {
+        struct gw_tenant *tenant = registry->tenants[i];
+
+        SP_REQUIRE(!sp_hash_put(registry->by_id, tenant->id, strlen(tenant->id), tenant));
+        SP_REQUIRE(claim_names(registry, tenant, &tenant->config->server_names, "", "", &err) ==
+                   SP_OK);
+    }
+}
+
+struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
+                                            const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
+                                            struct sp_warnings *failures)
+{
+    struct gw_registry *next = sp_calloc(1, sizeof *next);
+    struct gw_keyring *keyring = gw_keyring_new();
+    const struct gw_tenant_sources sources = {
+        .keyring = keyring, .ticket_master = ticket_master, .now = sp_clock_wall_s()};
+    bool changed = false;
+
+    atomic_init(&next->refs, 1);
+    next->config = gw_config_ref(previous->config);
+    next->common_cred = previous->common_cred ? sp_tls_cred_ref(previous->common_cred) : NULL;
+    next->by_id = sp_hash_new();
+    next->by_name = sp_hash_new();
+    next->tenants = sp_calloc(previous->tenant_count + 1, sizeof next->tenants[0]);
+    know_crls(keyring, previous);
+    for (size_t i = 0; i < previous->tenant_count; i++) {
+        next->tenants[i] =
+            renew_tenant(previous->tenants[i], &sources, &next->warnings, failures);
+        changed |= next->tenants[i] != previous->tenants[i];
+        next->tenant_count++;
+    }
+    gw_keyring_free(keyring);
+    if (changed) {
+        adopt_names(next);
+        return next;
+    }
+    gw_registry_unref(next);
+    return NULL;
 }
 
 struct gw_registry *gw_registry_ref(struct gw_registry *registry)

@@ -70,6 +70,7 @@ static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
 {
     const struct sp_chain_query query = {
         .trust = tenant ? tenant->trust : NULL,
+        .crls = tenant ? tenant->crls : NULL,
         .purpose = SP_PURPOSE_CLIENT,
         .require_eku = tenant && tenant->config->client_validation.require_eku,
         .now = sp_clock_wall_s(),

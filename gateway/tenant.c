@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/tls_cred.h"
+#include "common/tls_crl.h"
 #include "common/tls_kdf.h"
 #include "common/tls_trust.h"
 #include "gateway/acl.h"
@@ -130,7 +131,7 @@ static void make_epoch(struct gw_tenant *tenant)
     const struct sp_policy *policy = tenant->policy;
     struct {
         char id[GW_TENANT_ID_MAX + 1];
-        uint8_t trust_digest[32];
+        uint8_t trust_digest[32], crl_digest[32];
         uint8_t enabled, require_eku, on_failure, on[SP_REASON_COUNT];
     } state; /* bytes only: no padding */
     size_t i;
@@ -138,6 +139,7 @@ static void make_epoch(struct gw_tenant *tenant)
     memset(&state, 0, sizeof state);
     memcpy(state.id, config->id, sizeof state.id);
     sp_tls_trust_digest(tenant->trust, state.trust_digest);
+    sp_tls_crl_set_digest(tenant->crls, state.crl_digest);
     state.enabled = config->enabled;
     state.require_eku = config->client_validation.require_eku;
     state.on_failure = (uint8_t)policy->on_failure;
@@ -184,6 +186,16 @@ static void warn_wide_rules(const struct gw_tenant_config *config, struct sp_war
     }
 }
 
+static enum sp_err load_crls(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
+                             struct sp_warnings *warnings, struct sp_error *err)
+{
+    const struct gw_tenant_config *config = tenant->config;
+
+    return sp_settings_load_crls(gw_keyring_crl_pool(sources->keyring), config->path,
+                                 "$.client_validation.crls", &config->client_validation.crls,
+                                 tenant->trust, sources->now, warnings, &tenant->crls, err);
+}
+
 static enum sp_err load_files(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
                               struct sp_warnings *warnings, struct sp_error *err)
 {
@@ -196,8 +208,20 @@ static enum sp_err load_files(struct gw_tenant *tenant, const struct gw_tenant_s
         rc = take_common_cred(tenant, sources, err);
     if (rc != SP_OK)
         return rc;
-    return gw_keyring_trust(sources->keyring, config->path, "$.client_validation.trusted_cas",
-                            &config->client_validation.trusted_cas, &tenant->trust, err);
+    rc = gw_keyring_trust(sources->keyring, config->path, "$.client_validation.trusted_cas",
+                          &config->client_validation.trusted_cas, &tenant->trust, err);
+    return rc == SP_OK ? load_crls(tenant, sources, warnings, err) : rc;
+}
+
+/* What follows from the configuration and the files. */
+static void derive(struct gw_tenant *tenant, const struct gw_tenant_sources *sources)
+{
+    tenant->id = tenant->config->id;
+    tenant->policy = &tenant->config->client_validation.policy;
+    tenant->acl = tenant->config->acl;
+    tenant->certificate_optional = lets_no_certificate_pass(tenant->policy);
+    make_epoch(tenant);
+    make_ticket_key(tenant, sources->ticket_master);
 }
 
 enum sp_err gw_tenant_load(const char *path, const struct gw_tenant_sources *sources,
@@ -215,15 +239,33 @@ enum sp_err gw_tenant_load(const char *path, const struct gw_tenant_sources *sou
         gw_tenant_unref(tenant);
         return rc;
     }
-    tenant->id = tenant->config->id;
-    tenant->policy = &tenant->config->client_validation.policy;
-    tenant->acl = tenant->config->acl;
-    tenant->certificate_optional = lets_no_certificate_pass(tenant->policy);
-    make_epoch(tenant);
-    make_ticket_key(tenant, sources->ticket_master);
+    derive(tenant, sources);
     warn_wide_rules(tenant->config, warnings);
     tenant->counters = sp_calloc(1, sizeof *tenant->counters);
     atomic_init(&tenant->counters->refs, 1);
+    *ret_tenant = tenant;
+    return SP_OK;
+}
+
+enum sp_err gw_tenant_reload_crls(const struct gw_tenant *older,
+                                  const struct gw_tenant_sources *sources,
+                                  struct sp_warnings *warnings, struct gw_tenant **ret_tenant,
+                                  struct sp_error *err)
+{
+    struct gw_tenant *tenant = sp_calloc(1, sizeof *tenant);
+    enum sp_err rc;
+
+    atomic_init(&tenant->refs, 1);
+    tenant->config = gw_tenant_config_ref(older->config);
+    tenant->trust = sp_tls_trust_ref(older->trust);
+    tenant->cred = sp_tls_cred_ref(older->cred);
+    rc = load_crls(tenant, sources, warnings, err);
+    if (rc != SP_OK) {
+        gw_tenant_unref(tenant);
+        return rc;
+    }
+    derive(tenant, sources);
+    gw_tenant_share_counters(tenant, older);
     *ret_tenant = tenant;
     return SP_OK;
 }
@@ -238,7 +280,8 @@ void gw_tenant_unref(struct gw_tenant *tenant)
 {
     if (!tenant || atomic_fetch_sub_explicit(&tenant->refs, 1, memory_order_acq_rel) != 1)
         return;
-    gw_tenant_config_free(tenant->config);
+    gw_tenant_config_unref(tenant->config);
+    sp_tls_crl_set_unref(tenant->crls);
     sp_tls_trust_unref(tenant->trust);
     sp_tls_cred_unref(tenant->cred);
     counters_unref(tenant->counters);

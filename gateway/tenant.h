@@ -6,8 +6,8 @@
  * so a reload never frees under it: it puts a new struct gw_tenant (a new generation) into the next
  * registry. Only the counters are shared by all generations of one id, so that a limit holds across
  * reloads.
- * Invariants: the trust is this tenant's alone; the ticket key changes with its trust and policy,
- * so no ticket of another tenant or of an older trust state resumes (invariant 2).
+ * Invariants: the trust is this tenant's alone; the ticket key changes with its trust, its
+ * CRLs and its policy, so no ticket of another tenant or of an older trust state resumes (invariant 2).
  */
 #ifndef SALLYPORT_GATEWAY_TENANT_H
 #define SALLYPORT_GATEWAY_TENANT_H
@@ -20,6 +20,7 @@
 struct gw_acl;
 struct gw_keyring;
 struct sp_tls_cred;
+struct sp_tls_crl_set;
 struct sp_tls_trust;
 
 #define GW_TICKET_MASTER_LEN 32
@@ -34,14 +35,15 @@ struct gw_tenant_counters {
 
 struct gw_tenant {
     _Atomic size_t refs;
-    struct gw_tenant_config *config; /* owned: enabled, names, validation, limits */
+    struct gw_tenant_config *config; /* one reference: enabled, names, validation, limits */
     const char *id;                  /* config->id */
     const struct sp_policy *policy;  /* config->client_validation.policy */
     const struct gw_acl *acl;        /* config->acl */
     struct sp_tls_trust *trust;
+    struct sp_tls_crl_set *crls; /* NULL: none */
     struct sp_tls_cred *cred;  /* its own, or the common one */
     bool certificate_optional; /* policy lets no_certificate pass: ask, do not insist, no tickets */
-    uint8_t ticket_epoch[GW_TICKET_EPOCH_LEN]; /* over id, CAs, policy, enabled */
+    uint8_t ticket_epoch[GW_TICKET_EPOCH_LEN]; /* over id, CAs, CRLs, policy, enabled */
     uint8_t ticket_key[SP_TICKET_KEY_LEN];     /* KDF(master, id, epoch); wiped when freed */
     struct gw_tenant_counters *counters;
 };
@@ -60,6 +62,11 @@ struct gw_tenant_sources {
 SP_MUST_USE enum sp_err gw_tenant_load(const char *path, const struct gw_tenant_sources *sources,
                                        struct sp_warnings *warnings, struct gw_tenant **ret_tenant,
                                        struct sp_error *err);
+/* The next generation of a tenant whose CRL files have changed and nothing else. */
+SP_MUST_USE enum sp_err gw_tenant_reload_crls(const struct gw_tenant *older,
+                                              const struct gw_tenant_sources *sources,
+                                              struct sp_warnings *warnings,
+                                              struct gw_tenant **ret_tenant, struct sp_error *err);
 /* Goes on counting where an older generation counts; before the tenant is shared with others. */
 void gw_tenant_share_counters(struct gw_tenant *tenant, const struct gw_tenant *older);
 struct gw_tenant *gw_tenant_ref(struct gw_tenant *tenant);

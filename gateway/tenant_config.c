@@ -1,5 +1,6 @@
 #include "gateway/tenant_config.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ static const struct sp_json_field client_validation_fields[] = {
      .required = true,
      .min = 1,
      .max = 1000},
+    SP_SETTINGS_CRLS_ROW(struct gw_client_validation, crls),
     SP_SETTINGS_POLICY_ROWS(struct gw_client_validation, policy),
     {.key = "require_eku",
      .type = SP_JSON_BOOL,
@@ -169,6 +171,7 @@ enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **re
     struct gw_tenant_config *config = sp_calloc(1, sizeof *config);
     enum sp_err rc;
 
+    atomic_init(&config->refs, 1);
     config->path = sp_strdup(path);
     rc = take_id(config, err);
     if (rc == SP_OK)
@@ -180,16 +183,22 @@ enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **re
     if (rc == SP_OK)
         rc = parse_acl(config, err);
     if (rc != SP_OK) {
-        gw_tenant_config_free(config);
+        gw_tenant_config_unref(config);
         return rc;
     }
     *ret_config = config;
     return SP_OK;
 }
 
-void gw_tenant_config_free(struct gw_tenant_config *config)
+struct gw_tenant_config *gw_tenant_config_ref(struct gw_tenant_config *config)
 {
-    if (!config)
+    atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
+    return config;
+}
+
+void gw_tenant_config_unref(struct gw_tenant_config *config)
+{
+    if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;
     sp_json_done(tenant_fields, config);
     gw_acl_free(config->acl);

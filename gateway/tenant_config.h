@@ -2,7 +2,7 @@
  * tenant_config: one tenant's file, tenants.d/ID.json, as values. No key, certificate or CA is read
  * here (tenant.h does); the egress rules are parsed, since they are text.
  *
- * The file's name is the tenant's id. Immutable once loaded; one owner.
+ * The file's name is the tenant's id. Immutable once loaded and reference counted.
  */
 #ifndef SALLYPORT_GATEWAY_TENANT_CONFIG_H
 #define SALLYPORT_GATEWAY_TENANT_CONFIG_H
@@ -16,6 +16,7 @@ struct gw_acl; /* gateway/acl.h */
 
 struct gw_client_validation {
     struct sp_json_strings trusted_cas; /* paths; at least one */
+    struct sp_json_strings crls;        /* paths */
     struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
     bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
 };
@@ -33,6 +34,7 @@ struct gw_tenant_limits {
 };
 
 struct gw_tenant_config {
+    _Atomic size_t refs;
     char id[GW_TENANT_ID_MAX + 1];
     char *path; /* of the file, as given */
     char *policy_source;
@@ -47,5 +49,6 @@ struct gw_tenant_config {
 
 SP_MUST_USE enum sp_err
 gw_tenant_config_load(const char *path, struct gw_tenant_config **ret_config, struct sp_error *err);
-void gw_tenant_config_free(struct gw_tenant_config *config); /* NULL is fine */
+struct gw_tenant_config *gw_tenant_config_ref(struct gw_tenant_config *config);
+void gw_tenant_config_unref(struct gw_tenant_config *config); /* NULL is fine */
 #endif
