@@ -29,7 +29,7 @@ struct agent_server_validation {
     int mode; /* enum agent_validation_mode */
     struct sp_json_strings ca_files;
     struct sp_json_strings crls; /* paths */
-    struct sp_policy policy; /* .source is "FILE: $.server_validation" */
+    struct sp_policy policy;     /* .source is "FILE: $.server_validation" */
 };
 
 enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_FORWARD };

@@ -220,8 +220,7 @@ enum sp_err sp_settings_check_crl(const char *value, struct sp_error *err)
     if (!strstr(value, "http:/") && !strstr(value, "https:/"))
         return SP_OK;
     return sp_error_set(err, SP_ERR_CONFIG,
-                        "a URL is not supported yet; wanted: the path of a file, which is read "
-                        "again whenever it changes");
+                        "a URL is not supported yet; wanted: the path of a file");
 }
 
 static void warn_crls(struct sp_warnings *warnings, const char *file, const char *json_path,

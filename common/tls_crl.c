@@ -225,8 +225,7 @@ static void make_digest(struct sp_tls_crl_set *set)
 
     for (size_t i = 0; i < set->count; i++)
         memcpy(all + i * DIGEST_LEN, set->items[i].file->digest, DIGEST_LEN);
-    SP_REQUIRE(
-        gnutls_hash_fast(GNUTLS_DIG_SHA256, all, set->count * DIGEST_LEN, set->digest) == 0);
+    SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, all, set->count * DIGEST_LEN, set->digest) == 0);
 }
 
 enum sp_err sp_tls_crl_set_load(struct sp_tls_crl_pool *pool, const char *const *paths,

@@ -204,8 +204,8 @@ static enum sp_err parse_entry(struct der *list, struct sp_tls_crl_entry *entry,
 {
     struct der one, serial;
 
-    if (!der_take(list, TAG_SEQUENCE, &one, NULL) ||
-        !der_take(&one, TAG_INTEGER, &serial, NULL) || !der_len(&serial))
+    if (!der_take(list, TAG_SEQUENCE, &one, NULL) || !der_take(&one, TAG_INTEGER, &serial, NULL) ||
+        !der_len(&serial))
         return broken(err, "an entry");
     while (der_len(&serial) > 1 && !serial.at[0])
         serial.at++;
@@ -381,9 +381,10 @@ static enum sp_err keep_signed_part(struct sp_tls_crl *crl, struct der tbs, stru
         return SP_OK;
     }
     if (gnutls_hash_get_len(hash) < HASH_LEN_MIN || gnutls_hash_get_len(hash) > DIGEST_MAX)
-        return sp_error_set(err, SP_ERR_CONFIG,
-                            "a CRL in it is signed with %s, which is too weak; SHA-256 is the least",
-                            name ? name : "an algorithm that is not known");
+        return sp_error_set(
+            err, SP_ERR_CONFIG,
+            "a CRL in it is signed with %s, which is too weak; SHA-256 is the least",
+            name ? name : "an algorithm that is not known");
     SP_REQUIRE(gnutls_hash_fast(hash, tbs.at, der_len(&tbs), digest) == 0);
     crl->signed_part = copy_of(digest, gnutls_hash_get_len(hash));
     crl->is_digest = true;

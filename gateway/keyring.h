@@ -1,6 +1,6 @@
 /*
- * keyring: loads each credential, CA set and CRL file once per configuration load, however many tenants
- * name it, so that a thousand tenants of one CA cost one CA.
+ * keyring: loads each credential, CA set and CRL file once per configuration load, however many
+ * tenants name it, so that a thousand tenants of one CA cost one CA.
  *
  * Lives while a registry is built, in one thread; what it hands out is reference counted and
  * outlives it.

@@ -322,8 +322,7 @@ struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
     next->tenants = sp_calloc(previous->tenant_count + 1, sizeof next->tenants[0]);
     know_crls(keyring, previous);
     for (size_t i = 0; i < previous->tenant_count; i++) {
-        next->tenants[i] =
-            renew_tenant(previous->tenants[i], &sources, &next->warnings, failures);
+        next->tenants[i] = renew_tenant(previous->tenants[i], &sources, &next->warnings, failures);
         changed |= next->tenants[i] != previous->tenants[i];
         next->tenant_count++;
     }

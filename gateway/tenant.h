@@ -7,7 +7,8 @@
  * registry. Only the counters are shared by all generations of one id, so that a limit holds across
  * reloads.
  * Invariants: the trust is this tenant's alone; the ticket key changes with its trust, its
- * CRLs and its policy, so no ticket of another tenant or of an older trust state resumes (invariant 2).
+ * CRLs and its policy, so no ticket of another tenant or of an older trust state resumes (invariant
+ * 2).
  */
 #ifndef SALLYPORT_GATEWAY_TENANT_H
 #define SALLYPORT_GATEWAY_TENANT_H
@@ -41,7 +42,7 @@ struct gw_tenant {
     const struct gw_acl *acl;        /* config->acl */
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */
-    struct sp_tls_cred *cred;  /* its own, or the common one */
+    struct sp_tls_cred *cred;    /* its own, or the common one */
     bool certificate_optional; /* policy lets no_certificate pass: ask, do not insist, no tickets */
     uint8_t ticket_epoch[GW_TICKET_EPOCH_LEN]; /* over id, CAs, CRLs, policy, enabled */
     uint8_t ticket_key[SP_TICKET_KEY_LEN];     /* KDF(master, id, epoch); wiped when freed */
