@@ -1,12 +1,13 @@
 #include "common/tls_crl_parse.h"
 
+#include "common/tls_der.h"
+
 #include <gnutls/crypto.h>
 #include <gnutls/x509.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PEM_BEGIN    "-----BEGIN X509 CRL-----"
 #define PEM_END      "-----END X509 CRL-----"
@@ -14,144 +15,23 @@
 #define DIGEST_MAX   64
 #define CAUSE_MAX    10
 
-enum {
-    TAG_BOOLEAN = 0x01,
-    TAG_INTEGER = 0x02,
-    TAG_BIT_STRING = 0x03,
-    TAG_OCTET_STRING = 0x04,
-    TAG_OID = 0x06,
-    TAG_ENUMERATED = 0x0a,
-    TAG_UTC_TIME = 0x17,
-    TAG_GENERALIZED_TIME = 0x18,
-    TAG_SEQUENCE = 0x30,
-    TAG_EXTENSIONS = 0xa0,   /* [0] of a list */
-    TAG_INDIRECT_CRL = 0x84, /* [4] of issuingDistributionPoint */
-};
-
-/* ---- DER ---- */
-
-struct der {
-    const uint8_t *at, *end;
-};
-
-static size_t der_len(const struct der *d)
-{
-    return (size_t)(d->end - d->at);
-}
-
-static bool der_is(const struct der *d, int tag)
-{
-    return d->at < d->end && d->at[0] == tag;
-}
-
-/* Takes the element at the front when it has this tag; its content, and (unless NULL) the whole. */
-static bool der_take(struct der *d, int tag, struct der *ret_content, struct der *ret_whole)
-{
-    const uint8_t *p = d->at;
-    size_t len;
-
-    if (d->end - p < 2 || p[0] != tag)
-        return false;
-    len = p[1];
-    p += 2;
-    if (len >= 0x80) {
-        size_t octets = len & 0x7f;
-
-        if (octets < 1 || octets > 4 || (size_t)(d->end - p) < octets)
-            return false;
-        for (len = 0; octets; octets--)
-            len = len << 8 | *p++;
-    }
-    if ((size_t)(d->end - p) < len)
-        return false;
-    *ret_content = (struct der){p, p + len};
-    if (ret_whole)
-        *ret_whole = (struct der){d->at, p + len};
-    d->at = p + len;
-    return true;
-}
-
-static bool two_digits(const uint8_t **at, int *ret)
-{
-    const uint8_t *p = *at;
-
-    if (p[0] < '0' || p[0] > '9' || p[1] < '0' || p[1] > '9')
-        return false;
-    *ret = (p[0] - '0') * 10 + p[1] - '0';
-    *at += 2;
-    return true;
-}
-
-/* UTCTime YYMMDDHHMMSSZ or GeneralizedTime YYYYMMDDHHMMSSZ, as RFC 5280 allows them. */
-static bool take_time(struct der *d, int64_t *ret)
-{
-    bool is_utc = der_is(d, TAG_UTC_TIME);
-    struct der text;
-    struct tm tm = {.tm_sec = 0};
-    const uint8_t *p;
-    int century = 19, year;
-
-    if (!der_take(d, is_utc ? TAG_UTC_TIME : TAG_GENERALIZED_TIME, &text, NULL) ||
-        der_len(&text) != (is_utc ? 13 : 15) || text.end[-1] != 'Z')
-        return false;
-    p = text.at;
-    if ((!is_utc && !two_digits(&p, &century)) || !two_digits(&p, &year) ||
-        !two_digits(&p, &tm.tm_mon) || !two_digits(&p, &tm.tm_mday) ||
-        !two_digits(&p, &tm.tm_hour) || !two_digits(&p, &tm.tm_min) || !two_digits(&p, &tm.tm_sec))
-        return false;
-    if (is_utc && year < 50)
-        century = 20;
-    if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
-        tm.tm_min > 59 || tm.tm_sec > 60)
-        return false;
-    tm.tm_year = century * 100 + year - 1900;
-    tm.tm_mon--;
-    *ret = (int64_t)timegm(&tm);
-    return true;
-}
-
-/* "2.5.29.28", for messages: what does not fit is left out. */
-static void oid_text(const struct der *oid, char *buf, size_t buf_len)
-{
-    unsigned long arc = 0;
-    size_t used = 0;
-
-    buf[0] = '\0';
-    for (const uint8_t *p = oid->at; p < oid->end && used < buf_len; p++) {
-        arc = arc << 7 | (*p & 0x7f);
-        if (*p & 0x80)
-            continue;
-        if (!used)
-            used = (size_t)snprintf(buf, buf_len, "%lu.%lu", arc < 80 ? arc / 40 : 2,
-                                    arc < 80 ? arc % 40 : arc - 80);
-        else
-            used += (size_t)snprintf(buf + used, buf_len - used, ".%lu", arc);
-        arc = 0;
-    }
-}
-
-/* One of the extensions 2.5.29.x that X.509 itself defines: its x; otherwise -1. */
-static int standard_oid(const struct der *oid)
-{
-    return der_len(oid) == 3 && oid->at[0] == 0x55 && oid->at[1] == 0x1d ? oid->at[2] : -1;
-}
-
 static enum sp_err broken(struct sp_error *err, const char *where)
 {
     return sp_error_set(err, SP_ERR_CONFIG, "a CRL in it cannot be read: %s is malformed", where);
 }
 
-static bool take_extension(struct der *list, struct der *ret_oid, bool *ret_critical,
-                           struct der *ret_value)
+static bool take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_oid, bool *ret_critical,
+                           struct sp_tls_der *ret_value)
 {
-    struct der ext, flag;
+    struct sp_tls_der ext, flag;
 
     *ret_critical = false;
-    if (!der_take(list, TAG_SEQUENCE, &ext, NULL) || !der_take(&ext, TAG_OID, ret_oid, NULL))
+    if (!sp_tls_der_take(list, SP_TLS_DER_SEQUENCE, &ext, NULL) ||
+        !sp_tls_der_take(&ext, SP_TLS_DER_OID, ret_oid, NULL))
         return false;
-    if (der_take(&ext, TAG_BOOLEAN, &flag, NULL))
-        *ret_critical = der_len(&flag) == 1 && flag.at[0];
-    return der_take(&ext, TAG_OCTET_STRING, ret_value, NULL) && !der_len(&ext);
+    if (sp_tls_der_take(&ext, SP_TLS_DER_BOOLEAN, &flag, NULL))
+        *ret_critical = sp_tls_der_len(&flag) == 1 && flag.at[0];
+    return sp_tls_der_take(&ext, SP_TLS_DER_OCTET_STRING, ret_value, NULL) && !sp_tls_der_len(&ext);
 }
 
 /* ---- entries ---- */
@@ -168,28 +48,29 @@ static int entry_order(const void *a, const void *b)
 
 /* An entry's critical extension that is not known makes the list unfit (RFC 5280 5.3): it may say
  * that the entry is about another issuer's certificate. */
-static enum sp_err parse_entry_extensions(struct der *rest, struct sp_tls_crl_entry *entry,
+static enum sp_err parse_entry_extensions(struct sp_tls_der *rest, struct sp_tls_crl_entry *entry,
                                           struct sp_error *err)
 {
-    struct der list, oid, value, cause;
+    struct sp_tls_der list, oid, value, cause;
     char text[64];
     bool critical;
 
-    if (!der_take(rest, TAG_SEQUENCE, &list, NULL) || der_len(rest))
+    if (!sp_tls_der_take(rest, SP_TLS_DER_SEQUENCE, &list, NULL) || sp_tls_der_len(rest))
         return broken(err, "an entry's extensions");
-    while (der_len(&list)) {
+    while (sp_tls_der_len(&list)) {
         if (!take_extension(&list, &oid, &critical, &value))
             return broken(err, "an entry's extension");
-        if (standard_oid(&oid) == 21) {
-            if (!der_take(&value, TAG_ENUMERATED, &cause, NULL) || der_len(&cause) != 1)
+        if (sp_tls_der_standard_oid(&oid) == 21) {
+            if (!sp_tls_der_take(&value, SP_TLS_DER_ENUMERATED, &cause, NULL) ||
+                sp_tls_der_len(&cause) != 1)
                 return broken(err, "an entry's reason code");
             entry->cause = cause.at[0] <= CAUSE_MAX ? cause.at[0] : 0;
-        } else if (standard_oid(&oid) == 29) {
+        } else if (sp_tls_der_standard_oid(&oid) == 29) {
             return sp_error_set(err, SP_ERR_CONFIG,
                                 "a CRL in it is an indirect one (an entry has certificateIssuer), "
                                 "which is not supported; wanted is the issuer's own CRL");
         } else if (critical) {
-            oid_text(&oid, text, sizeof text);
+            sp_tls_der_oid_text(&oid, text, sizeof text);
             return sp_error_set(err, SP_ERR_CONFIG,
                                 "a CRL in it has an entry with the critical extension %s, which is "
                                 "not known",
@@ -199,36 +80,37 @@ static enum sp_err parse_entry_extensions(struct der *rest, struct sp_tls_crl_en
     return SP_OK;
 }
 
-static enum sp_err parse_entry(struct der *list, struct sp_tls_crl_entry *entry,
+static enum sp_err parse_entry(struct sp_tls_der *list, struct sp_tls_crl_entry *entry,
                                struct sp_error *err)
 {
-    struct der one, serial;
+    struct sp_tls_der one, serial;
 
-    if (!der_take(list, TAG_SEQUENCE, &one, NULL) || !der_take(&one, TAG_INTEGER, &serial, NULL) ||
-        !der_len(&serial))
+    if (!sp_tls_der_take(list, SP_TLS_DER_SEQUENCE, &one, NULL) ||
+        !sp_tls_der_take(&one, SP_TLS_DER_INTEGER, &serial, NULL) || !sp_tls_der_len(&serial))
         return broken(err, "an entry");
-    while (der_len(&serial) > 1 && !serial.at[0])
+    while (sp_tls_der_len(&serial) > 1 && !serial.at[0])
         serial.at++;
-    if (der_len(&serial) > SP_TLS_CRL_SERIAL_MAX)
+    if (sp_tls_der_len(&serial) > SP_TLS_CRL_SERIAL_MAX)
         return sp_error_set(err, SP_ERR_CONFIG,
                             "a CRL in it has a serial number of %zu bytes; %d are the most",
-                            der_len(&serial), SP_TLS_CRL_SERIAL_MAX);
+                            sp_tls_der_len(&serial), SP_TLS_CRL_SERIAL_MAX);
     memset(entry, 0, sizeof *entry);
-    entry->len = (uint8_t)der_len(&serial);
+    entry->len = (uint8_t)sp_tls_der_len(&serial);
     memcpy(entry->serial, serial.at, entry->len);
-    if (!take_time(&one, &entry->revoked_at))
+    if (!sp_tls_der_take_time(&one, &entry->revoked_at))
         return broken(err, "an entry's revocation date");
-    return der_len(&one) ? parse_entry_extensions(&one, entry, err) : SP_OK;
+    return sp_tls_der_len(&one) ? parse_entry_extensions(&one, entry, err) : SP_OK;
 }
 
-static enum sp_err parse_entries(struct der list, struct sp_tls_crl *crl, struct sp_error *err)
+static enum sp_err parse_entries(struct sp_tls_der list, struct sp_tls_crl *crl,
+                                 struct sp_error *err)
 {
-    struct der walk = list, one;
+    struct sp_tls_der walk = list, one;
     size_t count = 0;
     enum sp_err rc;
 
-    for (; der_len(&walk); count++) {
-        if (!der_take(&walk, TAG_SEQUENCE, &one, NULL))
+    for (; sp_tls_der_len(&walk); count++) {
+        if (!sp_tls_der_take(&walk, SP_TLS_DER_SEQUENCE, &one, NULL))
             return broken(err, "the list of entries");
     }
     if (!count)
@@ -264,20 +146,20 @@ const struct sp_tls_crl_entry *sp_tls_crl_find(const struct sp_tls_crl *crl, con
 /* ---- a list ---- */
 
 /* A list that speaks of a part of the certificates only must not pass for the whole. */
-static enum sp_err refuse_partial(struct der value, struct sp_error *err)
+static enum sp_err refuse_partial(struct sp_tls_der value, struct sp_error *err)
 {
-    struct der point;
+    struct sp_tls_der point;
     bool indirect = false;
 
-    if (!der_take(&value, TAG_SEQUENCE, &point, NULL))
+    if (!sp_tls_der_take(&value, SP_TLS_DER_SEQUENCE, &point, NULL))
         return broken(err, "issuingDistributionPoint");
-    while (der_len(&point)) {
-        struct der field;
-        bool is_flag = der_is(&point, TAG_INDIRECT_CRL);
+    while (sp_tls_der_len(&point)) {
+        struct sp_tls_der field;
+        bool is_flag = sp_tls_der_is(&point, SP_TLS_DER_INDIRECT_CRL);
 
-        if (!der_take(&point, point.at[0], &field, NULL))
+        if (!sp_tls_der_take(&point, point.at[0], &field, NULL))
             return broken(err, "issuingDistributionPoint");
-        indirect |= is_flag && der_len(&field) == 1 && field.at[0];
+        indirect |= is_flag && sp_tls_der_len(&field) == 1 && field.at[0];
     }
     return sp_error_set(err, SP_ERR_CONFIG,
                         indirect ? "a CRL in it is an indirect one (issuingDistributionPoint), "
@@ -287,25 +169,26 @@ static enum sp_err refuse_partial(struct der value, struct sp_error *err)
                                    "supported; wanted is the issuer's complete CRL");
 }
 
-static enum sp_err parse_extensions(struct der field, struct sp_error *err)
+static enum sp_err parse_extensions(struct sp_tls_der field, struct sp_error *err)
 {
-    struct der list, oid, value;
+    struct sp_tls_der list, oid, value;
     char text[64];
     bool critical;
 
-    if (!der_take(&field, TAG_SEQUENCE, &list, NULL) || der_len(&field))
+    if (!sp_tls_der_take(&field, SP_TLS_DER_SEQUENCE, &list, NULL) || sp_tls_der_len(&field))
         return broken(err, "its extensions");
-    while (der_len(&list)) {
+    while (sp_tls_der_len(&list)) {
         if (!take_extension(&list, &oid, &critical, &value))
             return broken(err, "an extension");
-        if (standard_oid(&oid) == 27)
+        if (sp_tls_der_standard_oid(&oid) == 27)
             return sp_error_set(err, SP_ERR_CONFIG,
                                 "a CRL in it is a delta CRL, which is not supported; wanted is the "
                                 "complete one");
-        if (standard_oid(&oid) == 28)
+        if (sp_tls_der_standard_oid(&oid) == 28)
             return refuse_partial(value, err);
-        if (critical && standard_oid(&oid) != 20 && standard_oid(&oid) != 35) {
-            oid_text(&oid, text, sizeof text);
+        if (critical && sp_tls_der_standard_oid(&oid) != 20 &&
+            sp_tls_der_standard_oid(&oid) != 35) {
+            sp_tls_der_oid_text(&oid, text, sizeof text);
             return sp_error_set(err, SP_ERR_CONFIG,
                                 "a CRL in it has the critical extension %s, which is not known",
                                 text);
@@ -322,27 +205,15 @@ static gnutls_datum_t copy_of(const void *data, size_t len)
     return copy;
 }
 
-/* The header of a SEQUENCE, at most 6 bytes; its length. */
-static size_t put_header(uint8_t *at, size_t len)
-{
-    size_t octets = len < 0x80 ? 0 : len < 0x100 ? 1 : len < 0x10000 ? 2 : len < 0x1000000 ? 3 : 4;
-
-    at[0] = TAG_SEQUENCE;
-    at[1] = (uint8_t)(octets ? 0x80 | octets : len);
-    for (size_t i = 0; i < octets; i++)
-        at[2 + i] = (uint8_t)(len >> (8 * (octets - 1 - i)));
-    return 2 + octets;
-}
-
 /* What GnuTLS reads better than we would (the algorithm with its parameters, the name as text) it
  * reads from a list without entries, made of the head and the tail of this one. */
-static enum sp_err read_head(struct sp_tls_crl *crl, struct der head, struct der tail,
+static enum sp_err read_head(struct sp_tls_crl *crl, struct sp_tls_der head, struct sp_tls_der tail,
                              struct sp_error *err)
 {
     uint8_t inner[6], outer[6];
-    size_t inner_len = put_header(inner, der_len(&head));
-    size_t len = inner_len + der_len(&head) + der_len(&tail);
-    size_t outer_len = put_header(outer, len);
+    size_t inner_len = sp_tls_der_put_header(inner, sp_tls_der_len(&head));
+    size_t len = inner_len + sp_tls_der_len(&head) + sp_tls_der_len(&tail);
+    size_t outer_len = sp_tls_der_put_header(outer, len);
     SP_AUTO_FREE uint8_t *der = sp_calloc(outer_len + len, 1);
     gnutls_datum_t datum = {.data = der, .size = (unsigned)(outer_len + len)}, dn = {NULL, 0};
     gnutls_x509_crl_t short_one;
@@ -350,8 +221,8 @@ static enum sp_err read_head(struct sp_tls_crl *crl, struct der head, struct der
     int rc;
 
     end = mempcpy(end, inner, inner_len);
-    end = mempcpy(end, head.at, der_len(&head));
-    memcpy(end, tail.at, der_len(&tail));
+    end = mempcpy(end, head.at, sp_tls_der_len(&head));
+    memcpy(end, tail.at, sp_tls_der_len(&tail));
     SP_REQUIRE(gnutls_x509_crl_init(&short_one) == 0);
     rc = gnutls_x509_crl_import(short_one, &datum, GNUTLS_X509_FMT_DER);
     if (rc >= 0) {
@@ -370,14 +241,15 @@ static enum sp_err read_head(struct sp_tls_crl *crl, struct der head, struct der
 }
 
 /* Keeps what the signature is over: its digest is enough for all but EdDSA. */
-static enum sp_err keep_signed_part(struct sp_tls_crl *crl, struct der tbs, struct sp_error *err)
+static enum sp_err keep_signed_part(struct sp_tls_crl *crl, struct sp_tls_der tbs,
+                                    struct sp_error *err)
 {
     uint8_t digest[DIGEST_MAX];
     gnutls_digest_algorithm_t hash = gnutls_sign_get_hash_algorithm(crl->sign);
     const char *name = gnutls_sign_get_name(crl->sign);
 
     if (crl->sign == GNUTLS_SIGN_EDDSA_ED25519 || crl->sign == GNUTLS_SIGN_EDDSA_ED448) {
-        crl->signed_part = copy_of(tbs.at, der_len(&tbs));
+        crl->signed_part = copy_of(tbs.at, sp_tls_der_len(&tbs));
         return SP_OK;
     }
     if (gnutls_hash_get_len(hash) < HASH_LEN_MIN || gnutls_hash_get_len(hash) > DIGEST_MAX)
@@ -385,71 +257,75 @@ static enum sp_err keep_signed_part(struct sp_tls_crl *crl, struct der tbs, stru
             err, SP_ERR_CONFIG,
             "a CRL in it is signed with %s, which is too weak; SHA-256 is the least",
             name ? name : "an algorithm that is not known");
-    SP_REQUIRE(gnutls_hash_fast(hash, tbs.at, der_len(&tbs), digest) == 0);
+    SP_REQUIRE(gnutls_hash_fast(hash, tbs.at, sp_tls_der_len(&tbs), digest) == 0);
     crl->signed_part = copy_of(digest, gnutls_hash_get_len(hash));
     crl->is_digest = true;
     return SP_OK;
 }
 
 struct outline {
-    struct der tbs, tail; /* with their headers; the tail is algorithm and signature */
-    struct der head;      /* of tbs: all before the entries */
-    struct der entries, extensions;
-    struct der algorithm, inner_algorithm, issuer, signature;
+    struct sp_tls_der tbs, tail; /* with their headers; the tail is algorithm and signature */
+    struct sp_tls_der head;      /* of tbs: all before the entries */
+    struct sp_tls_der entries, extensions;
+    struct sp_tls_der algorithm, inner_algorithm, issuer, signature;
 };
 
-static enum sp_err outline_tbs(struct der rest, struct outline *o, struct sp_tls_crl *crl,
+static enum sp_err outline_tbs(struct sp_tls_der rest, struct outline *o, struct sp_tls_crl *crl,
                                struct sp_error *err)
 {
-    struct der version, ignored;
+    struct sp_tls_der version, ignored;
 
     o->head.at = rest.at;
-    if (der_is(&rest, TAG_INTEGER) && (!der_take(&rest, TAG_INTEGER, &version, NULL) ||
-                                       der_len(&version) != 1 || version.at[0] != 1))
+    if (sp_tls_der_is(&rest, SP_TLS_DER_INTEGER) &&
+        (!sp_tls_der_take(&rest, SP_TLS_DER_INTEGER, &version, NULL) ||
+         sp_tls_der_len(&version) != 1 || version.at[0] != 1))
         return broken(err, "its version");
-    if (!der_take(&rest, TAG_SEQUENCE, &ignored, &o->inner_algorithm) ||
-        !der_take(&rest, TAG_SEQUENCE, &ignored, &o->issuer))
+    if (!sp_tls_der_take(&rest, SP_TLS_DER_SEQUENCE, &ignored, &o->inner_algorithm) ||
+        !sp_tls_der_take(&rest, SP_TLS_DER_SEQUENCE, &ignored, &o->issuer))
         return broken(err, "its beginning");
-    if (!take_time(&rest, &crl->this_update))
+    if (!sp_tls_der_take_time(&rest, &crl->this_update))
         return broken(err, "its thisUpdate");
-    if (!der_is(&rest, TAG_UTC_TIME) && !der_is(&rest, TAG_GENERALIZED_TIME))
+    if (!sp_tls_der_is(&rest, SP_TLS_DER_UTC_TIME) &&
+        !sp_tls_der_is(&rest, SP_TLS_DER_GENERALIZED_TIME))
         return sp_error_set(err, SP_ERR_CONFIG,
                             "a CRL in it has no nextUpdate: nobody could know when it is stale");
-    if (!take_time(&rest, &crl->next_update))
+    if (!sp_tls_der_take_time(&rest, &crl->next_update))
         return broken(err, "its nextUpdate");
     o->head.end = rest.at;
-    if (der_is(&rest, TAG_SEQUENCE) && !der_take(&rest, TAG_SEQUENCE, &o->entries, NULL))
+    if (sp_tls_der_is(&rest, SP_TLS_DER_SEQUENCE) &&
+        !sp_tls_der_take(&rest, SP_TLS_DER_SEQUENCE, &o->entries, NULL))
         return broken(err, "the list of entries");
-    if (der_is(&rest, TAG_EXTENSIONS) && !der_take(&rest, TAG_EXTENSIONS, &o->extensions, NULL))
+    if (sp_tls_der_is(&rest, SP_TLS_DER_EXTENSIONS) &&
+        !sp_tls_der_take(&rest, SP_TLS_DER_EXTENSIONS, &o->extensions, NULL))
         return broken(err, "its extensions");
-    return der_len(&rest) ? broken(err, "its end") : SP_OK;
+    return sp_tls_der_len(&rest) ? broken(err, "its end") : SP_OK;
 }
 
-static enum sp_err outline_of(struct der all, struct outline *o, struct sp_tls_crl *crl,
+static enum sp_err outline_of(struct sp_tls_der all, struct outline *o, struct sp_tls_crl *crl,
                               struct sp_error *err)
 {
-    struct der tbs, ignored;
+    struct sp_tls_der tbs, ignored;
 
-    if (!der_take(&all, TAG_SEQUENCE, &tbs, &o->tbs))
+    if (!sp_tls_der_take(&all, SP_TLS_DER_SEQUENCE, &tbs, &o->tbs))
         return broken(err, "its beginning");
     o->tail = all;
-    if (!der_take(&all, TAG_SEQUENCE, &ignored, &o->algorithm) ||
-        !der_take(&all, TAG_BIT_STRING, &o->signature, NULL) || der_len(&all) ||
-        der_len(&o->signature) < 2 || o->signature.at[0] != 0)
+    if (!sp_tls_der_take(&all, SP_TLS_DER_SEQUENCE, &ignored, &o->algorithm) ||
+        !sp_tls_der_take(&all, SP_TLS_DER_BIT_STRING, &o->signature, NULL) ||
+        sp_tls_der_len(&all) || sp_tls_der_len(&o->signature) < 2 || o->signature.at[0] != 0)
         return broken(err, "its signature");
     o->signature.at++;
     return outline_tbs(tbs, o, crl, err);
 }
 
-static enum sp_err parse_one(struct der all, struct sp_tls_crl *crl, struct sp_error *err)
+static enum sp_err parse_one(struct sp_tls_der all, struct sp_tls_crl *crl, struct sp_error *err)
 {
     struct outline o = {.tbs = {NULL, NULL}};
     enum sp_err rc = outline_of(all, &o, crl, err);
 
     if (rc != SP_OK)
         return rc;
-    if (der_len(&o.algorithm) != der_len(&o.inner_algorithm) ||
-        memcmp(o.algorithm.at, o.inner_algorithm.at, der_len(&o.algorithm)) != 0)
+    if (sp_tls_der_len(&o.algorithm) != sp_tls_der_len(&o.inner_algorithm) ||
+        memcmp(o.algorithm.at, o.inner_algorithm.at, sp_tls_der_len(&o.algorithm)) != 0)
         return broken(err, "its signature algorithm");
     if (o.extensions.at)
         rc = parse_extensions(o.extensions, err);
@@ -459,21 +335,22 @@ static enum sp_err parse_one(struct der all, struct sp_tls_crl *crl, struct sp_e
         rc = keep_signed_part(crl, o.tbs, err);
     if (rc == SP_OK && o.entries.at)
         rc = parse_entries(o.entries, crl, err);
-    crl->issuer = copy_of(o.issuer.at, der_len(&o.issuer));
-    crl->signature = copy_of(o.signature.at, der_len(&o.signature));
+    crl->issuer = copy_of(o.issuer.at, sp_tls_der_len(&o.issuer));
+    crl->signature = copy_of(o.signature.at, sp_tls_der_len(&o.signature));
     return rc;
 }
 
 /* ---- a file ---- */
 
 /* One or more lists, one behind the other. */
-static enum sp_err parse_der(struct der all, struct sp_tls_crl_file *file, struct sp_error *err)
+static enum sp_err parse_der(struct sp_tls_der all, struct sp_tls_crl_file *file,
+                             struct sp_error *err)
 {
-    struct der one;
+    struct sp_tls_der one;
     enum sp_err rc = SP_OK;
 
-    while (rc == SP_OK && der_len(&all)) {
-        if (!der_take(&all, TAG_SEQUENCE, &one, NULL))
+    while (rc == SP_OK && sp_tls_der_len(&all)) {
+        if (!sp_tls_der_take(&all, SP_TLS_DER_SEQUENCE, &one, NULL))
             return sp_error_set(err, SP_ERR_CONFIG,
                                 file->count ? "something follows the CRL in it"
                                             : "no CRL in it: neither PEM (X509 CRL) nor DER");
@@ -485,12 +362,13 @@ static enum sp_err parse_der(struct der all, struct sp_tls_crl_file *file, struc
     return rc;
 }
 
-static enum sp_err parse_pem(struct der text, struct sp_tls_crl_file *file, struct sp_error *err)
+static enum sp_err parse_pem(struct sp_tls_der text, struct sp_tls_crl_file *file,
+                             struct sp_error *err)
 {
     enum sp_err rc = SP_OK;
 
     while (rc == SP_OK) {
-        uint8_t *begin = memmem(text.at, der_len(&text), PEM_BEGIN, sizeof PEM_BEGIN - 1);
+        uint8_t *begin = memmem(text.at, sp_tls_der_len(&text), PEM_BEGIN, sizeof PEM_BEGIN - 1);
         gnutls_datum_t pem = {.data = begin}, der;
         const uint8_t *end;
         int tls;
@@ -498,7 +376,7 @@ static enum sp_err parse_pem(struct der text, struct sp_tls_crl_file *file, stru
         if (!begin)
             return SP_OK;
         text.at = begin;
-        end = memmem(text.at, der_len(&text), PEM_END, sizeof PEM_END - 1);
+        end = memmem(text.at, sp_tls_der_len(&text), PEM_END, sizeof PEM_END - 1);
         if (!end)
             return sp_error_set(err, SP_ERR_CONFIG, "a CRL in it has no \"" PEM_END "\"");
         text.at = end + sizeof PEM_END - 1;
@@ -507,7 +385,7 @@ static enum sp_err parse_pem(struct der text, struct sp_tls_crl_file *file, stru
         if (tls < 0)
             return sp_error_code(err, SP_ERR_CONFIG, tls, "a CRL in it cannot be read: %s",
                                  gnutls_strerror(tls));
-        rc = parse_der((struct der){der.data, der.data + der.size}, file, err);
+        rc = parse_der((struct sp_tls_der){der.data, der.data + der.size}, file, err);
         gnutls_free(der.data);
     }
     return rc;
@@ -517,7 +395,7 @@ enum sp_err sp_tls_crl_parse(const uint8_t *data, size_t len, struct sp_tls_crl_
                              struct sp_error *err)
 {
     struct sp_tls_crl_file *file = sp_calloc(1, sizeof *file);
-    struct der all = {data, data + len};
+    struct sp_tls_der all = {data, data + len};
     enum sp_err rc;
 
     atomic_init(&file->refs, 1);
