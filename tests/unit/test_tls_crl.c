@@ -351,8 +351,8 @@ struct form {
     const char *extensions; /* hex of Extension SEQUENCEs */
     const char *entry_extensions;
     bool no_next_update, v1;
-    size_t entries; /* serial numbers 0x10000, 0x10002, ... */
-    int serial_len; /* of the first entry; 0: 3 */
+    size_t entries; /* serial numbers 0x800000, 0x10002, ... */
+    int serial_len; /* of the first entry; 0: 4 */
 };
 
 static void put_hex(struct bytes *b, const char *hex)
@@ -370,9 +370,9 @@ static void put_entries(struct bytes *tbs, const struct form *form)
     struct bytes all = {.data = NULL};
 
     for (size_t i = 0; i < form->entries; i++) {
-        size_t serial = 0x10000 + 2 * (form->entries - 1 - i);
-        const uint8_t head[] = {2, 3, (uint8_t)(serial >> 16), (uint8_t)(serial >> 8),
-                                (uint8_t)serial};
+        size_t serial = 0x800000 + 2 * (form->entries - 1 - i);
+        const uint8_t head[] = {
+            2, 4, 0, (uint8_t)(serial >> 16), (uint8_t)(serial >> 8), (uint8_t)serial};
         struct bytes one = {.data = NULL}, ext = {.data = NULL};
 
         if (form->serial_len && !i) {
@@ -632,7 +632,7 @@ START_TEST(each_of_many_entries_is_found_and_none_between_them)
     write_bytes("a.crl", der.data, der.len);
     free(der.data);
     set = load("a.crl");
-    for (size_t serial = 0x10000; serial < 0x10000 + 2 * MANY; serial += serial % 2 ? 36 : 1) {
+    for (size_t serial = 0x800000; serial < 0x800000 + 2 * MANY; serial += serial % 2 ? 36 : 1) {
         gnutls_x509_crt_t crt = with_serial(serial);
 
         sp_tls_crl_set_ask(set, crt, ca, now, &answer);
