@@ -206,8 +206,13 @@ static enum sp_err check_validation(struct agent_config *config, struct sp_error
         rc = sp_settings_check_policy(&validation->policy, gateway_only,
                                       "the gateway finds it, not the agent", config->path,
                                       "$.server_validation", err);
+    if (rc == SP_OK)
+        rc = sp_settings_finish_policy(&validation->policy, config->path, "$.server_validation",
+                                       err);
     if (rc != SP_OK)
         return rc;
+    sp_settings_warn_exceptions(&config->warnings, config->path, "$.server_validation",
+                                &validation->policy, sp_clock_wall_s());
     SP_REQUIRE(asprintf(&config->policy_source, "%s: $.server_validation", config->path) >= 0);
     validation->policy.source = config->policy_source;
     return SP_OK;

@@ -118,17 +118,18 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
 {
     struct agent_link *link = ctx;
     const struct agent_config *config = link->options.config;
+    const int64_t now = sp_clock_wall_s();
     const struct sp_chain_query query = {
         .trust = config->trust,
         .purpose = SP_PURPOSE_SERVER,
         .name = config->server_name,
-        .now = sp_clock_wall_s(),
+        .now = now,
     };
     struct decision *d = sp_calloc(1, sizeof *d);
 
     (void)resumed;
     sp_chain_examine(chain, &query, &d->facts);
-    sp_verdict_decide(&d->facts, &config->server_validation.policy, &d->verdict);
+    sp_verdict_decide(&d->facts, &config->server_validation.policy, now, &d->verdict);
     link->decision = d;
     *ret_alert = d->verdict.alert;
     return d->verdict.action != SP_ACTION_BLOCK;
@@ -173,7 +174,8 @@ static void decide_not_tls(struct agent_link *link, const struct sp_error *why)
 
     d->facts.observed = SP_REASON_BIT(SP_REASON_NOT_TLS);
     snprintf(d->facts.detail, sizeof d->facts.detail, "%s", why->text);
-    sp_verdict_decide(&d->facts, &link->options.config->server_validation.policy, &d->verdict);
+    sp_verdict_decide(&d->facts, &link->options.config->server_validation.policy, sp_clock_wall_s(),
+                      &d->verdict);
     link->decision = d;
 }
 

@@ -45,16 +45,27 @@ enum sp_err sp_settings_check_server_name(const char *value, struct sp_error *er
 /* Folds names that sp_settings_check_server_name has passed, in place. */
 void sp_settings_fold_server_name(char *name);
 
-/* The rows `on_failure` and `on` of a table whose struct has a struct sp_policy as `member`. */
+extern const struct sp_json_field sp_settings_exception_fields[];
+#define SP_EXCEPTIONS_MAX 1000
+
+/* The rows `on_failure`, `on` and `exceptions` of a table whose struct has a struct sp_policy as
+ * `member`. Loading ends with sp_settings_finish_policy. */
 #define SP_SETTINGS_POLICY_ROWS(owner, member)                                                     \
     {.key = "on_failure",                                                                          \
      .type = SP_JSON_ENUM,                                                                         \
      .offset = offsetof(owner, member.on_failure),                                                 \
      .default_uint = SP_DECIDE_BLOCK,                                                              \
      .names = sp_decision_names},                                                                  \
+        {.key = "on",                                                                              \
+         .type = SP_JSON_ENUM_MAP,                                                                 \
+         .offset = offsetof(owner, member.on),                                                     \
+         .default_uint = SP_DECIDE_UNSET,                                                          \
+         .names = sp_decision_names,                                                               \
+         .key_names = sp_reason_names},                                                            \
     {                                                                                              \
-        .key = "on", .type = SP_JSON_ENUM_MAP, .offset = offsetof(owner, member.on),               \
-        .default_uint = SP_DECIDE_UNSET, .names = sp_decision_names, .key_names = sp_reason_names  \
+        .key = "exceptions", .type = SP_JSON_ARRAY, .offset = offsetof(owner, member.exceptions),  \
+        .max = SP_EXCEPTIONS_MAX, .fields = sp_settings_exception_fields,                          \
+        .size = sizeof(struct sp_exception)                                                        \
     }
 
 /* The reasons of `never` are not this policy's to allow: an error at json_path + ".on.<reason>"
@@ -63,6 +74,15 @@ SP_MUST_USE enum sp_err sp_settings_check_policy(const struct sp_policy *policy,
                                                  sp_reason_set never, const char *why,
                                                  const char *file, const char *json_path,
                                                  struct sp_error *err);
+
+/* "sha256:" and 64 hex digits; folding is in place. For struct sp_json_field.check. */
+enum sp_err sp_settings_check_sha256(const char *value, struct sp_error *err);
+void sp_settings_fold_sha256(char *value);
+
+/* Once bound: reads what the exceptions say; one for a reason that has no certificate to excuse is
+ * an error. */
+SP_MUST_USE enum sp_err sp_settings_finish_policy(struct sp_policy *policy, const char *file,
+                                                  const char *json_path, struct sp_error *err);
 
 /* What the person should know, though it does not stop the load. */
 struct sp_warning {
@@ -87,6 +107,11 @@ SP_MUST_USE enum sp_err sp_settings_load_trust(const char *file, const char *jso
                                                const struct sp_json_strings *ca_paths,
                                                bool use_system, struct sp_tls_trust **ret_trust,
                                                struct sp_error *err);
+
+/* Warns of each exception that has ended by `now`. */
+void sp_settings_warn_exceptions(struct sp_warnings *warnings, const char *file,
+                                 const char *json_path, const struct sp_policy *policy,
+                                 int64_t now);
 
 /* Warns when the leaf is expired or not yet valid at `now`. */
 void sp_settings_warn_validity(struct sp_warnings *warnings, const char *file,

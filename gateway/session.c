@@ -68,11 +68,12 @@ static void session_unref(struct session *s)
 static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
                    struct decision *ret)
 {
+    const int64_t now = sp_clock_wall_s();
     const struct sp_chain_query query = {
         .trust = tenant ? tenant->trust : NULL,
         .purpose = SP_PURPOSE_CLIENT,
         .require_eku = tenant && tenant->config->client_validation.require_eku,
-        .now = sp_clock_wall_s(),
+        .now = now,
     };
 
     sp_chain_examine(chain, &query, &ret->facts);
@@ -80,7 +81,7 @@ static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN);
     else if (!tenant->config->enabled)
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_DISABLED);
-    sp_verdict_decide(&ret->facts, tenant ? tenant->policy : NULL, &ret->verdict);
+    sp_verdict_decide(&ret->facts, tenant ? tenant->policy : NULL, now, &ret->verdict);
 }
 
 /* A reason that is known without a certificate. */
@@ -89,7 +90,7 @@ static void decide_without_chain(enum sp_reason reason, const char *detail, stru
     memset(&ret->facts, 0, sizeof ret->facts);
     ret->facts.observed = SP_REASON_BIT(reason);
     snprintf(ret->facts.detail, sizeof ret->facts.detail, "%s", detail);
-    sp_verdict_decide(&ret->facts, NULL, &ret->verdict);
+    sp_verdict_decide(&ret->facts, NULL, sp_clock_wall_s(), &ret->verdict);
 }
 
 static void log_decision(struct session *s, const struct decision *d)

@@ -123,6 +123,27 @@ static enum sp_err load_own_cred(struct gw_tenant *tenant, const struct gw_tenan
                                     err);
 }
 
+/* What the exceptions say, without their notes; bytes only, like the state below. */
+static void digest_exceptions(const struct sp_policy *policy, uint8_t ret_digest[SP_SHA256_LEN])
+{
+    struct record {
+        char fingerprint[72];
+        uint8_t reason, until[8];
+    };
+    const struct sp_exception *exceptions = policy->exceptions.items;
+    size_t count = policy->exceptions.count;
+    struct record *records = sp_calloc(count + 1, sizeof *records);
+
+    for (size_t i = 0; i < count; i++) {
+        strncpy(records[i].fingerprint, exceptions[i].fingerprint,
+                sizeof records[i].fingerprint - 1);
+        records[i].reason = (uint8_t)exceptions[i].reason;
+        memcpy(records[i].until, &exceptions[i].until, sizeof records[i].until);
+    }
+    sp_sha256(records, count * sizeof *records, ret_digest);
+    free(records);
+}
+
 /* Everything that changes whom this tenant lets in, or how it is decided. */
 static void make_epoch(struct gw_tenant *tenant)
 {
@@ -131,6 +152,7 @@ static void make_epoch(struct gw_tenant *tenant)
     struct {
         char id[GW_TENANT_ID_MAX + 1];
         uint8_t trust_digest[32];
+        uint8_t exceptions[SP_SHA256_LEN];
         uint8_t enabled, require_eku, on_failure, on[SP_REASON_COUNT];
     } state; /* bytes only: no padding */
     size_t i;
@@ -138,6 +160,7 @@ static void make_epoch(struct gw_tenant *tenant)
     memset(&state, 0, sizeof state);
     memcpy(state.id, config->id, sizeof state.id);
     sp_tls_trust_digest(tenant->trust, state.trust_digest);
+    digest_exceptions(policy, state.exceptions);
     state.enabled = config->enabled;
     state.require_eku = config->client_validation.require_eku;
     state.on_failure = (uint8_t)policy->on_failure;
@@ -221,6 +244,8 @@ enum sp_err gw_tenant_load(const char *path, const struct gw_tenant_sources *sou
     tenant->certificate_optional = lets_no_certificate_pass(tenant->policy);
     make_epoch(tenant);
     make_ticket_key(tenant, sources->ticket_master);
+    sp_settings_warn_exceptions(warnings, path, "$.client_validation", tenant->policy,
+                                sources->now);
     warn_wide_rules(tenant->config, warnings);
     tenant->counters = sp_calloc(1, sizeof *tenant->counters);
     atomic_init(&tenant->counters->refs, 1);

@@ -141,6 +141,8 @@ static enum sp_err check_policy(struct gw_tenant_config *config, struct sp_error
                                       SP_REASON_BIT(SP_REASON_TENANT_AMBIGUOUS),
                                   "it is found where no tenant, so no tenant's policy, is known",
                                   config->path, "$.client_validation", err);
+    if (rc == SP_OK)
+        rc = sp_settings_finish_policy(policy, config->path, "$.client_validation", err);
     if (rc != SP_OK)
         return rc;
     SP_REQUIRE(asprintf(&config->policy_source, "%s: $.client_validation", config->path) >= 0);

@@ -54,6 +54,12 @@ static void ticket_key_of(const char *text, uint8_t ret_key[SP_TICKET_KEY_LEN])
     "}"
 #define CA "\"trusted_cas\": [\"../client-ca.pem\"]"
 
+/* An exception, in a file; the note is no part of any decision. */
+#define EXCEPTION(digit, reason, until, note)                                                      \
+    ", \"exceptions\": [{\"fingerprint\": \"sha256:"                                               \
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde" digit                        \
+    "\", \"reason\": \"" reason "\", \"until\": \"" until "\"" note "}]"
+
 static const struct {
     const char *text;
     bool same; /* as the plain tenant's key */
@@ -71,6 +77,8 @@ static const struct {
     {TENANT_T(CA ", \"on\": {\"expired\": \"block\"}", ""), false},
     {TENANT_T(CA ", \"on\": {\"not_yet_valid\": \"allow\"}", ""), false},
     {TENANT_T(CA ", \"require_eku\": false", ""), false},
+    {TENANT_T(CA ", \"exceptions\": []", ""), true},
+    {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:00Z", ""), ""), false},
 };
 
 START_TEST(the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else)
@@ -80,6 +88,28 @@ START_TEST(the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else)
     ticket_key_of(variants[0].text, plain);
     ticket_key_of(variants[_i].text, key);
     ck_assert_msg(!memcmp(plain, key, sizeof key) == variants[_i].same, "%s", variants[_i].text);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    bool same;
+} exceptions[] = {
+    {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:00Z", ""), ""), true},
+    {TENANT_T(CA EXCEPTION("F", "expired", "2999-01-01T00:00:00Z", ", \"note\": \"x\""), ""), true},
+    {TENANT_T(CA EXCEPTION("e", "expired", "2999-01-01T00:00:00Z", ""), ""), false},
+    {TENANT_T(CA EXCEPTION("f", "revoked", "2999-01-01T00:00:00Z", ""), ""), false},
+    {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:01Z", ""), ""), false},
+};
+
+START_TEST(the_ticket_key_changes_with_all_that_an_exception_decides_by)
+{
+    uint8_t plain[SP_TICKET_KEY_LEN], key[SP_TICKET_KEY_LEN];
+
+    ticket_key_of(exceptions[0].text, plain);
+    ticket_key_of(exceptions[_i].text, key);
+    ck_assert_msg(!memcmp(plain, key, sizeof key) == exceptions[_i].same, "%s",
+                  exceptions[_i].text);
 }
 END_TEST
 
@@ -251,6 +281,8 @@ int main(void)
     tcase_add_unchecked_fixture(tcase, scene_enter, scene_leave);
     tcase_add_loop_test(tcase, the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else, 0,
                         sizeof variants / sizeof variants[0]);
+    tcase_add_loop_test(tcase, the_ticket_key_changes_with_all_that_an_exception_decides_by, 0,
+                        sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tcase, no_two_tenants_and_no_two_masters_have_one_ticket_key);
     tcase_add_loop_test(tcase, a_certificate_is_optional_where_the_policy_lets_its_absence_pass, 0,
                         sizeof optionals / sizeof optionals[0]);
