@@ -67,6 +67,13 @@ void gw_tenant_drop_channel(struct gw_tenant *tenant)
     drop(&tenant->counters->channels);
 }
 
+const struct gw_acl *gw_tenant_acl(const struct gw_tenant *tenant, bool unvalidated)
+{
+    const struct gw_tenant_config *config = tenant->config;
+
+    return unvalidated && config->unvalidated_acl ? config->unvalidated_acl : config->acl;
+}
+
 /* ---- loading ---- */
 
 enum sp_err gw_tenant_check_coverage(const struct sp_tls_cred *cred, const char *whose,
@@ -191,20 +198,32 @@ static bool lets_no_certificate_pass(const struct sp_policy *policy)
            (own == SP_DECIDE_UNSET && policy->on_failure == SP_DECIDE_ALLOW);
 }
 
-static void warn_wide_rules(const struct gw_tenant_config *config, struct sp_warnings *warnings)
+static void warn_wide_rules(const struct gw_tenant_config *config, const char *key,
+                            const struct sp_json_strings *rules, const struct gw_acl *acl,
+                            struct sp_warnings *warnings)
 {
     char path[48];
     size_t i;
 
-    for (i = 0; i < config->egress.allow.count; i++) {
-        if (!gw_acl_rule_is_wide(config->acl, i))
+    for (i = 0; i < rules->count; i++) {
+        if (!gw_acl_rule_is_wide(acl, i))
             continue;
-        snprintf(path, sizeof path, "$.egress.allow[%zu]", i);
+        snprintf(path, sizeof path, "$.egress.%s[%zu]", key, i);
         sp_warnings_add(warnings, config->path, path,
                         "rule \"%s\" opens loopback, private and metadata addresses too; \"*:443\" "
                         "names every public host",
-                        config->egress.allow.items[i]);
+                        rules->items[i]);
     }
+}
+
+static void warn(const struct gw_tenant *tenant, int64_t now, struct sp_warnings *warnings)
+{
+    const struct gw_tenant_config *config = tenant->config;
+    const struct gw_egress *egress = &config->egress;
+
+    sp_settings_warn_exceptions(warnings, config->path, "$.client_validation", tenant->policy, now);
+    warn_wide_rules(config, "allow", &egress->allow, config->acl, warnings);
+    warn_wide_rules(config, "unvalidated", &egress->unvalidated, config->unvalidated_acl, warnings);
 }
 
 static enum sp_err load_files(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
@@ -240,13 +259,10 @@ enum sp_err gw_tenant_load(const char *path, const struct gw_tenant_sources *sou
     }
     tenant->id = tenant->config->id;
     tenant->policy = &tenant->config->client_validation.policy;
-    tenant->acl = tenant->config->acl;
     tenant->certificate_optional = lets_no_certificate_pass(tenant->policy);
     make_epoch(tenant);
     make_ticket_key(tenant, sources->ticket_master);
-    sp_settings_warn_exceptions(warnings, path, "$.client_validation", tenant->policy,
-                                sources->now);
-    warn_wide_rules(tenant->config, warnings);
+    warn(tenant, sources->now, warnings);
     tenant->counters = sp_calloc(1, sizeof *tenant->counters);
     atomic_init(&tenant->counters->refs, 1);
     *ret_tenant = tenant;

@@ -37,7 +37,6 @@ struct gw_tenant {
     struct gw_tenant_config *config; /* owned: enabled, names, validation, limits */
     const char *id;                  /* config->id */
     const struct sp_policy *policy;  /* config->client_validation.policy */
-    const struct gw_acl *acl;        /* config->acl */
     struct sp_tls_trust *trust;
     struct sp_tls_cred *cred;  /* its own, or the common one */
     bool certificate_optional; /* policy lets no_certificate pass: ask, do not insist, no tickets */
@@ -73,6 +72,9 @@ void gw_tenant_move_tunnel(struct gw_tenant *from, struct gw_tenant *to);
 void gw_tenant_drop_tunnel(struct gw_tenant *tenant);
 bool gw_tenant_take_channel(struct gw_tenant *tenant);
 void gw_tenant_drop_channel(struct gw_tenant *tenant);
+
+/* The egress rules for its channels. */
+const struct gw_acl *gw_tenant_acl(const struct gw_tenant *tenant, bool unvalidated);
 
 /* Shared with the registry, for common names: an error at "$PATH.server_names[i]" for the first
  * name that the certificate does not cover. `whose`: "certificate c1.pem". */

@@ -33,6 +33,11 @@ static const struct sp_json_field egress_fields[] = {
      .type = SP_JSON_STRINGS,
      .offset = offsetof(struct gw_egress, allow),
      .max = 1000},
+    {.key = "unvalidated",
+     .type = SP_JSON_STRINGS,
+     .offset = offsetof(struct gw_egress, unvalidated),
+     .max = 1000,
+     .present_offset = SP_JSON_PRESENT(struct gw_egress, has_unvalidated)},
     {.key = NULL},
 };
 
@@ -150,19 +155,29 @@ static enum sp_err check_policy(struct gw_tenant_config *config, struct sp_error
     return SP_OK;
 }
 
-static enum sp_err parse_acl(struct gw_tenant_config *config, struct sp_error *err)
+static enum sp_err parse_acl(struct gw_tenant_config *config, const char *key,
+                             const struct sp_json_strings *rules, struct gw_acl **ret_acl,
+                             struct sp_error *err)
 {
-    const struct sp_json_strings *allow = &config->egress.allow;
     struct sp_error why = {.kind = SP_OK};
     char path[48];
     size_t bad = 0;
 
-    if (gw_acl_parse((const char *const *)allow->items, allow->count, &config->acl, &bad, &why) ==
-        SP_OK)
+    if (gw_acl_parse((const char *const *)rules->items, rules->count, ret_acl, &bad, &why) == SP_OK)
         return SP_OK;
-    snprintf(path, sizeof path, "$.egress.allow[%zu]", bad);
-    return sp_json_error(err, config->path, path, "rule \"%.120s\": %s", allow->items[bad],
+    snprintf(path, sizeof path, "$.egress.%s[%zu]", key, bad);
+    return sp_json_error(err, config->path, path, "rule \"%.120s\": %s", rules->items[bad],
                          why.text);
+}
+
+static enum sp_err parse_acls(struct gw_tenant_config *config, struct sp_error *err)
+{
+    struct gw_egress *egress = &config->egress;
+    enum sp_err rc = parse_acl(config, "allow", &egress->allow, &config->acl, err);
+
+    if (rc == SP_OK && egress->has_unvalidated)
+        rc = parse_acl(config, "unvalidated", &egress->unvalidated, &config->unvalidated_acl, err);
+    return rc;
 }
 
 enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **ret_config,
@@ -180,7 +195,7 @@ enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **re
     if (rc == SP_OK)
         rc = check_policy(config, err);
     if (rc == SP_OK)
-        rc = parse_acl(config, err);
+        rc = parse_acls(config, err);
     if (rc != SP_OK) {
         gw_tenant_config_free(config);
         return rc;
@@ -195,6 +210,7 @@ void gw_tenant_config_free(struct gw_tenant_config *config)
         return;
     sp_json_done(tenant_fields, config);
     gw_acl_free(config->acl);
+    gw_acl_free(config->unvalidated_acl);
     free(config->policy_source);
     free(config->path);
     free(config);

@@ -23,8 +23,10 @@ struct gw_client_validation {
 enum gw_egress_mode { GW_EGRESS_DIRECT };
 
 struct gw_egress {
-    int mode;                     /* enum gw_egress_mode */
-    struct sp_json_strings allow; /* as written; parsed in gw_tenant_config.acl */
+    int mode;                           /* enum gw_egress_mode */
+    struct sp_json_strings allow;       /* as written; parsed in gw_tenant_config.acl */
+    struct sp_json_strings unvalidated; /* the same, in place of `allow` for unvalidated tunnels */
+    bool has_unvalidated;               /* the list is there, though it may be empty */
 };
 
 struct gw_tenant_limits {
@@ -42,6 +44,7 @@ struct gw_tenant_config {
     struct gw_client_validation client_validation;
     struct gw_egress egress;
     struct gw_acl *acl;
+    struct gw_acl *unvalidated_acl; /* NULL: acl is for unvalidated tunnels too */
     struct gw_tenant_limits limits;
 };
 
