@@ -118,18 +118,23 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
 {
     struct agent_link *link = ctx;
     const struct agent_config *config = link->options.config;
+    const struct agent_server_validation *validation = &config->server_validation;
     const int64_t now = sp_clock_wall_s();
     const struct sp_chain_query query = {
         .trust = config->trust,
         .purpose = SP_PURPOSE_SERVER,
         .name = config->server_name,
         .now = now,
+        .max_chain = (unsigned)validation->max_chain,
+        .min_key_bits = (unsigned)validation->min_key_bits,
+        .pins = (const char *const *)validation->pinned_keys.items,
+        .pin_count = validation->pinned_keys.count,
     };
     struct decision *d = sp_calloc(1, sizeof *d);
 
     (void)resumed;
     sp_chain_examine(chain, &query, &d->facts);
-    sp_verdict_decide(&d->facts, &config->server_validation.policy, now, &d->verdict);
+    sp_verdict_decide(&d->facts, &validation->policy, now, &d->verdict);
     link->decision = d;
     *ret_alert = d->verdict.alert;
     return d->verdict.action != SP_ACTION_BLOCK;

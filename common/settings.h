@@ -9,6 +9,7 @@
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/json_bind.h"
+#include "common/tls_chain.h"
 #include "common/verdict.h"
 #include <stdint.h>
 
@@ -44,6 +45,20 @@ enum sp_err sp_settings_check_server_name(const char *value, struct sp_error *er
 
 /* Folds names that sp_settings_check_server_name has passed, in place. */
 void sp_settings_fold_server_name(char *name);
+
+/* What a chain may be like; the rows `max_chain` and `min_key_bits` of a table whose struct has
+ * these two members. */
+#define SP_SETTINGS_CHAIN_ROWS(owner)                                                              \
+    {.key = "max_chain",                                                                           \
+     .type = SP_JSON_UINT,                                                                         \
+     .offset = offsetof(owner, max_chain),                                                         \
+     .min = 1,                                                                                     \
+     .max = SP_CHAIN_MAX_CERTS,                                                                    \
+     .default_uint = SP_CHAIN_MAX_CERTS},                                                          \
+    {                                                                                              \
+        .key = "min_key_bits", .type = SP_JSON_UINT, .offset = offsetof(owner, min_key_bits),      \
+        .min = SP_RSA_BITS_MIN, .max = SP_RSA_BITS_MAX, .default_uint = SP_RSA_BITS_MIN            \
+    }
 
 extern const struct sp_json_field sp_settings_exception_fields[];
 #define SP_EXCEPTIONS_MAX 1000

@@ -222,9 +222,11 @@ static void identify(const struct sp_bytes *der, gnutls_x509_crt_t leaf, struct 
 
 /* --- the whole --- */
 
-/* True when it is, with the finding. */
-static bool is_too_large(const struct sp_chain *chain, struct sp_tls_findings *f)
+/* Adds what is too large. True: too large to be looked at further. */
+static bool is_too_large(const struct sp_chain *chain, const struct sp_chain_query *query,
+                         struct sp_tls_findings *f)
 {
+    unsigned most = query->max_chain ? query->max_chain : SP_CHAIN_MAX_CERTS;
     size_t bytes = 0;
 
     for (size_t i = 0; i < chain->count && i <= SP_CHAIN_MAX_CERTS; i++)
@@ -236,7 +238,10 @@ static bool is_too_large(const struct sp_chain *chain, struct sp_tls_findings *f
         sp_tls_findings_add(f, SP_REASON_CHAIN_TOO_LARGE,
                             "the certificates presented have %zu bytes, %d are the most", bytes,
                             SP_CHAIN_MAX_BYTES);
-    return (f->observed & SP_REASON_BIT(SP_REASON_CHAIN_TOO_LARGE)) != 0;
+    else if (chain->count > most)
+        sp_tls_findings_add(f, SP_REASON_CHAIN_TOO_LARGE,
+                            "%zu certificates were presented, %u are the most", chain->count, most);
+    return chain->count > SP_CHAIN_MAX_CERTS || bytes > SP_CHAIN_MAX_BYTES;
 }
 
 /* Parses all; what cannot be parsed is a finding and is left out. Returns the leaf, or NULL. */
@@ -292,6 +297,8 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
     identify(&chain->certs[0], leaf, facts);
     if (leaf)
         examine_parsed(&sent, query, f);
+    else
+        sp_tls_path_judge_pins(NULL, query, f);
     for (unsigned i = 0; i < sent.count; i++)
         gnutls_x509_crt_deinit(sent.crts[i]);
 }
@@ -303,12 +310,15 @@ void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query 
 
     *ret_facts = (struct sp_facts){.chain_len = (unsigned)chain->count};
     sp_tls_findings_init(&f);
-    if (chain->count == 0)
+    if (chain->count == 0) {
         sp_tls_findings_add(&f, SP_REASON_NO_CERTIFICATE, "no certificate was presented");
-    else if (is_too_large(chain, &f))
+        sp_tls_path_judge_pins(NULL, query, &f);
+    } else if (is_too_large(chain, query, &f)) {
         identify_only(&chain->certs[0], ret_facts);
-    else
+        sp_tls_path_judge_pins(NULL, query, &f);
+    } else {
         examine_all(chain, query, &f, ret_facts);
+    }
     ret_facts->observed = f.observed;
     memcpy(ret_facts->detail, f.detail, sizeof f.detail);
     ret_facts->not_before = f.not_before == INT64_MIN ? 0 : f.not_before;

@@ -283,15 +283,48 @@ static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls
     judge_signatures(path, sent, f);
 }
 
+static bool is_pinned(const char *key, const struct sp_chain_query *query)
+{
+    for (size_t i = 0; i < query->pin_count; i++)
+        if (!strcmp(query->pins[i], key))
+            return true;
+    return false;
+}
+
+void sp_tls_path_judge_pins(const struct sp_tls_path *path, const struct sp_chain_query *query,
+                            struct sp_tls_findings *f)
+{
+    /* The leaf's key is proved by the handshake. What is above it counts only where the signatures
+     * lead there: else anybody could put a pinned certificate on top of his own. */
+    bool is_linked = path && !(f->observed & SP_REASON_BIT(SP_REASON_BAD_SIGNATURE));
+    unsigned count = !path ? 0 : is_linked ? path->count : 1;
+    char found[4 * (SP_TLS_FINGERPRINT_LEN + 2)] = "", key[SP_TLS_FINGERPRINT_LEN];
+
+    if (!query->pin_count)
+        return;
+    for (unsigned i = 0; i < count + (is_linked && path->anchor); i++) {
+        size_t used = strlen(found);
+
+        sp_tls_x509_key_digest(i < count ? path->crts[i] : path->anchor, key);
+        if (is_pinned(key, query))
+            return;
+        if (key[0] && used + strlen(key) + 3 <= sizeof found)
+            snprintf(found + used, sizeof found - used, "%s%s", used ? ", " : "", key);
+    }
+    sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER, "no pinned key matches: found %s",
+                        found[0] ? found : "none");
+}
+
 void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                        const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
     sp_tls_rules_times(path, query->now, f);
-    sp_tls_rules_strength(path, f);
+    sp_tls_rules_strength(path, query->min_key_bits, f);
     sp_tls_rules_constraints(path, f);
     sp_tls_rules_ca_purpose(path, query->purpose, f);
     if (path->anchor)
         judge_anchored(path, sent, query, f);
     else if (query->trust)
         judge_unanchored(path, sent, query, f);
+    sp_tls_path_judge_pins(path, query, f);
 }

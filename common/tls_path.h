@@ -44,6 +44,10 @@ bool sp_tls_findings_better(const struct sp_tls_findings *a, const struct sp_tls
  * query->trust NULL: trust and signatures are not judged. */
 void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                        const struct sp_chain_query *query, struct sp_tls_findings *f);
+/* untrusted_issuer: none of the query's pinned keys is on the path. path NULL: there is nothing to
+ * look for them on. */
+void sp_tls_path_judge_pins(const struct sp_tls_path *path, const struct sp_chain_query *query,
+                            struct sp_tls_findings *f);
 /* Whether the signature on `crt` fits the key of `issuer`; nothing else is asked. */
 bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer);
 /* Whether its own key made its signature and its own name is its issuer's: nothing is above it,
