@@ -9,6 +9,7 @@
 #include "gateway/carry.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
+#include "gateway/shadow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ static const char shutting_down[] = "the gateway is shutting down";
 struct decision {
     struct sp_facts facts;
     struct sp_verdict verdict;
+    struct gw_shadow_verdict shadow;
 };
 
 struct gw_sessions {
@@ -68,11 +70,15 @@ static void session_unref(struct session *s)
 static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
                    struct decision *ret)
 {
+    const struct gw_client_validation *validation =
+        tenant ? &tenant->config->client_validation : NULL;
     const int64_t now = sp_clock_wall_s();
     const struct sp_chain_query query = {
         .trust = tenant ? tenant->trust : NULL,
         .purpose = SP_PURPOSE_CLIENT,
-        .require_eku = tenant && tenant->config->client_validation.require_eku,
+        .require_eku = validation && validation->require_eku,
+        .max_chain = validation ? (unsigned)validation->max_chain : 0,
+        .min_key_bits = validation ? (unsigned)validation->min_key_bits : 0,
         .now = now,
     };
 
@@ -82,12 +88,13 @@ static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
     else if (!tenant->config->enabled)
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_DISABLED);
     sp_verdict_decide(&ret->facts, tenant ? tenant->policy : NULL, now, &ret->verdict);
+    gw_shadow_decide(tenant, chain, &query, &ret->facts, &ret->verdict, &ret->shadow);
 }
 
 /* A reason that is known without a certificate. */
 static void decide_without_chain(enum sp_reason reason, const char *detail, struct decision *ret)
 {
-    memset(&ret->facts, 0, sizeof ret->facts);
+    memset(ret, 0, sizeof *ret);
     ret->facts.observed = SP_REASON_BIT(reason);
     snprintf(ret->facts.detail, sizeof ret->facts.detail, "%s", detail);
     sp_verdict_decide(&ret->facts, NULL, sp_clock_wall_s(), &ret->verdict);
@@ -99,6 +106,8 @@ static void log_decision(struct session *s, const struct decision *d)
     struct sp_log_line line;
 
     s->logged = true;
+    if (s->tenant)
+        gw_shadow_count(s->tenant, &d->shadow);
     if (!sp_log_begin(&line, s->all->options.log,
                       d->verdict.action == SP_ACTION_ALLOW ? SP_LOG_INFO : SP_LOG_WARNING,
                       "tunnel"))
@@ -109,6 +118,7 @@ static void log_decision(struct session *s, const struct decision *d)
     sp_evidence_verdict(&line, &d->facts, &d->verdict);
     if (d->verdict.action == SP_ACTION_BLOCK && d->verdict.alert >= 0)
         sp_log_str(&line, "alert", sp_alert_name(d->verdict.alert));
+    gw_shadow_log(&line, &d->shadow);
     sp_evidence_session(&line, sp_tunnel_tls(s->tunnel));
     sp_log_end(&line);
 }

@@ -161,6 +161,7 @@ static void make_epoch(struct gw_tenant *tenant)
         uint8_t trust_digest[32];
         uint8_t exceptions[SP_SHA256_LEN];
         uint8_t enabled, require_eku, on_failure, on[SP_REASON_COUNT];
+        uint8_t max_chain, min_key_bits[2];
     } state; /* bytes only: no padding */
     size_t i;
 
@@ -170,6 +171,9 @@ static void make_epoch(struct gw_tenant *tenant)
     digest_exceptions(policy, state.exceptions);
     state.enabled = config->enabled;
     state.require_eku = config->client_validation.require_eku;
+    state.max_chain = (uint8_t)config->client_validation.max_chain;
+    state.min_key_bits[0] = (uint8_t)(config->client_validation.min_key_bits >> 8);
+    state.min_key_bits[1] = (uint8_t)config->client_validation.min_key_bits;
     state.on_failure = (uint8_t)policy->on_failure;
     for (i = 0; i < SP_REASON_COUNT; i++)
         state.on[i] = (uint8_t)policy->on[i];
@@ -222,6 +226,8 @@ static void warn(const struct gw_tenant *tenant, int64_t now, struct sp_warnings
     const struct gw_egress *egress = &config->egress;
 
     sp_settings_warn_exceptions(warnings, config->path, "$.client_validation", tenant->policy, now);
+    sp_settings_warn_exceptions(warnings, config->path, "$.client_validation.shadow",
+                                &config->client_validation.shadow.policy, now);
     warn_wide_rules(config, "allow", &egress->allow, config->acl, warnings);
     warn_wide_rules(config, "unvalidated", &egress->unvalidated, config->unvalidated_acl, warnings);
 }

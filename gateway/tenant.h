@@ -30,6 +30,9 @@ struct gw_tenant_counters {
     _Atomic size_t refs;
     _Atomic uint64_t tunnels;
     _Atomic uint64_t channels;
+    /* Of all decisions so far, those where the shadow policy would have blocked what passed, and
+     * the other way round. */
+    _Atomic uint64_t shadow_would_block, shadow_would_allow;
 };
 
 struct gw_tenant {

@@ -14,10 +14,20 @@ struct gw_acl; /* gateway/acl.h */
 
 #define GW_TENANT_ID_MAX 64
 
+/* A second policy, decided beside the live one and acting on nothing. Same CAs. */
+struct gw_shadow {
+    bool is_set;             /* there is one */
+    struct sp_policy policy; /* .source is "FILE: $.client_validation.shadow" */
+    bool require_eku;
+    uint64_t max_chain, min_key_bits;
+};
+
 struct gw_client_validation {
     struct sp_json_strings trusted_cas; /* paths; at least one */
     struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
     bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
+    uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
+    struct gw_shadow shadow;
 };
 
 enum gw_egress_mode { GW_EGRESS_DIRECT };
@@ -37,7 +47,7 @@ struct gw_tenant_limits {
 struct gw_tenant_config {
     char id[GW_TENANT_ID_MAX + 1];
     char *path; /* of the file, as given */
-    char *policy_source;
+    char *policy_source, *shadow_source;
     bool enabled;
     struct sp_json_strings server_names; /* folded; may hold wildcards */
     char *certificate, *private_key;     /* both NULL: the common certificate */

@@ -80,6 +80,11 @@ static const struct {
     {TENANT_T(CA ", \"on\": {\"not_yet_valid\": \"allow\"}", ""), false},
     {TENANT_T(CA ", \"require_eku\": false", ""), false},
     {TENANT_T(CA ", \"exceptions\": []", ""), true},
+    {TENANT_T(CA ", \"max_chain\": 10, \"min_key_bits\": 2048", ""), true},
+    {TENANT_T(CA ", \"max_chain\": 9", ""), false},
+    {TENANT_T(CA ", \"min_key_bits\": 2049", ""), false},
+    {TENANT_T(CA ", \"min_key_bits\": 4096", ""), false},
+    {TENANT_T(CA ", \"shadow\": {\"on_failure\": \"allow\", \"max_chain\": 1}", ""), true},
     {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:00Z", ""), ""), false},
 };
 
