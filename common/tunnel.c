@@ -217,6 +217,11 @@ const struct sp_addr *sp_tunnel_peer(const struct sp_tunnel *t)
     return sp_conn_peer(t->conn);
 }
 
+const char *sp_tunnel_goaway_text(const struct sp_tunnel *t)
+{
+    return t->goaway_text;
+}
+
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *t)
 {
     return t->opened_ms;
