@@ -53,5 +53,4 @@ struct agent_request_callbacks {
 struct agent_request *agent_uplink_open(struct agent_uplink *uplink, const struct sp_target *target,
                                         const struct agent_request_callbacks *callbacks, void *ctx);
 void agent_request_cancel(struct agent_request *request);
-size_t agent_uplink_tunnels_up(const struct agent_uplink *uplink);
 #endif

@@ -47,6 +47,7 @@ struct agent_uplink {
 void agent_uplink_check_gone(struct agent_uplink *uplink);
 /* The open tunnel with the fewest channels; NULL: none takes one now. */
 struct sp_tunnel *agent_uplink_least_busy(struct agent_uplink *uplink);
+size_t agent_uplink_tunnels_up(const struct agent_uplink *uplink);
 /* Somebody waits and nothing is up: a long backoff is cut short. */
 void agent_uplink_kick(struct agent_uplink *uplink);
 

@@ -106,7 +106,7 @@ static void search_up(struct search *s)
     try_anchors(s);
     /* A leaf that copies somebody's name must not climb his chain; a CA certified by its former key
      * of the same name is no such case, hence the look at the signature. */
-    at_end = !is_finished(s) && sp_tls_x509_is_self_signed(last);
+    at_end = !is_finished(s) && sp_tls_path_is_self_signed(last);
     for (unsigned i = 0; i < s->sent.count && !is_finished(s) && !at_end; i++) {
         gnutls_x509_crt_t next = s->sent.crts[i];
 

@@ -67,7 +67,8 @@ static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when
     return GNUTLS_E_UNRECOGNIZED_NAME;
 }
 
-/* The one place where credentials and ticket key may still be chosen (gnutls.md section 1). */
+/* The one place where credentials and ticket key may still be chosen: any earlier
+ * GnuTLS has not read the name, any later it has used them. */
 static int on_hello_read(gnutls_session_t gnutls)
 {
     struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
@@ -87,7 +88,7 @@ static int on_hello_read(gnutls_session_t gnutls)
         return rc;
     gnutls_certificate_server_set_request(
         gnutls, choice.certificate_optional ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_REQUIRE);
-    /* Invariant 4: an unusable ticket can leave its owner's chain behind (gnutls.md H3), which only
+    /* Invariant 4: an unusable ticket can leave its owner's chain behind, which only
      * GNUTLS_CERT_REQUIRE makes harmless. */
     s->tickets = choice.tickets && !choice.certificate_optional;
     if (s->tickets) {
@@ -95,6 +96,9 @@ static int on_hello_read(gnutls_session_t gnutls)
 
         rc = gnutls_session_ticket_enable_server(gnutls, &key);
     }
+    if (gnutls_protocol_get_version(gnutls) < GNUTLS_TLS1_3) /* no second hello to come */
+        gnutls_handshake_set_hook_function(gnutls, GNUTLS_HANDSHAKE_FINISHED, GNUTLS_HOOK_PRE,
+                                           sp_tls_on_finished);
     gnutls_memset(choice.ticket_key, 0, sizeof choice.ticket_key);
     return rc;
 }

@@ -42,6 +42,10 @@ struct sp_tls_session {
 void sp_tls_record_attach(struct sp_tls_session *session);
 /* A whole record, or the rest of one, is there for GnuTLS to read. */
 bool sp_tls_record_waits(struct sp_tls_session *session);
+/* Server under TLS 1.2, a GnuTLS hook: the client's Finished is in, so its CertificateVerify was
+ * good and its ticket is not sent yet: the moment to ask on_peer. */
+int sp_tls_on_finished(gnutls_session_t gnutls, unsigned type, unsigned when, unsigned incoming,
+                       const gnutls_datum_t *msg);
 /* Server: reads the name from each ClientHello, asks on_hello, sets credentials and ticket key. */
 void sp_tls_hello_attach(struct sp_tls_session *session);
 #endif

@@ -5,21 +5,20 @@
 #include "common/tls_trust.h"
 #include "common/tls_x509.h"
 
+#include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define DN_TEXT 200
+#define DN_TEXT          200
+#define SIGNATURE_MAX    4096 /* RSA of 32768 bits */
+#define RSA_MODULUS_MAX  1024 /* bytes: 8192 bits */
+#define RSA_EXPONENT_MAX 8
 
 /* Times are ours (query->now, not the machine's clock), and so is the strength of algorithms as far
  * as GnuTLS's default is too lenient: without a profile an RSA-1024 leaf would pass. */
 #define STRICT (GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) | GNUTLS_VERIFY_DISABLE_TIME_CHECKS)
-/* For the signature alone: whatever else is wrong with a link must not hide that it was forged. */
-#define SIGNATURE_ONLY                                                                             \
-    (GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_CA_SIGN |                           \
-     GNUTLS_VERIFY_ALLOW_BROKEN | GNUTLS_VERIFY_ALLOW_SIGN_WITH_SHA1 |                             \
-     GNUTLS_VERIFY_IGNORE_UNKNOWN_CRIT_EXTENSIONS)
 
 void sp_tls_findings_init(struct sp_tls_findings *f)
 {
@@ -55,24 +54,74 @@ static gnutls_x509_crt_t issuer_of(const struct sp_tls_path *path, unsigned i)
     return i + 1 < path->count ? path->crts[i + 1] : path->anchor;
 }
 
-static unsigned verify_one(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, unsigned flags)
+/* Keys of strangers are used here too, and RSA's cost is theirs to choose: a public exponent as
+ * long as the modulus takes seconds. No honest one is near these limits. */
+static bool costs_too_much(gnutls_x509_crt_t issuer)
 {
-    unsigned status = 0;
+    gnutls_datum_t modulus = {NULL, 0}, exponent = {NULL, 0};
+    bool too_much;
 
-    if (gnutls_x509_crt_list_verify(&crt, 1, &issuer, 1, NULL, 0, flags, &status) < 0)
-        return GNUTLS_CERT_INVALID;
-    return status;
+    if (gnutls_x509_crt_get_pk_rsa_raw(issuer, &modulus, &exponent) < 0)
+        return false; /* not RSA */
+    too_much = modulus.size > RSA_MODULUS_MAX + 1 || exponent.size > RSA_EXPONENT_MAX + 1;
+    gnutls_free(modulus.data);
+    gnutls_free(exponent.data);
+    return too_much;
+}
+
+/* Verified here by hand: GnuTLS's own functions take a certificate that is given as its own issuer
+ * for trusted and never look at the signature, and stop at other faults than a forged one. */
+static int verify_signature(const gnutls_datum_t *der, gnutls_x509_crt_t crt,
+                            gnutls_x509_crt_t issuer)
+{
+    char bytes[SIGNATURE_MAX];
+    size_t len = sizeof bytes;
+    size_t header, ignored;
+    gnutls_datum_t tbs, signature = {(unsigned char *)bytes, 0};
+    int algorithm = gnutls_x509_crt_get_signature_algorithm(crt);
+    gnutls_pubkey_t key;
+    int rc = gnutls_x509_crt_get_signature(crt, bytes, &len);
+
+    if (rc < 0 || algorithm <= 0 || costs_too_much(issuer) ||
+        !sp_tls_x509_element(der->data, der->size, &header))
+        return GNUTLS_E_PK_SIG_VERIFY_FAILED;
+    signature.size = (unsigned)len;
+    tbs.data = der->data + header;
+    tbs.size = (unsigned)sp_tls_x509_element(tbs.data, der->size - header, &ignored);
+    rc = gnutls_pubkey_init(&key);
+    if (rc < 0)
+        return rc;
+    rc = gnutls_pubkey_import_x509(key, issuer, 0);
+    if (rc >= 0) /* weak ones too: that is another rule's finding */
+        rc = gnutls_pubkey_verify_data2(
+            key, (gnutls_sign_algorithm_t)algorithm,
+            GNUTLS_VERIFY_ALLOW_BROKEN | GNUTLS_VERIFY_ALLOW_SIGN_WITH_SHA1, &tbs, &signature);
+    gnutls_pubkey_deinit(key);
+    return rc;
 }
 
 bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
 {
-    unsigned bad = GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND;
-    unsigned status;
+    gnutls_datum_t der = {NULL, 0};
+    int rc = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der);
 
-    if (gnutls_x509_crt_equals(crt, issuer)) /* GnuTLS would call it trusted, unseen */
-        return sp_tls_x509_is_self_signed(crt);
-    status = verify_one(crt, issuer, SIGNATURE_ONLY);
-    return !(status & bad) && status != GNUTLS_CERT_INVALID;
+    if (rc >= 0)
+        rc = verify_signature(&der, crt, issuer);
+    gnutls_free(der.data);
+    return rc >= 0;
+}
+
+/* By name and by signature: key identifiers are what the certificate says of itself. */
+bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt)
+{
+    gnutls_datum_t subject = {NULL, 0}, issuer = {NULL, 0};
+    bool same = gnutls_x509_crt_get_raw_dn(crt, &subject) >= 0 &&
+                gnutls_x509_crt_get_raw_issuer_dn(crt, &issuer) >= 0 &&
+                subject.size == issuer.size && memcmp(subject.data, issuer.data, subject.size) == 0;
+
+    gnutls_free(subject.data);
+    gnutls_free(issuer.data);
+    return same && sp_tls_path_signed_by(crt, crt);
 }
 
 /* The whole path in one call, with the purpose; 0: nothing to say against it. Where several
@@ -106,7 +155,7 @@ static void judge_anchor_signature(const struct sp_tls_path *path, const struct 
 {
     gnutls_x509_crt_t last = path->crts[path->count - 1];
     char crt_dn[DN_TEXT], anchor_dn[DN_TEXT];
-    bool is_stranger = sp_tls_x509_is_self_signed(last);
+    bool is_stranger = sp_tls_path_is_self_signed(last);
 
     sp_tls_x509_subject(last, crt_dn, sizeof crt_dn);
     sp_tls_x509_subject(path->anchor, anchor_dn, sizeof anchor_dn);
@@ -210,7 +259,7 @@ static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                             "issuer '%s' has the name of a trusted CA%s, but another key", issuer,
                             whose);
-    else if (sp_tls_x509_is_self_signed(top))
+    else if (sp_tls_path_is_self_signed(top))
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                             path->count == 1
                                 ? "the certificate is self-signed: '%s' is not a trusted CA%s"

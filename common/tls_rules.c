@@ -227,12 +227,11 @@ void sp_tls_rules_authority(const struct sp_tls_path *path, struct sp_tls_findin
 {
     gnutls_x509_crt_t all[PATH_CERTS];
     unsigned count = with_anchor(path, all);
-    unsigned cas_below = 0;
 
     for (unsigned i = 1; i < count; i++) {
-        judge_authority(all[i], all[i - 1], path->anchor && i + 1 == count, cas_below, f);
-        /* RFC 5280 4.2.1.9: self-issued ones do not count (they roll a key over) */
-        cas_below += gnutls_x509_crt_check_issuer(all[i], all[i]) ? 0 : 1;
+        /* RFC 5280 4.2.1.9 would not count self-issued ones (a key rolled over); GnuTLS counts
+         * them, and what it refuses is refused. */
+        judge_authority(all[i], all[i - 1], path->anchor && i + 1 == count, i - 1, f);
     }
 }
 

@@ -5,7 +5,7 @@
  * Feed what the network gave (sp_tls_feed), then drive sp_tls_step until SP_AGAIN: it runs the
  * handshake, asks the owner (server: which identity for this server name; both: is the peer's
  * chain good), and hands out decrypted records. What is to be sent collects in sp_tls_output.
- * Only whole records are given to GnuTLS, which keeps an idle session small (gnutls.md 7).
+ * Only whole records are given to GnuTLS, which keeps an idle session small (doc/DESIGN.md, 5).
  *
  * One thread at a time. Callbacks must not free the session.
  * Invariants kept here: tickets are bound to one key given by the owner per tenant and exist only

@@ -3,8 +3,6 @@
 #include "common/error.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
-#include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509-ext.h>
 #include <stdio.h>
@@ -17,6 +15,28 @@
 #define HASH_LEN_MIN 32 /* SHA-256 */
 #define RSA_BITS_MIN 2048
 #define EC_BITS_MIN  224
+
+size_t sp_tls_x509_element(const uint8_t *der, size_t len, size_t *ret_header)
+{
+    size_t header = 2;
+    size_t body;
+
+    if (len < 2 || der[0] != 0x30)
+        return 0;
+    body = der[1];
+    if (body & 0x80) {
+        size_t digits = body & 0x7f;
+
+        if (digits == 0 || digits > 4 || len < 2 + digits)
+            return 0;
+        body = 0;
+        for (size_t i = 0; i < digits; i++)
+            body = body << 8 | der[2 + i];
+        header += digits;
+    }
+    *ret_header = header;
+    return body <= len - header ? header + body : 0;
+}
 
 /* Appends text that is not NUL-terminated and may have NULs inside; cuts at a whole UTF-8
  * character. */
@@ -135,7 +155,7 @@ static bool dns_fits(const gnutls_datum_t *pattern, const char *name, size_t nam
         return false;
     if (pattern->size == name_len && strncasecmp(text, name, name_len) == 0)
         return true;
-    if (pattern->size < 3 || text[0] != '*' || text[1] != '.' || name[0] == '*')
+    if (pattern->size < 3 || text[0] != '*' || text[1] != '.')
         return false;
     /* "*.example" would cover a whole top-level domain */
     if (!memchr(text + 2, '.', pattern->size - 2) || memchr(text + 1, '*', pattern->size - 1))
@@ -338,78 +358,4 @@ const char *sp_tls_x509_weak_signature(gnutls_x509_crt_t crt, char *buf, size_t 
         return buf;
     }
     return NULL;
-}
-
-/* The signed part of a certificate, which GnuTLS does not give: the first element of the outer
- * SEQUENCE, header and all. False: not DER, which a parsed certificate never is. */
-static bool find_signed_part(const gnutls_datum_t *der, gnutls_datum_t *ret_part)
-{
-    size_t at = 0, end = 0, header = 0;
-
-    for (int level = 0; level < 2; level++) {
-        size_t digits;
-
-        at += header;
-        if (der->size < at + 2 || der->data[at] != 0x30)
-            return false;
-        header = 2;
-        end = der->data[at + 1];
-        digits = end & 0x80 ? end & 0x7f : 0;
-        if (digits > 4 || der->size < at + 2 + digits)
-            return false;
-        if (digits)
-            end = 0;
-        for (size_t i = 0; i < digits; i++)
-            end = end << 8 | der->data[at + 2 + i];
-        header += digits;
-        end += at + header;
-    }
-    *ret_part = (gnutls_datum_t){der->data + at, (unsigned)(end - at)};
-    return end <= der->size;
-}
-
-static bool names_itself(gnutls_x509_crt_t crt)
-{
-    gnutls_datum_t subject = {NULL, 0}, issuer = {NULL, 0};
-    bool same = gnutls_x509_crt_get_raw_dn(crt, &subject) >= 0 &&
-                gnutls_x509_crt_get_raw_issuer_dn(crt, &issuer) >= 0 &&
-                subject.size == issuer.size && memcmp(subject.data, issuer.data, subject.size) == 0;
-
-    gnutls_free(subject.data);
-    gnutls_free(issuer.data);
-    return same;
-}
-
-/* By hand: GnuTLS's verification never looks at the signature of a certificate that is among the
- * trusted ones, and believes its key identifiers otherwise. */
-static bool key_made_signature(gnutls_x509_crt_t crt)
-{
-    unsigned flags = GNUTLS_VERIFY_ALLOW_BROKEN | GNUTLS_VERIFY_ALLOW_SIGN_WITH_SHA1;
-    int algorithm = gnutls_x509_crt_get_signature_algorithm(crt);
-    gnutls_datum_t der = {NULL, 0}, part, signature;
-    SP_AUTO_FREE char *bytes = NULL;
-    gnutls_pubkey_t key = NULL;
-    size_t len = 0;
-    bool made = false;
-
-    if (algorithm <= GNUTLS_SIGN_UNKNOWN ||
-        gnutls_x509_crt_get_signature(crt, NULL, &len) != GNUTLS_E_SHORT_MEMORY_BUFFER)
-        return false;
-    bytes = sp_calloc(len, 1);
-    if (gnutls_x509_crt_get_signature(crt, bytes, &len) < 0 ||
-        gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der) < 0)
-        return false;
-    signature = (gnutls_datum_t){(unsigned char *)bytes, (unsigned)len};
-    SP_REQUIRE(gnutls_pubkey_init(&key) == 0);
-    if (find_signed_part(&der, &part) && gnutls_pubkey_import_x509(key, crt, 0) >= 0)
-        made = gnutls_pubkey_verify_data2(key, (gnutls_sign_algorithm_t)algorithm, flags, &part,
-                                          &signature) >= 0;
-    gnutls_pubkey_deinit(key);
-    gnutls_free(der.data);
-    return made;
-}
-
-bool sp_tls_x509_is_self_signed(gnutls_x509_crt_t crt)
-{
-    return names_itself(crt) && key_made_signature(crt);
 }

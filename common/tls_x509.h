@@ -9,6 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The length of the DER SEQUENCE at the front, header and all, and that of its header; 0: there is
+ * none, or it is longer than len. */
+size_t sp_tls_x509_element(const uint8_t *der, size_t len, size_t *ret_header);
+
 /* RFC 4514 text, cut at a whole character when it is longer than the buffer; "" when it cannot be
  * read. Both return buf. */
 const char *sp_tls_x509_subject(gnutls_x509_crt_t crt, char *buf, size_t buf_len);
@@ -36,10 +40,6 @@ enum sp_tls_eku { SP_TLS_EKU_ABSENT, SP_TLS_EKU_FITS, SP_TLS_EKU_LACKS };
 /* Whether extendedKeyUsage has `oid` or anyExtendedKeyUsage. What it has instead is written to
  * buf ("serverAuth, OCSPSigning"). */
 enum sp_tls_eku sp_tls_x509_eku(gnutls_x509_crt_t crt, const char *oid, char *buf, size_t buf_len);
-
-/* Whether its own key made its signature and its own name is its issuer's: nothing is above it,
- * whatever its key identifiers claim and whoever else has the same name. */
-bool sp_tls_x509_is_self_signed(gnutls_x509_crt_t crt);
 
 /* The weakness of the key, or of the signature on it, as text ("its RSA key has 1024 bits"); NULL:
  * none. buf is scratch space. */

@@ -357,7 +357,9 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
 static void gateway_free(struct gateway *g)
 {
     for (size_t w = 0; w < g->worker_count; w++)
-        gw_worker_stop(g->workers[w], g->at_once);
+        gw_worker_end(g->workers[w], g->at_once);
+    for (size_t w = 0; w < g->worker_count; w++)
+        gw_worker_join(g->workers[w]);
     free(g->workers);
     free(g->bound);
     sp_signal_free(g->on_hup);
