@@ -34,7 +34,7 @@ struct sp_channel {
     bool stream_end;              /* the stream sends no more */
     bool local_end;               /* the socket sends no more */
     bool pull_asked;              /* readable was told to the stream, which has not pulled yet */
-    bool drained;                 /* the last read emptied the socket: ask again when it is readable */
+    bool drained; /* the last read emptied the socket: ask again when it is readable */
 };
 
 static const char *const how_names[] = {
