@@ -31,7 +31,7 @@ struct agent_link {
     struct sp_addr addr;       /* connected to, or last tried */
     struct sp_task gone_soon;
     struct sp_error why;
-    bool up;
+    bool up, closing; /* closing: we end it ourselves */
 };
 
 static void link_gone(struct agent_link *link, const struct sp_error *why)
@@ -71,6 +71,8 @@ static void log_decision(const struct agent_link *link)
         return;
     log_where(&line, link);
     sp_evidence_verdict(&line, &d->facts, &d->verdict);
+    if (d->verdict.action == SP_ACTION_BLOCK && d->verdict.alert >= 0)
+        sp_log_str(&line, "alert", sp_alert_name(d->verdict.alert));
     sp_evidence_session(&line, sp_tunnel_tls(link->tunnel));
     sp_log_end(&line);
 }
@@ -95,6 +97,15 @@ static void log_failed(const struct agent_link *link, const struct sp_error *why
     sp_log_end(&line);
 }
 
+/* What the gateway told us in words, when it ended the tunnel. */
+static void log_said(struct sp_log_line *line, const struct agent_link *link)
+{
+    const char *said = sp_tunnel_goaway_text(link->tunnel);
+
+    if (said[0])
+        sp_log_str(line, "gateway_said", said);
+}
+
 static void log_closed(const struct agent_link *link, const struct sp_error *why)
 {
     char message[700];
@@ -107,8 +118,21 @@ static void log_closed(const struct agent_link *link, const struct sp_error *why
     log_where(&line, link);
     if (why->kind != SP_OK)
         sp_log_str(&line, "error", sp_error_message(why, message, sizeof message));
+    log_said(&line, link);
     sp_log_int(&line, "cut", (int64_t)sp_tunnel_channel_count(link->tunnel));
     sp_log_int(&line, "duration_ms", (int64_t)(now - sp_tunnel_opened_ms(link->tunnel)));
+    sp_log_end(&line);
+}
+
+static void log_draining(const struct agent_link *link)
+{
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, link->options.log, SP_LOG_INFO, "tunnel_draining"))
+        return;
+    log_where(&line, link);
+    log_said(&line, link);
+    sp_log_int(&line, "channels", (int64_t)sp_tunnel_channel_count(link->tunnel));
     sp_log_end(&line);
 }
 
@@ -149,6 +173,7 @@ static void on_draining(void *ctx)
 {
     struct agent_link *link = ctx;
 
+    log_draining(link);
     link->callbacks->on_draining(link->ctx, link);
 }
 
@@ -156,15 +181,19 @@ static void on_draining(void *ctx)
 static void explain(const struct agent_link *link, const struct sp_error *why, struct sp_error *ret)
 {
     const struct decision *d = link->decision;
+    const char *said = sp_tunnel_goaway_text(link->tunnel);
 
     *ret = *why;
     if (why->kind == SP_ERR_PEER_ALERT)
         sp_error_code(ret, why->kind, why->code, "the gateway refused the tunnel: %s (alert %s)",
                       sp_alert_sentence(why->code, true), sp_alert_name(why->code));
     else if (d && d->verdict.action == SP_ACTION_BLOCK)
-        sp_error_code(ret, SP_ERR_PEER_CERT, why->code, "the gateway failed validation: %s%s%s",
+        sp_error_code(ret, d->verdict.reason == SP_REASON_NOT_TLS ? SP_ERR_TLS : SP_ERR_PEER_CERT,
+                      why->code, "the gateway failed validation: %s%s%s",
                       sp_reason_name(d->verdict.reason), d->facts.detail[0] ? ": " : "",
                       d->facts.detail);
+    else if (said[0] && (why->kind == SP_OK || why->kind == SP_ERR_CLOSED))
+        sp_error_code(ret, SP_ERR_CLOSED, why->code, "the gateway closed the tunnel: %s", said);
 }
 
 static void decide_not_tls(struct agent_link *link, const struct sp_error *why)
@@ -191,7 +220,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
         log_decision(link); /* every decision is logged, also when the gateway then refused us */
     if (link->up)
         log_closed(link, why);
-    else if (!blocked)
+    else if (!blocked && !link->closing)
         log_failed(link, why);
     link->tunnel = NULL;
     link_gone(link, &told);
@@ -281,6 +310,7 @@ void agent_link_retire(struct agent_link *link)
 void agent_link_close(struct agent_link *link)
 {
     sp_error_set(&link->why, SP_ERR_CLOSED, "the agent closed the tunnel");
+    link->closing = true;
     if (link->tunnel) {
         sp_tunnel_abort(link->tunnel, &link->why);
         return;
