@@ -310,7 +310,7 @@ static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_er
         if (!judge(s, &chain))
             return fail_refused(s, err);
         if (s->server && !s->certificate_optional && !chain.count) {
-            /* GnuTLS does not enforce GNUTLS_CERT_REQUIRE on a resumed session (gnutls.md H4). */
+            /* GnuTLS does not enforce GNUTLS_CERT_REQUIRE on a resumed session. */
             s->refuse_alert = GNUTLS_A_CERTIFICATE_REQUIRED;
             return fail_refused(s, err);
         }
