@@ -467,12 +467,15 @@ enum sp_err agent_run(const char *config_path, struct sp_error *err)
     struct agent a = {.config_path = config_path};
     enum sp_err rc;
 
+    sp_signals_hold(true); /* until they are ours */
     raise_descriptor_limit();
     rc = start(&a, err);
     if (rc == SP_OK) {
         log_warnings(&a);
         log_ready(&a);
+        sp_signals_hold(false);
         sp_loop_run(a.loop);
+        sp_signals_hold(true); /* for good: nothing but the end is left */
         sp_log_message(a.log, SP_LOG_INFO, "stopping", "the agent ends");
     }
     agent_free(&a);

@@ -407,5 +407,62 @@ class Reloads(Case):
             self.assertEqual(agent.all("tunnel_failed"), [])
 
 
+def minds(program, number):
+    """Whether it has got so far as to block or catch this signal; or has ended."""
+    try:
+        with open("/proc/%d/status" % program.pid, encoding="ascii") as status:
+            sets = dict(line.split(":\t") for line in status if line.startswith(("SigBlk", "SigCgt")))
+    except OSError:
+        return True
+    return any(int(mask, 16) & 1 << number - 1 for mask in sets.values()) or not sets
+
+
+class Programs(lab.LabCase):
+    """What both programs do when they start and end."""
+
+    def programs(self):
+        self.lab.agent_config.setdefault("gateways", ["127.0.0.1:1"])
+        return (("sallyport-gateway", "gateway.json", self.lab.gateway_config),
+                ("sallyport-agent", "agent.json", self.lab.agent_config))
+
+    def test_a_log_file_that_can_not_be_opened_is_found_by_check_and_by_start_alike(self):
+        for program, name, config in self.programs():
+            config["log"]["file"] = "nowhere/x.log"
+            self.lab.save()
+            for more in ((), ("--check",)):
+                done = lab.run(lab.program(program), "--config", self.lab.file(name), *more)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertRegex(done.stderr, name.replace(".", r"\.") +
+                                 r": \$\.log\.file: .*nowhere/x\.log.*No such file or directory")
+
+    def test_a_file_that_is_far_too_large_is_a_mistake_of_configuration(self):
+        for program, name, _ in self.programs():
+            self.lab.save()
+            with open(self.lab.file(name), "w", encoding="ascii") as out:
+                out.truncate(64 << 20)
+            done = lab.run(lab.program(program), "--config", self.lab.file(name), "--check")
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("is larger than", done.stderr)
+
+    def test_signals_at_any_moment_of_start_and_end_never_kill_it(self):
+        for program, name, config in self.programs():
+            if program == "sallyport-agent":
+                config["limits"] = {"wait_ms": 100}
+            self.lab.save()
+            for delay in (0.0, 0.01, 0.03, 0.06, 0.1, 0.15):
+                with self.subTest(program, delay=delay):
+                    one = lab.Program(program, "--config", self.lab.file(name))
+                    lab.until(lambda one=one: minds(one, signal.SIGTERM), every=0.001)
+                    one.signal(signal.SIGHUP)
+                    time.sleep(delay)
+                    for _ in range(400):
+                        if not one.alive():
+                            break
+                        one.signal(signal.SIGTERM)
+                        one.signal(signal.SIGHUP)
+                        time.sleep(0.001)
+                    self.assertEqual(one.wait_exit(), 0, one.lines[-5:])
+
+
 if __name__ == "__main__":
     lab.main()
