@@ -352,7 +352,7 @@ START_TEST(a_ticket_is_worth_nothing_where_certificates_are_optional)
 }
 END_TEST
 
-/* gnutls.md H3: the ticket is good but not for this; its owner's chain must not stick. */
+/* The ticket is good but not for this; its owner's chain must not stick. */
 START_TEST(a_tls12_ticket_of_another_name_of_the_tenant_brings_no_identity)
 {
     get_ticket(0, TLS_NAME_A, tls_world.raw_alice);
@@ -400,7 +400,7 @@ START_TEST(a_tls13_ticket_with_a_stale_age_brings_no_identity)
 }
 END_TEST
 
-/* gnutls.md H4: a ticket made with our very key, of a session that had no certificate. */
+/* A ticket made with our very key, of a session that had no certificate. */
 static void get_foreign_ticket(int tls13, bool early_data)
 {
     const struct tls_raw_options server_options = {.server = true,
