@@ -26,9 +26,9 @@ struct tls_raw {
     gnutls_anti_replay_t anti_replay;
     gnutls_certificate_credentials_t nobody;
     struct sp_buf in, out, got;
-    int rc;             /* the last failure; 0 */
-    int alert;          /* received; -1 */
-    int tickets;        /* NewSessionTickets received */
+    int rc;      /* the last failure; 0 */
+    int alert;   /* received; -1 */
+    int tickets; /* NewSessionTickets received */
     bool done, eof;
 };
 void tls_raw_init(struct tls_raw *raw, const struct tls_raw_options *options);
