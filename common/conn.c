@@ -115,7 +115,7 @@ static void flush_open(struct sp_conn *c)
         if (c->state != OPEN)
             return;
         c->callbacks->on_flush(c->ctx);
-        if (!output(c)->len)
+        if (c->state != OPEN || !output(c)->len) /* it may have closed or aborted */
             return;
     }
     if (c->state == OPEN || c->state == HANDSHAKING)

@@ -23,7 +23,7 @@ static void assert_idle(const struct tls_end *end)
 /* _i: seeds and ways of feeding; both ends are fed in pieces. */
 START_TEST(it_does_not_matter_in_what_pieces_the_bytes_come)
 {
-    enum { SIZE = 300 * 1000 };
+    enum { SIZE = 100 * 1000 };
     struct tls_end client;
     struct sp_error err = {.text = ""};
     uint8_t *sent = malloc(SIZE);
