@@ -112,7 +112,7 @@ static void flush_open(struct sp_conn *c)
         if (!write_out(c) || c->state != OPEN)
             return;
         c->callbacks->on_flush(c->ctx);
-        if (c->state != OPEN || !output(c)->len) /* on_flush may have closed or aborted it */
+        if (c->state != OPEN || !output(c)->len) /* it may have closed or aborted */
             return;
     }
     sp_task_soon(c->loop, &c->task);
