@@ -146,7 +146,8 @@ static void pump(struct sp_conn *c)
             return;
         case SP_TLS_OPEN:
             c->state = OPEN;
-            sp_timer_stop(c->deadline);
+            if (!c->write_errno) /* else it waits for the peer's last words */
+                sp_timer_stop(c->deadline);
             sp_task_soon(c->loop, &c->task);
             c->callbacks->on_open(c->ctx);
             break;
