@@ -29,6 +29,7 @@ struct agent_link {
     struct sp_tls_client_options tls;
     struct decision *decision; /* from the verdict until the tunnel is up or gone */
     struct sp_addr addr;       /* connected to, or last tried */
+    struct sp_timer *deadline; /* of the gateway's answer: TLS may be through long before it */
     struct sp_task gone_soon;
     struct sp_error why;
     bool up, closing; /* closing: we end it ourselves */
@@ -38,6 +39,7 @@ static void link_gone(struct agent_link *link, const struct sp_error *why)
 {
     link->callbacks->on_gone(link->ctx, link, why, link->up);
     sp_task_cancel(&link->gone_soon);
+    sp_timer_free(link->deadline);
     free(link->decision);
     free(link);
 }
@@ -90,6 +92,7 @@ static void log_failed(const struct agent_link *link, const struct sp_error *why
     if (why->kind == SP_ERR_PEER_ALERT) {
         sp_log_str(&line, "alert", sp_alert_name(why->code));
         sp_log_str(&line, "explanation", sp_alert_sentence(why->code, true));
+        sp_log_str(&line, "sni", link->options.config->server_name);
         sp_log_str(&line, "our_subject", sp_tls_cred_subject(own));
         sp_log_str(&line, "our_issuer", sp_tls_cred_issuer(own));
         sp_log_str(&line, "our_not_after", sp_time_format(sp_tls_cred_not_after(own), time));
@@ -163,6 +166,7 @@ static void on_up(void *ctx)
     struct agent_link *link = ctx;
 
     link->up = true;
+    sp_timer_stop(link->deadline);
     log_decision(link);
     free(link->decision);
     link->decision = NULL;
@@ -209,9 +213,14 @@ static void decide_not_tls(struct agent_link *link, const struct sp_error *why)
 static void on_closed(void *ctx, const struct sp_error *why)
 {
     struct agent_link *link = ctx;
-    struct sp_error told;
+    struct sp_error told, early;
     bool blocked;
 
+    if (!link->up && why->kind == SP_ERR_CLOSED && !link->closing) {
+        early = *why;
+        sp_error_prefix(&early, "the gateway ended it before the tunnel was up");
+        why = &early;
+    }
     if (!link->decision && !link->up && why->kind == SP_ERR_TLS && why->code == SP_CONN_NOT_TLS)
         decide_not_tls(link, why);
     explain(link, why, &told);
@@ -232,6 +241,18 @@ static const struct sp_tunnel_callbacks tunnel_callbacks = {
     .on_draining = on_draining,
     .on_closed = on_closed,
 };
+
+static void on_deadline(void *ctx)
+{
+    struct agent_link *link = ctx;
+    struct sp_error why;
+
+    sp_error_set(&why, SP_ERR_TIMEOUT,
+                 "the gateway has not begun to speak HTTP/2 within %u ms: it is stuck, or no "
+                 "gateway",
+                 (unsigned)link->options.config->limits.handshake_ms);
+    sp_tunnel_abort(link->tunnel, &why);
+}
 
 static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const struct sp_error *error)
 {
@@ -258,7 +279,10 @@ static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const stru
         close(fd);
         log_failed(link, &err);
         link_gone(link, &err);
+        return;
     }
+    /* Later by a little, so that a handshake that is late ends with its own words. */
+    sp_timer_start(link->deadline, config->limits.handshake_ms + 100);
 }
 
 static void on_resolved(void *ctx, const struct sp_addr *addrs, size_t count,
@@ -289,6 +313,7 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
         .offer_h2 = true,
     };
     sp_task_init(&link->gone_soon, on_gone_soon, link);
+    link->deadline = sp_timer_new(options->loop, on_deadline, link);
     link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
                              on_resolved, link);
     return link;

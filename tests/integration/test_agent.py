@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -182,6 +183,38 @@ class Gateways(Case):
         status, text = self.ask().answer()
         self.assertEqual(status, 503)
         self.assertRegex(text, "error=dns_error|error=destination_unavailable")
+
+    def test_a_gateway_that_falls_silent_after_the_handshake_meets_the_deadline(self):
+        self.lab.save()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.lab.file("server", "c123456.pem"),
+                                self.lab.file("server", "c123456.key"))
+        context.set_alpn_protocols(["h2"])
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            agent = self.agent_at(server.getsockname()[:2], handshake_ms=500, wait_ms=20000)
+            app = self.ask()
+            with context.wrap_socket(server.accept()[0], server_side=True) as sock:
+                failed = agent.wait("tunnel_failed", timeout=5)
+                self.assertRegex(failed.error, "has not begun to speak HTTP/2 within 500 ms")
+                del sock
+            app.close()
+
+    def test_a_gateway_that_closes_early_is_said_to_have_done_so(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            agent = self.agent_at(server.getsockname()[:2])
+            sock = server.accept()[0]
+            sock.recv(4096)
+            sock.shutdown(socket.SHUT_WR)
+            failed = agent.wait("tunnel_failed")
+            sock.close()
+            self.assertRegex(failed.error, "before the tunnel was up")
+
+    def test_a_name_that_no_tenant_has_is_named_where_the_refusal_is(self):
+        self.lab.agent_config["server_name"] = "c999.secure.example.net"
+        self.lab.start_gateway()
+        failed = self.agent_at(self.lab.address).wait("tunnel_failed")
+        self.assertEqual((failed.alert, failed.sni),
+                         ("unrecognized_name", "c999.secure.example.net"))
 
     def test_a_gateway_without_tls_is_a_protocol_error_not_a_certificates(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
