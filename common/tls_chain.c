@@ -262,7 +262,9 @@ static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_s
     return leaf;
 }
 
-static void examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
+/* True: the first path tried was good. The walk to it does not depend on the time, so it will be
+ * the first and good for as long as it is valid; a path found later might then come second. */
+static bool examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
                            struct sp_tls_findings *f)
 {
     struct search s = {.query = query, .sent = *sent, .leaf = f};
@@ -270,6 +272,7 @@ static void examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query
     judge_leaf(sent->crts[0], query, f);
     examine_paths(&s);
     *f = s.best;
+    return s.judged == 1 && f->observed == 0;
 }
 
 /* For the log: who it is, not what it is worth. */
@@ -291,7 +294,7 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
 
     identify(&chain->certs[0], leaf, facts);
     if (leaf)
-        examine_parsed(&sent, query, f);
+        facts->steady = examine_parsed(&sent, query, f);
     for (unsigned i = 0; i < sent.count; i++)
         gnutls_x509_crt_deinit(sent.crts[i]);
 }
