@@ -7,6 +7,7 @@
 #include "gateway/tenant.h"
 
 #include <check.h>
+#include <gnutls/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -347,30 +348,53 @@ START_TEST(without_a_tenant_or_a_cache_nothing_is_kept)
 }
 END_TEST
 
-/* Two CAs of one name and key, the first one not valid yet. Now the second one's path is good; next
- * week the first one's, which has other times: what is found now does not hold until the end. */
+#define OK(call) ck_assert_msg((call) >= 0, #call)
+
+/* The intermediate once more, with the same name and key and another time. */
+static gnutls_datum_t renew_mid(int64_t not_before, int64_t not_after)
+{
+    char *key_pem = certs_pair_key_pem(root), *crt_pem = certs_pair_certificate_pem(root);
+    gnutls_datum_t key_text = {(unsigned char *)key_pem, (unsigned)strlen(key_pem)};
+    gnutls_datum_t crt_text = {(unsigned char *)crt_pem, (unsigned)strlen(crt_pem)};
+    gnutls_datum_t der = {copies[1], (unsigned)chain.certs[1].len};
+    gnutls_x509_privkey_t key;
+    gnutls_x509_crt_t ca, crt;
+
+    OK(gnutls_x509_privkey_init(&key));
+    OK(gnutls_x509_privkey_import2(key, &key_text, GNUTLS_X509_FMT_PEM, NULL, 0));
+    OK(gnutls_x509_crt_init(&ca));
+    OK(gnutls_x509_crt_import(ca, &crt_text, GNUTLS_X509_FMT_PEM));
+    OK(gnutls_x509_crt_init(&crt));
+    OK(gnutls_x509_crt_import(crt, &der, GNUTLS_X509_FMT_DER));
+    OK(gnutls_x509_crt_set_activation_time(crt, (time_t)not_before));
+    OK(gnutls_x509_crt_set_expiration_time(crt, (time_t)not_after));
+    OK(gnutls_x509_crt_sign2(crt, ca, key, GNUTLS_DIG_SHA256, 0));
+    OK(gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der));
+    gnutls_x509_crt_deinit(crt);
+    gnutls_x509_crt_deinit(ca);
+    gnutls_x509_privkey_deinit(key);
+    certs_secret_free(key_pem);
+    free(crt_pem);
+    return der;
+}
+
+/* The first intermediate that was sent is not valid yet, so the path of the second counts. In half
+ * an hour it will be the first one's, which has other times: what is found now would not hold. */
 START_TEST(what_another_path_may_replace_is_not_kept)
 {
-    struct certs_spec spec = {.dn = "CN=Acme Issuing CA,O=Acme",
-                              .ca = true,
-                              .path_len = -1,
-                              .not_before = now + HOUR,
-                              .not_after = now + DAY};
-    struct certs_pair *early = mint(&spec, root);
-    struct sp_bytes good = chain.certs[1];
-    size_t len;
+    gnutls_datum_t early = renew_mid(now + HOUR / 2, now + 2 * DAY);
 
-    /* Another key, so its path is judged first and found wanting; the good one comes second. */
-    chain.certs[1].data = certs_pair_der(early, &len);
-    chain.certs[1].len = len;
-    chain.certs[2] = good;
+    chain.certs[2] = chain.certs[1];
+    chain.certs[1] = (struct sp_bytes){early.data, early.size};
     chain.count = 3;
     for (int i = 0; i < 2; i++) {
-        ck_assert_uint_eq(observed(&tenant, now), 0);
         ck_assert(!is_remembered(&tenant, now));
+        ck_assert_uint_eq(observed(&tenant, now), 0);
     }
     ck_assert_uint_eq(gw_chain_cache_count(cache), 0);
-    certs_pair_free(early);
+    for (int i = 0; i < 2; i++)
+        ck_assert(is_remembered(&tenant, now + HOUR / 2) == (i > 0));
+    gnutls_free(early.data);
 }
 END_TEST
 
