@@ -75,7 +75,6 @@ static void try_anchors(struct search *s)
 
     if (!s->query->trust)
         return;
-    s->path.has_rivals = trusted_named(s, last, true, 1) != NULL;
     for (unsigned i = 0; !is_finished(s) && (ca = trusted_named(s, last, true, i)) != NULL; i++) {
         if (!gnutls_x509_crt_check_issuer(last, ca)) /* another key, by the key identifiers */
             continue;
