@@ -162,7 +162,7 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
     decide(s, chain, d);
     s->decision = d;
     if (d->verdict.action != SP_ACTION_BLOCK)
-        return true; /* logged when the handshake is through: TLS 1.2 has not proved the key yet */
+        return true; /* logged in on_up, when the handshake is through */
     log_decision(s, d);
     *ret_alert = d->verdict.alert;
     return false;
