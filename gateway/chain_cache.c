@@ -110,23 +110,38 @@ static void drop(struct gw_chain_cache *cache, struct entry *e)
 
 /* ---- looking up ---- */
 
+/* All that a result depends on belongs into the key: trust, by the epoch; purpose and require_eku;
+ * a name is never asked for; the time is compared. Whoever adds a field adds it there too. */
+struct all_of_a_query {
+    const struct sp_tls_trust *trust;
+    enum sp_purpose purpose;
+    bool require_eku;
+    const char *name;
+    int64_t now;
+};
+_Static_assert(sizeof(struct all_of_a_query) == sizeof(struct sp_chain_query),
+               "struct sp_chain_query has another field: put it into the key");
+
 /* False: a chain that no entry is made of. */
 static bool make_key(const struct gw_tenant *tenant, const struct sp_chain *chain,
-                     uint8_t ret_key[SP_SHA256_LEN])
+                     const struct sp_chain_query *query, uint8_t ret_key[SP_SHA256_LEN])
 {
     struct {
         char id[GW_TENANT_ID_MAX + 1];
         uint8_t epoch[GW_TICKET_EPOCH_LEN];
+        uint8_t purpose, require_eku;
         uint8_t count;
         uint8_t lens[SP_CHAIN_MAX_CERTS][4];
     } head; /* bytes only: no padding */
     struct sp_sha256_part parts[1 + SP_CHAIN_MAX_CERTS] = {{&head, sizeof head}};
 
-    if (chain->count == 0 || chain->count > SP_CHAIN_MAX_CERTS)
+    if (query->name || chain->count == 0 || chain->count > SP_CHAIN_MAX_CERTS)
         return false;
     memset(&head, 0, sizeof head);
     memcpy(head.id, tenant->config->id, sizeof head.id);
     memcpy(head.epoch, tenant->ticket_epoch, sizeof head.epoch);
+    head.purpose = (uint8_t)query->purpose;
+    head.require_eku = query->require_eku;
     head.count = (uint8_t)chain->count;
     for (size_t i = 0; i < chain->count; i++) {
         uint32_t len = (uint32_t)chain->certs[i].len;
@@ -169,35 +184,24 @@ static void keep(struct gw_chain_cache *cache, const uint8_t key[SP_SHA256_LEN],
     put_first(cache, e);
 }
 
-static void examine(const struct gw_tenant *tenant, const struct sp_chain *chain, int64_t now,
-                    struct sp_facts *ret_facts)
-{
-    const struct sp_chain_query query = {
-        .trust = tenant ? tenant->trust : NULL,
-        .purpose = SP_PURPOSE_CLIENT,
-        .require_eku = tenant && tenant->config->client_validation.require_eku,
-        .now = now,
-    };
-
-    sp_chain_examine(chain, &query, ret_facts);
-}
-
 bool gw_chain_cache_examine(struct gw_chain_cache *cache, const struct gw_tenant *tenant,
-                            const struct sp_chain *chain, int64_t now, struct sp_facts *ret_facts)
+                            const struct sp_chain *chain, const struct sp_chain_query *query,
+                            struct sp_facts *ret_facts)
 {
     uint8_t key[SP_SHA256_LEN];
     const struct entry *e;
 
-    if (!cache || !tenant || !make_key(tenant, chain, key)) {
-        examine(tenant, chain, now, ret_facts);
+    if (!cache || !tenant || !make_key(tenant, chain, query, key)) {
+        sp_chain_examine(chain, query, ret_facts);
         return false;
     }
-    e = find(cache, key, now);
+    SP_REQUIRE(query->trust == tenant->trust);
+    e = find(cache, key, query->now);
     if (e) {
         entry_facts(e, ret_facts);
         return true;
     }
-    examine(tenant, chain, now, ret_facts);
+    sp_chain_examine(chain, query, ret_facts);
     if (ret_facts->observed == 0 && ret_facts->steady && ret_facts->has_certificate)
         keep(cache, key, ret_facts);
     return false;

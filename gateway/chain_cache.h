@@ -3,8 +3,9 @@
  * signatures less to verify, and the same facts, byte for byte.
  *
  * Only good news is kept: chains with nothing observed, whose facts are `steady`. The key is a
- * SHA-256 over the tenant's id and ticket epoch (its CAs, policy, require_eku) and every
- * certificate with its length, so no tenant and no older trust state shares an entry (invariant 2).
+ * SHA-256 over the tenant's id and ticket epoch (its CAs and policy), what is asked of the chain,
+ * and every certificate with its length, so no tenant and no older trust state shares an entry
+ * (invariant 2).
  * The time is compared on every hit with that of the path; outside of it the chain is examined. No
  * policy, no revocation and no `enabled` in here: they are the caller's, each time.
  *
@@ -26,9 +27,9 @@ void gw_chain_cache_free(struct gw_chain_cache *cache);  /* NULL is fine */
 void gw_chain_cache_clear(struct gw_chain_cache *cache); /* forgets all */
 size_t gw_chain_cache_count(const struct gw_chain_cache *cache);
 
-/* The facts of a client's chain under the tenant's trust, remembered or examined now. *ret_facts
- * need not be initialised. cache or tenant NULL: examined now, and not kept. Returns whether it was
- * remembered. */
+/* sp_chain_examine, remembered or done now. query->trust is the tenant's. cache or tenant NULL, or
+ * a name to match: done now, and not kept. Returns whether it was remembered. */
 bool gw_chain_cache_examine(struct gw_chain_cache *cache, const struct gw_tenant *tenant,
-                            const struct sp_chain *chain, int64_t now, struct sp_facts *ret_facts);
+                            const struct sp_chain *chain, const struct sp_chain_query *query,
+                            struct sp_facts *ret_facts);
 #endif

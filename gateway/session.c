@@ -73,9 +73,14 @@ static void decide(const struct session *s, const struct sp_chain *chain, struct
     const struct gw_tenant *tenant = s->tenant;
     /* A tenant of an older generation (a reload during the handshake) has no place in it. */
     bool is_current = s->decided_under == s->all->generation;
+    const struct sp_chain_query query = {
+        .trust = tenant ? tenant->trust : NULL,
+        .purpose = SP_PURPOSE_CLIENT,
+        .require_eku = tenant && tenant->config->client_validation.require_eku,
+        .now = sp_clock_wall_s(),
+    };
 
-    gw_chain_cache_examine(is_current ? s->all->chains : NULL, tenant, chain, sp_clock_wall_s(),
-                           &ret->facts);
+    gw_chain_cache_examine(is_current ? s->all->chains : NULL, tenant, chain, &query, &ret->facts);
     if (!tenant)
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN);
     else if (!tenant->config->enabled)

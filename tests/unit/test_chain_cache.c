@@ -24,6 +24,7 @@ static struct sp_chain chain;
 static struct gw_tenant_config config, strict_config, other_config;
 static struct gw_tenant tenant;
 static struct gw_chain_cache *cache;
+static enum sp_purpose purpose;
 
 static struct certs_pair *mint(const struct certs_spec *spec, const struct certs_pair *issuer)
 {
@@ -106,6 +107,7 @@ static void setup(void)
     tenant = (struct gw_tenant){.config = &config, .id = config.id, .trust = trust_of(root)};
     memset(tenant.ticket_epoch, 7, sizeof tenant.ticket_epoch);
     cache = gw_chain_cache_new(GW_CHAIN_CACHE_ENTRIES);
+    purpose = SP_PURPOSE_CLIENT;
 }
 
 static void teardown(void)
@@ -122,21 +124,33 @@ static void teardown(void)
     certs_pair_free(root);
 }
 
+static struct sp_chain_query query_of(const struct gw_tenant *t, int64_t at)
+{
+    return (struct sp_chain_query){
+        .trust = t ? t->trust : NULL,
+        .purpose = purpose,
+        .require_eku = t && t->config->client_validation.require_eku,
+        .now = at,
+    };
+}
+
+static bool ask(const struct gw_tenant *t, int64_t at, struct sp_facts *ret_facts)
+{
+    struct sp_chain_query query = query_of(t, at);
+
+    return gw_chain_cache_examine(cache, t, &chain, &query, ret_facts);
+}
+
 /* Asks the cache and examines afresh: the facts must be the same to the last byte. */
 static bool is_remembered(const struct gw_tenant *t, int64_t at)
 {
-    const struct sp_chain_query query = {
-        .trust = t->trust,
-        .purpose = SP_PURPOSE_CLIENT,
-        .require_eku = t->config->client_validation.require_eku,
-        .now = at,
-    };
+    const struct sp_chain_query query = query_of(t, at);
     struct sp_facts facts, fresh;
     bool remembered;
 
     memset(&facts, 0xa5, sizeof facts);
     memset(&fresh, 0x5a, sizeof fresh);
-    remembered = gw_chain_cache_examine(cache, t, &chain, at, &facts);
+    remembered = ask(t, at, &facts);
     sp_chain_examine(&chain, &query, &fresh);
     ck_assert_uint_eq(facts.observed, fresh.observed);
     ck_assert(facts.has_certificate == fresh.has_certificate && facts.steady == fresh.steady);
@@ -156,7 +170,7 @@ static sp_reason_set observed(const struct gw_tenant *t, int64_t at)
 {
     struct sp_facts facts;
 
-    gw_chain_cache_examine(cache, t, &chain, at, &facts);
+    ask(t, at, &facts);
     return facts.observed;
 }
 
@@ -225,6 +239,34 @@ START_TEST(no_other_tenant_and_no_other_epoch_shares_it)
 }
 END_TEST
 
+/* Whatever the epoch says: what was asked is in the key itself. */
+START_TEST(what_is_asked_of_the_chain_is_a_part_of_the_key)
+{
+    ck_assert(!is_remembered(&tenant, now));
+    tenant.config = &strict_config;
+    ck_assert(!is_remembered(&tenant, now));
+    ck_assert(is_remembered(&tenant, now));
+    purpose = SP_PURPOSE_SERVER;
+    ck_assert(!is_remembered(&tenant, now));
+    ck_assert_uint_eq(observed(&tenant, now), SP_REASON_BIT(SP_REASON_WRONG_PURPOSE));
+    ck_assert_uint_eq(gw_chain_cache_count(cache), 2);
+}
+END_TEST
+
+START_TEST(a_name_to_match_is_never_answered_from_memory)
+{
+    struct sp_chain_query query = query_of(&tenant, now);
+    struct sp_facts facts;
+
+    ck_assert(!is_remembered(&tenant, now));
+    query.name = "a.example.net";
+    for (int i = 0; i < 2; i++) {
+        ck_assert(!gw_chain_cache_examine(cache, &tenant, &chain, &query, &facts));
+        ck_assert_uint_eq(facts.observed, SP_REASON_BIT(SP_REASON_NAME_MISMATCH));
+    }
+}
+END_TEST
+
 START_TEST(no_bit_of_any_certificate_can_differ)
 {
     ck_assert(!is_remembered(&tenant, now));
@@ -233,8 +275,7 @@ START_TEST(no_bit_of_any_certificate_can_differ)
             struct sp_facts facts;
 
             copies[i][bit / 8] ^= (uint8_t)(1U << bit % 8);
-            ck_assert_msg(!gw_chain_cache_examine(cache, &tenant, &chain, now, &facts),
-                          "certificate %zu, bit %zu", i, bit);
+            ck_assert_msg(!ask(&tenant, now, &facts), "certificate %zu, bit %zu", i, bit);
             copies[i][bit / 8] ^= (uint8_t)(1U << bit % 8);
         }
     }
@@ -337,13 +378,14 @@ END_TEST
 
 START_TEST(without_a_tenant_or_a_cache_nothing_is_kept)
 {
+    const struct sp_chain_query query = query_of(&tenant, now);
     struct sp_facts facts;
 
-    ck_assert(!gw_chain_cache_examine(cache, NULL, &chain, now, &facts));
-    ck_assert(!gw_chain_cache_examine(cache, NULL, &chain, now, &facts));
+    ck_assert(!ask(NULL, now, &facts));
+    ck_assert(!ask(NULL, now, &facts));
     ck_assert_uint_eq(facts.observed, 0); /* nobody was asked: no trust */
     ck_assert_uint_eq(gw_chain_cache_count(cache), 0);
-    ck_assert(!gw_chain_cache_examine(NULL, &tenant, &chain, now, &facts));
+    ck_assert(!gw_chain_cache_examine(NULL, &tenant, &chain, &query, &facts));
     ck_assert_uint_eq(facts.observed, 0);
 }
 END_TEST
@@ -467,6 +509,8 @@ int main(void)
     tcase_add_test(tests, the_time_is_looked_at_on_every_hit);
     tcase_add_test(tests, the_time_is_that_of_the_whole_path);
     tcase_add_test(tests, no_other_tenant_and_no_other_epoch_shares_it);
+    tcase_add_test(tests, what_is_asked_of_the_chain_is_a_part_of_the_key);
+    tcase_add_test(tests, a_name_to_match_is_never_answered_from_memory);
     tcase_add_test(tests, no_bit_of_any_certificate_can_differ);
     tcase_add_test(tests, another_order_number_or_border_of_certificates_is_another_chain);
     tcase_add_loop_test(tests, a_chain_that_failed_is_never_kept, 0,
