@@ -16,7 +16,6 @@ struct sp_tls_path {
     gnutls_x509_crt_t anchor; /* the trusted CA that issued the last one, or, when count is 1, may
                                  be the leaf itself; NULL: the walk ended without one */
     bool anchor_is_leaf;
-    bool has_rivals; /* other trusted CAs have the anchor's name */
 };
 
 /* The certificates that were sent, parsed: who may have signed in place of an anchor. */

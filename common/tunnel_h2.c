@@ -5,6 +5,7 @@
 #include "common/http1.h"
 #include "common/loop.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void h2_respond(void *tunnel, void *stream, int status, const char *proxy_status)
@@ -132,8 +133,10 @@ static void on_h2_goaway(void *ctx, uint32_t error_code, const char *debug, size
     struct sp_tunnel *t = ctx;
 
     (void)error_code;
-    (void)debug;
-    (void)debug_len;
+    if (debug_len && !t->goaway_text[0])
+        snprintf(t->goaway_text, sizeof t->goaway_text, "%.*s",
+                 (int)(debug_len < sizeof t->goaway_text ? debug_len : sizeof t->goaway_text),
+                 debug);
     if (t->draining)
         return;
     t->draining = true;

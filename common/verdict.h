@@ -64,6 +64,8 @@ struct sp_facts {
     char fingerprint[72];                       /* "sha256:" + hex, of the leaf's DER */
     unsigned chain_len;                         /* certificates presented */
     int64_t not_before, not_after; /* of the path: latest notBefore, earliest notAfter; seconds */
+    bool steady; /* nothing observed, and the same would be found at any time of not_before to
+                    not_after, both included: what a cache of these facts may rely on */
     char detail[SP_DN_MAX]; /* a sentence fragment on the weightiest reason: "issuer 'CN=x' is not
                                known", "expired 3 days ago"; "" when nothing is observed */
 };

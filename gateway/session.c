@@ -7,6 +7,7 @@
 #include "common/resolve.h"
 #include "common/tunnel.h"
 #include "gateway/carry.h"
+#include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
 #include "gateway/shadow.h"
@@ -38,6 +39,7 @@ struct gw_sessions {
     struct sp_timer *sweep_timer;
     size_t count;
     struct gw_carries carries;
+    struct gw_chain_cache *chains; /* of this generation */
     uint64_t next_id;
     bool draining;
 };
@@ -67,12 +69,15 @@ static void session_unref(struct session *s)
 
 /* ---- the decision ---- */
 
-static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
-                   struct decision *ret)
+/* What was found out about a chain may come from the cache; what is done about it never does. */
+static void decide(const struct session *s, const struct sp_chain *chain, struct decision *ret)
 {
+    const struct gw_tenant *tenant = s->tenant;
     const struct gw_client_validation *validation =
         tenant ? &tenant->config->client_validation : NULL;
     const int64_t now = sp_clock_wall_s();
+    /* A tenant of an older generation (a reload during the handshake) has no place in it. */
+    bool is_current = s->decided_under == s->all->generation;
     const struct sp_chain_query query = {
         .trust = tenant ? tenant->trust : NULL,
         .purpose = SP_PURPOSE_CLIENT,
@@ -82,7 +87,7 @@ static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
         .now = now,
     };
 
-    sp_chain_examine(chain, &query, &ret->facts);
+    gw_chain_cache_examine(is_current ? s->all->chains : NULL, tenant, chain, &query, &ret->facts);
     if (!tenant)
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN);
     else if (!tenant->config->enabled)
@@ -165,10 +170,10 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
     struct decision *d = sp_calloc(1, sizeof *d);
 
     (void)resumed; /* decided like any other (invariant 3) */
-    decide(s->tenant, chain, d);
+    decide(s, chain, d);
     s->decision = d;
     if (d->verdict.action != SP_ACTION_BLOCK)
-        return true; /* logged when the handshake is through: TLS 1.2 has not proved the key yet */
+        return true; /* logged in on_up, when the handshake is through */
     log_decision(s, d);
     *ret_alert = d->verdict.alert;
     return false;
@@ -204,7 +209,7 @@ static void decide_again(struct session *s)
         if (!take_up_tenant(s, match.tenant))
             return;
         sp_tls_peer_chain(sp_tunnel_tls(s->tunnel), &chain);
-        decide(s->tenant, &chain, &d);
+        decide(s, &chain, &d);
         s->unvalidated = d.verdict.action == SP_ACTION_ALLOW_UNVALIDATED;
     }
     log_decision(s, &d);
@@ -443,6 +448,7 @@ void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
 
     all->registry = gw_registry_ref(registry);
     all->generation++;
+    gw_chain_cache_clear(all->chains);
     gw_registry_unref(old);
     all->sweep_next = all->first;
     on_sweep(all);
@@ -505,6 +511,7 @@ enum sp_err gw_sessions_new(const struct gw_sessions_options *options, struct gw
     }
     all->options = *options;
     all->registry = gw_registry_ref(registry);
+    all->chains = gw_chain_cache_new(GW_CHAIN_CACHE_ENTRIES);
     all->sweep_timer = sp_timer_new(options->loop, on_sweep, all);
     *ret_sessions = all;
     return SP_OK;
@@ -518,5 +525,6 @@ void gw_sessions_free(struct gw_sessions *all)
     sp_timer_free(all->sweep_timer);
     sp_resolver_free(all->resolver);
     gw_registry_unref(all->registry);
+    gw_chain_cache_free(all->chains);
     free(all);
 }
