@@ -267,6 +267,30 @@ START_TEST(a_name_to_match_is_never_answered_from_memory)
 }
 END_TEST
 
+static const struct {
+    unsigned max_chain, min_key_bits;
+    size_t pin_count;
+} askings[] = {{1, 0, 0}, {9, 0, 0}, {0, 3072, 0}, {0, 0, 1}};
+
+START_TEST(other_rules_for_chains_are_never_answered_from_memory)
+{
+    static const char *const pins[] = {"sha256:00"};
+    struct sp_chain_query query = query_of(&tenant, now);
+    struct sp_facts facts, fresh;
+
+    ck_assert(!is_remembered(&tenant, now));
+    ck_assert(is_remembered(&tenant, now));
+    query.max_chain = askings[_i].max_chain;
+    query.min_key_bits = askings[_i].min_key_bits;
+    query.pins = pins;
+    query.pin_count = askings[_i].pin_count;
+    ck_assert(!gw_chain_cache_examine(cache, &tenant, &chain, &query, &facts));
+    sp_chain_examine(&chain, &query, &fresh);
+    ck_assert_uint_eq(facts.observed, fresh.observed);
+    ck_assert_uint_eq(facts.observed == 0, askings[_i].max_chain != 1 && !askings[_i].pin_count);
+}
+END_TEST
+
 START_TEST(no_bit_of_any_certificate_can_differ)
 {
     ck_assert(!is_remembered(&tenant, now));
@@ -511,6 +535,8 @@ int main(void)
     tcase_add_test(tests, no_other_tenant_and_no_other_epoch_shares_it);
     tcase_add_test(tests, what_is_asked_of_the_chain_is_a_part_of_the_key);
     tcase_add_test(tests, a_name_to_match_is_never_answered_from_memory);
+    tcase_add_loop_test(tests, other_rules_for_chains_are_never_answered_from_memory, 0,
+                        sizeof askings / sizeof askings[0]);
     tcase_add_test(tests, no_bit_of_any_certificate_can_differ);
     tcase_add_test(tests, another_order_number_or_border_of_certificates_is_another_chain);
     tcase_add_loop_test(tests, a_chain_that_failed_is_never_kept, 0,
