@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A channel may be so far ahead of its reader at first: times the channels of a tunnel it is what
+ * slow readers can hold of our memory. A busy channel's window grows within a few round trips. */
+#define WINDOW_FIRST (64 * 1024)
+
 static void h2_respond(void *tunnel, void *stream, int status, const char *proxy_status)
 {
     sp_h2_respond(stream, status, proxy_status);
@@ -181,6 +185,7 @@ void sp_tunnel_h2_start(struct sp_tunnel *t)
     const struct sp_h2_options options = {
         .server = !t->options.client,
         .max_streams = t->options.max_channels,
+        .window_initial = WINDOW_FIRST,
     };
     struct sp_error err;
 
