@@ -226,7 +226,8 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
         if (rc != SP_OK)
             return rc;
     }
-    return check_validation(config, err);
+    rc = check_validation(config, err);
+    return rc == SP_OK ? sp_settings_check_log(&config->log, config->path, err) : rc;
 }
 
 static enum sp_err load_keys(struct agent_config *config, struct sp_error *err)

@@ -34,6 +34,7 @@ struct sp_channel {
     bool stream_end;              /* the stream sends no more */
     bool local_end;               /* the socket sends no more */
     bool pull_asked;              /* readable was told to the stream, which has not pulled yet */
+    bool drained; /* the last read emptied the socket: ask again when it is readable */
 };
 
 static const char *const how_names[] = {
@@ -83,10 +84,11 @@ static void drop_socket(struct sp_channel *ch, bool clean)
     ch->sock = NULL;
 }
 
-/* Both ties are cut: on_closed follows. */
+/* Both ties are cut: on_closed follows. A stream that closed well without having said that it sends
+ * no more (its client went without a word when it had all it wanted) may have been cut short. */
 static void finish(struct sp_channel *ch, bool clean)
 {
-    drop_socket(ch, clean);
+    drop_socket(ch, clean && ch->stream_end);
     sp_task_soon(ch->loop, &ch->gone);
 }
 
@@ -194,6 +196,7 @@ static void on_readable(void *ctx)
         return;
     }
     ch->pull_asked = true;
+    ch->drained = false;
     ch->carrier->resume(ch->tunnel, ch->stream);
 }
 
@@ -216,11 +219,15 @@ ssize_t sp_channel_stream_pull(struct sp_channel *ch, uint8_t *buf, size_t cap, 
     }
     if (!ch->sock)
         return ch->ended ? SP_H2_PULL_RESET : SP_H2_PULL_AGAIN;
+    if (ch->drained)
+        return SP_H2_PULL_AGAIN;
     n = sp_sock_read(ch->sock, buf, cap);
     if (n > 0) {
         ch->bytes_out += (size_t)n;
-        if ((size_t)n < cap) /* emptied: the loop has to tell us of more */
+        if ((size_t)n < cap) {
+            ch->drained = true;
             sp_sock_watch_read(ch->sock, true);
+        }
         return n;
     }
     if (n == 0) {
@@ -319,12 +326,16 @@ void sp_channel_attach(struct sp_channel *ch, int fd, const void *first, size_t 
         sp_channel_cancel(ch);
         return;
     }
+    sp_sock_keep_alive(ch->sock);
+    sp_sock_guard(ch->sock); /* a program that dies has cut its channels, not ended them */
     if (sp_buf_append(&ch->first, first, first_len) != SP_OK) {
         sp_channel_cancel(ch);
         return;
     }
     if (ch->inbound)
         ch->carrier->respond(ch->tunnel, ch->stream, 200, NULL);
+    if (!ch->sock) /* it did not take what the stream had waiting */
+        return;
     /* The stream pulls first; its empty read is what starts the watching. */
     ch->carrier->resume(ch->tunnel, ch->stream);
     if (ch->to_local.len)

@@ -18,12 +18,12 @@ struct sp_channel; /* opaque */
 struct sp_loop;
 
 #define SP_CHANNEL_END_MAP(XX)                                                                     \
-    XX(DONE, "done")                   /* both sides sent everything and closed */                 \
-    XX(REFUSED, "refused")             /* never opened: policy or network */                       \
-    XX(LOCAL_RESET, "local_reset")     /* the local socket failed or was reset */                  \
-    XX(REMOTE_RESET, "remote_reset")   /* the tunnel's other end reset the stream */               \
-    XX(TUNNEL_LOST, "tunnel_lost")     /* the tunnel went away under it */                         \
-    XX(CANCELLED, "cancelled")         /* the owner reset it */
+    XX(DONE, "done")                 /* both sides sent everything and closed */                   \
+    XX(REFUSED, "refused")           /* never opened: policy or network */                         \
+    XX(LOCAL_RESET, "local_reset")   /* the local socket failed or was reset */                    \
+    XX(REMOTE_RESET, "remote_reset") /* the tunnel's other end reset the stream */                 \
+    XX(TUNNEL_LOST, "tunnel_lost")   /* the tunnel went away under it */                           \
+    XX(CANCELLED, "cancelled")       /* the owner reset it */
 enum sp_channel_how {
 #define XX(id, name) SP_CHANNEL_##id,
     SP_CHANNEL_END_MAP(XX)
@@ -39,7 +39,8 @@ struct sp_channel_end {
 };
 
 struct sp_channel_callbacks {
-    /* Channels we opened: the other end's answer. 2xx: attach a socket. Others: on_closed follows. */
+    /* Channels we opened: the other end's answer. 2xx: attach a socket. Others: on_closed follows.
+     */
     void (*on_reply)(void *ctx, struct sp_channel *channel, int status, const char *proxy_status);
     void (*on_closed)(void *ctx, struct sp_channel *channel, const struct sp_channel_end *end);
 };

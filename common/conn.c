@@ -25,7 +25,6 @@ struct sp_conn {
     struct sp_timer *deadline;
     struct sp_task task;
     struct sp_error why;
-    struct sp_addr peer;
     uint64_t last_read_ms;
     unsigned handshake_ms;
     enum state state;
@@ -62,7 +61,7 @@ static void on_write_error(struct sp_conn *c, int errno_value)
         conn_gone(c);
         return;
     }
-    /* The peer may have said why before it closed: read on for that (gnutls.md section 2). */
+    /* The peer may have said why before it closed: read on for that. */
     if (c->paused) {
         sp_error_sys(&why, errno_value, "write");
         conn_fail(c, &why);
@@ -110,16 +109,13 @@ static void flush_open(struct sp_conn *c)
     if (c->write_errno)
         return;
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
-        if (!write_out(c))
-            return;
-        if (c->state != OPEN)
+        if (!write_out(c) || c->state != OPEN)
             return;
         c->callbacks->on_flush(c->ctx);
         if (c->state != OPEN || !output(c)->len) /* it may have closed or aborted */
             return;
     }
-    if (c->state == OPEN || c->state == HANDSHAKING)
-        sp_task_soon(c->loop, &c->task);
+    sp_task_soon(c->loop, &c->task);
 }
 
 static void flush(struct sp_conn *c)
@@ -128,7 +124,6 @@ static void flush(struct sp_conn *c)
         flush_closing(c);
     else if (c->state != CLOSED)
         flush_open(c);
-    /* on_flush may have closed it. */
     if (c->state == CLOSING && !c->fin_sent)
         flush_closing(c);
 }
@@ -151,7 +146,8 @@ static void pump(struct sp_conn *c)
             return;
         case SP_TLS_OPEN:
             c->state = OPEN;
-            sp_timer_stop(c->deadline);
+            if (!c->write_errno) /* else it waits for the peer's last words */
+                sp_timer_stop(c->deadline);
             sp_task_soon(c->loop, &c->task);
             c->callbacks->on_open(c->ctx);
             break;
@@ -183,7 +179,8 @@ static void refuse_not_tls(struct sp_conn *c, uint8_t first)
         if (sp_buf_append(output(c), text, len) != SP_OK)
             sp_buf_consume(output(c), output(c)->len);
     }
-    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS, "the peer does not speak TLS: its first byte is 0x%02x", first);
+    sp_error_code(&why, SP_ERR_TLS, SP_CONN_NOT_TLS,
+                  "the peer does not speak TLS: its first byte is 0x%02x", first);
     conn_fail(c, &why);
 }
 
@@ -314,8 +311,7 @@ enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_optio
         free(c);
         return rc;
     }
-    if (!sp_sock_peer(c->sock, &c->peer))
-        c->peer = (struct sp_addr){.ip.family = 4};
+    sp_sock_keep_alive(c->sock); /* HTTP/1.1 has no PING */
     c->deadline = sp_timer_new(loop, on_deadline, c);
     sp_timer_start(c->deadline, c->handshake_ms);
     sp_sock_watch_read(c->sock, true);
@@ -400,11 +396,6 @@ void sp_conn_abort(struct sp_conn *c, const struct sp_error *why)
 struct sp_tls_session *sp_conn_tls(struct sp_conn *c)
 {
     return c->tls;
-}
-
-const struct sp_addr *sp_conn_peer(const struct sp_conn *c)
-{
-    return &c->peer;
 }
 
 uint64_t sp_conn_last_read_ms(const struct sp_conn *c)

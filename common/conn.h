@@ -14,7 +14,6 @@
 
 struct sp_conn; /* opaque */
 struct sp_loop;
-struct sp_addr;
 
 /* .code of an SP_ERR_TLS why: the first byte could not begin a TLS record. */
 #define SP_CONN_NOT_TLS 1
@@ -54,6 +53,5 @@ void sp_conn_close(struct sp_conn *conn, const struct sp_error *why);
 void sp_conn_refuse(struct sp_conn *conn, int alert, const struct sp_error *why);
 void sp_conn_abort(struct sp_conn *conn, const struct sp_error *why); /* RST */
 struct sp_tls_session *sp_conn_tls(struct sp_conn *conn);
-const struct sp_addr *sp_conn_peer(const struct sp_conn *conn);
 uint64_t sp_conn_last_read_ms(const struct sp_conn *conn);
 #endif

@@ -181,7 +181,11 @@ static void response_received(struct sp_h2_session *session, struct sp_h2_stream
     nghttp2_data_provider provider = sp_h2_send_provider(stream);
     int status = session->head.status;
 
-    if (status / 100 == 1)
+    if (status < 100) {
+        sp_h2_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+        return;
+    }
+    if (status < 200)
         return;
     stream->answered = true;
     stream->refused = status / 100 != 2;

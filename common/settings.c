@@ -1,9 +1,13 @@
 #include "common/settings.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -68,6 +72,33 @@ const struct sp_json_field sp_settings_tls_fields[] = {
      .names = tls_version_names},
     {.key = NULL},
 };
+
+/* 0, or the errno that opening it for writing would meet. */
+static int unwritable(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    SP_AUTO_FREE char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : sp_strdup(".");
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return EISDIR;
+    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return errno;
+    return faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
+enum sp_err sp_settings_check_log(const struct sp_log_settings *log, const char *file,
+                                  struct sp_error *err)
+{
+    int errno_value = log->file ? unwritable(log->file) : 0;
+
+    if (!errno_value)
+        return SP_OK;
+    return sp_json_error(err, file, "$.log.file", "%s: cannot be opened for writing: %s", log->file,
+                         strerrordesc_np(errno_value));
+}
 
 enum sp_err sp_settings_check_addr(const char *value, struct sp_error *err)
 {
@@ -171,12 +202,15 @@ enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const
 {
     struct sp_error why = {.kind = SP_OK};
     enum sp_err rc = sp_tls_cred_load(certificate, private_key, ret_cred, &why);
+    bool about_key;
     char path[128];
 
     if (rc == SP_OK)
         return SP_OK;
-    snprintf(path, sizeof path, "%s.%s", json_path,
-             strcmp(why.where, private_key) ? "certificate" : "private_key");
+    /* One file may hold both: then the text says which half it was. */
+    about_key = !strcmp(why.where, private_key) &&
+                (strcmp(certificate, private_key) != 0 || strstr(why.text, "private key"));
+    snprintf(path, sizeof path, "%s.%s", json_path, about_key ? "private_key" : "certificate");
     blame(&why, file, path);
     if (err)
         *err = why;

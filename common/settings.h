@@ -21,6 +21,10 @@ struct sp_log_settings {
     char *file; /* NULL: stderr */
 };
 extern const struct sp_json_field sp_settings_log_fields[];
+/* Whether log.file could be opened, as far as that can be said without making it: so that --check
+ * and a reload find out what a start would. */
+SP_MUST_USE enum sp_err sp_settings_check_log(const struct sp_log_settings *log, const char *file,
+                                              struct sp_error *err);
 
 struct sp_keepalive_settings {
     uint64_t idle_s;    /* nothing heard for so long: PING */

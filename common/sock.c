@@ -13,6 +13,9 @@
 
 #define ACCEPT_AT_ONCE  32
 #define ACCEPT_PAUSE_MS 100
+#define ALIVE_IDLE_S    60
+#define ALIVE_EVERY_S   15
+#define ALIVE_TRIES     4
 
 struct sp_sock {
     uv_poll_t poll;
@@ -22,6 +25,7 @@ struct sp_sock {
     int wanted; /* UV_READABLE | UV_WRITABLE, as the owner asked */
     int armed;  /* as libuv was told */
     bool dispatching;
+    bool guarded;
     bool closed; /* waits for libuv to let go of it */
 };
 
@@ -95,6 +99,19 @@ void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *cal
 {
     sock->callbacks = *callbacks;
     sock->ctx = ctx;
+}
+
+void sp_sock_keep_alive(struct sp_sock *sock)
+{
+    static const int values[][3] = {
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, ALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, ALIVE_EVERY_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, ALIVE_TRIES},
+    };
+
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) /* not TCP: nobody can vanish */
+        (void)setsockopt(sock->fd, values[i][0], values[i][1], &values[i][2], sizeof(int));
 }
 
 static void sock_want(struct sp_sock *sock, int event, bool on)
@@ -204,20 +221,36 @@ int sp_sock_release(struct sp_sock *sock)
     return sock->fd;
 }
 
+/* Whether a close, ours or the kernel's, drops what was not sent and sends a RST. */
+static void close_resets(struct sp_sock *sock, bool on)
+{
+    struct linger linger = {.l_onoff = on, .l_linger = 0};
+
+    if (sock->guarded == on)
+        return;
+    sock->guarded = on;
+    (void)setsockopt(sock->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}
+
+void sp_sock_guard(struct sp_sock *sock)
+{
+    close_resets(sock, true);
+}
+
 void sp_sock_close(struct sp_sock *sock)
 {
-    if (sock)
-        close(sp_sock_release(sock));
+    if (!sock)
+        return;
+    close_resets(sock, false);
+    close(sp_sock_release(sock));
 }
 
 void sp_sock_reset(struct sp_sock *sock)
 {
-    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
     if (!sock)
         return;
-    (void)setsockopt(sock->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    sp_sock_close(sock);
+    close_resets(sock, true);
+    close(sp_sock_release(sock));
 }
 
 static enum sp_err listen_on(int fd, struct sp_addr *addr, bool reuse_port, struct sp_error *err)

@@ -32,6 +32,8 @@ SP_MUST_USE enum sp_err sp_sock_new(struct sp_loop *loop, int fd,
 void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *callbacks, void *ctx);
 void sp_sock_watch_read(struct sp_sock *sock, bool on);
 void sp_sock_watch_write(struct sp_sock *sock, bool on);
+/* Asks a silent TCP peer whether it still lives: one that is gone is an error in two minutes. */
+void sp_sock_keep_alive(struct sp_sock *sock);
 /* Bytes, 0 at EOF, or -errno (-EAGAIN: nothing now). */
 ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap);
 /* Bytes taken, or -errno (-EAGAIN: no room now). Never SIGPIPE. */
@@ -44,6 +46,9 @@ bool sp_sock_local(const struct sp_sock *sock, struct sp_addr *ret_addr);
 int sp_sock_fd(const struct sp_sock *sock); /* borrowed */
 /* Gives the descriptor back to the caller; the rest of the sock is gone. */
 SP_MUST_USE int sp_sock_release(struct sp_sock *sock);
+/* From now on the peer sees a RST, not a FIN, also when this process dies; sp_sock_close undoes it.
+ */
+void sp_sock_guard(struct sp_sock *sock);
 void sp_sock_close(struct sp_sock *sock); /* orderly: FIN if nothing unread; NULL is fine */
 void sp_sock_reset(struct sp_sock *sock); /* RST: the peer sees that this was no clean end */
 

@@ -75,7 +75,6 @@ static void try_anchors(struct search *s)
 
     if (!s->query->trust)
         return;
-    s->path.has_rivals = trusted_named(s, last, true, 1) != NULL;
     for (unsigned i = 0; !is_finished(s) && (ca = trusted_named(s, last, true, i)) != NULL; i++) {
         if (!gnutls_x509_crt_check_issuer(last, ca)) /* another key, by the key identifiers */
             continue;
@@ -88,17 +87,9 @@ static void try_anchors(struct search *s)
 static bool is_on_path(const struct sp_tls_path *path, gnutls_x509_crt_t crt)
 {
     for (unsigned i = 0; i < path->count; i++)
-        if (gnutls_x509_crt_equals(path->crts[i], crt))
+        if (path->crts[i] == crt) /* nothing that was sent is there twice */
             return true;
     return false;
-}
-
-/* A certificate that its own key signed has no issuer above it, whoever has the same name: a leaf
- * that copies somebody's name must not climb his chain. (A trusted CA with the same key was tried
- * before.) One key of a name signing the next is no such case, hence the look at the signature. */
-static bool ends_in_itself(gnutls_x509_crt_t crt)
-{
-    return gnutls_x509_crt_check_issuer(crt, crt) && sp_tls_path_signed_by(crt, crt);
 }
 
 /* Every way up from the walk's last certificate, those to a trusted CA first. A sent copy of a
@@ -112,12 +103,15 @@ static void search_up(struct search *s)
 
     s->steps++;
     try_anchors(s);
-    at_end = !is_finished(s) && ends_in_itself(last);
+    /* A leaf that copies somebody's name must not climb his chain; a CA certified by its former key
+     * of the same name is no such case, hence the look at the signature. */
+    at_end = !is_finished(s) && sp_tls_path_is_self_signed(last);
     for (unsigned i = 0; i < s->sent.count && !is_finished(s) && !at_end; i++) {
         gnutls_x509_crt_t next = s->sent.crts[i];
 
-        if (s->path.count == SP_CHAIN_MAX_CERTS || !gnutls_x509_crt_check_issuer(last, next) ||
-            is_on_path(&s->path, next) || trusted_copy(s, next))
+        /* the cheapest question first: unequal names are costly to compare in GnuTLS */
+        if (s->path.count == SP_CHAIN_MAX_CERTS || is_on_path(&s->path, next) ||
+            !gnutls_x509_crt_check_issuer(last, next) || trusted_copy(s, next))
             continue;
         went_on = true;
         s->path.crts[s->path.count++] = next;
@@ -245,16 +239,31 @@ static bool is_too_large(const struct sp_chain *chain, struct sp_tls_findings *f
     return (f->observed & SP_REASON_BIT(SP_REASON_CHAIN_TOO_LARGE)) != 0;
 }
 
-/* Parses all; what cannot be parsed is a finding and is left out. Returns the leaf, or NULL. */
+static bool was_sent_before(const struct sp_chain *chain, size_t index)
+{
+    const struct sp_bytes *this = &chain->certs[index];
+
+    for (size_t i = 0; i < index; i++)
+        if (chain->certs[i].len == this->len &&
+            (!this->len || memcmp(chain->certs[i].data, this->data, this->len) == 0))
+            return true;
+    return false;
+}
+
+/* Parses all, each once; what cannot be parsed is a finding and is left out. Returns the leaf, or
+ * NULL. */
 static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_sent *sent,
                                    struct sp_tls_findings *f)
 {
     gnutls_x509_crt_t leaf = NULL;
 
     for (size_t i = 0; i < chain->count; i++) {
+        gnutls_x509_crt_t crt;
         int rc;
-        gnutls_x509_crt_t crt = parse(&chain->certs[i], &rc);
 
+        if (was_sent_before(chain, i))
+            continue;
+        crt = parse(&chain->certs[i], &rc);
         if (!crt) {
             sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
                                 "certificate %zu of %zu cannot be parsed: %s", i + 1, chain->count,
@@ -268,7 +277,9 @@ static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_s
     return leaf;
 }
 
-static void examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
+/* True: the first path tried was good. The walk to it does not depend on the time, so it will be
+ * the first and good for as long as it is valid; a path found later might then come second. */
+static bool examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
                            struct sp_tls_findings *f)
 {
     struct search s = {.query = query, .sent = *sent, .leaf = f};
@@ -276,6 +287,7 @@ static void examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query
     judge_leaf(sent->crts[0], query, f);
     examine_paths(&s);
     *f = s.best;
+    return s.judged == 1 && f->observed == 0;
 }
 
 /* For the log: who it is, not what it is worth. */
@@ -297,7 +309,7 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
 
     identify(&chain->certs[0], leaf, facts);
     if (leaf)
-        examine_parsed(&sent, query, f);
+        facts->steady = examine_parsed(&sent, query, f);
     for (unsigned i = 0; i < sent.count; i++)
         gnutls_x509_crt_deinit(sent.crts[i]);
 }

@@ -30,16 +30,23 @@ enum sp_purpose { SP_PURPOSE_CLIENT, SP_PURPOSE_SERVER };
 struct sp_chain_query {
     const struct sp_tls_trust *trust; /* NULL: trusts nothing (no tenant): trust is not judged */
     enum sp_purpose purpose;
-    bool require_eku;  /* a leaf without extendedKeyUsage is wrong_purpose */
-    const char *name;  /* server: the DNS name or address to match; NULL: not checked */
-    int64_t now;       /* seconds since 1970 */
+    bool require_eku; /* a leaf without extendedKeyUsage is wrong_purpose */
+    const char *name; /* server: the DNS name or address to match; NULL: not checked */
+    int64_t now;      /* seconds since 1970 */
 };
 
 /* Fills *ret_facts wholly (it need not be initialised). chain->count 0: no_certificate.
  * Reasons it can observe: no_certificate untrusted_issuer missing_intermediate expired
  * not_yet_valid name_mismatch wrong_purpose weak_algorithm (signature hash below SHA-256, RSA
  * below 2048, EC below 224 bits) bad_signature constraint_violation chain_too_large. A chain that
- * does not parse is bad_signature with a detail that says so. */
+ * does not parse is bad_signature with a detail that says so.
+ *
+ * Of the paths to a trusted CA that the sent certificates allow, in any order and with strangers
+ * between, the best one counts (bounded search). Times are judged on the whole path, the trusted CA
+ * included. Also constraint_violation: directory-name constraints, which nobody checks; a NUL
+ * inside a name. missing_intermediate or untrusted_issuer: see common/tls_kin.h. Names are matched
+ * against subject alternative names only. trust NULL: no signature is verified either.
+ */
 void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query *query,
                       struct sp_facts *ret_facts);
 #endif

@@ -149,8 +149,6 @@ static unsigned sort_chain(const struct cert_list *list, gnutls_x509_privkey_t k
         gnutls_x509_crt_t below = sorted[count - 1];
         unsigned was = count;
 
-        if (gnutls_x509_crt_check_issuer(below, below))
-            break;
         for (unsigned i = 0; i < list->count && count == was; i++) {
             bool used = false;
 

@@ -67,7 +67,8 @@ static int on_client_hello(gnutls_session_t gnutls, unsigned type, unsigned when
     return GNUTLS_E_UNRECOGNIZED_NAME;
 }
 
-/* The one place where credentials and ticket key may still be chosen (gnutls.md section 1). */
+/* The one place where credentials and ticket key may still be chosen: any earlier
+ * GnuTLS has not read the name, any later it has used them. */
 static int on_hello_read(gnutls_session_t gnutls)
 {
     struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
@@ -87,7 +88,7 @@ static int on_hello_read(gnutls_session_t gnutls)
         return rc;
     gnutls_certificate_server_set_request(
         gnutls, choice.certificate_optional ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_REQUIRE);
-    /* Invariant 4: an unusable ticket can leave its owner's chain behind (gnutls.md H3), which only
+    /* Invariant 4: an unusable ticket can leave its owner's chain behind, which only
      * GNUTLS_CERT_REQUIRE makes harmless. */
     s->tickets = choice.tickets && !choice.certificate_optional;
     if (s->tickets) {

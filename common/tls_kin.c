@@ -69,6 +69,17 @@ static bool shares_word(const char *a, const char *b)
     return false;
 }
 
+static bool word_is(const char *word, size_t len, const char *wanted)
+{
+    return strlen(wanted) == len && strncasecmp(word, wanted, len) == 0;
+}
+
+/* A number above 1, as in "Level 2". */
+static bool is_lower_level(const char *word, size_t len)
+{
+    return len && strspn(word, "0123456789") >= len && !(len == 1 && *word <= '1');
+}
+
 static const char *issuer_part(gnutls_x509_crt_t crt, const char *oid, char buf[NAME_MAX_LEN])
 {
     size_t len = NAME_MAX_LEN;
@@ -154,4 +165,23 @@ bool sp_tls_kin_of_trust(gnutls_x509_crt_t top, const struct sp_tls_trust *trust
     if (aki)
         gnutls_x509_aki_deinit(aki);
     return kin;
+}
+
+bool sp_tls_kin_says_no_root(gnutls_x509_crt_t top)
+{
+    static const char *const words[] = {"intermediate", "intermediary", "issuing",    "issuer",
+                                        "sub",          "subca",        "subordinate"};
+    char common_name[NAME_MAX_LEN];
+    const char *text = issuer_part(top, GNUTLS_OID_X520_COMMON_NAME, common_name);
+    bool after_level = false, says_so = false;
+
+    for (size_t len = next_word(&text); len; text += len, len = next_word(&text)) {
+        if (word_is(text, len, "root"))
+            return false;
+        says_so = says_so || (after_level && is_lower_level(text, len));
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+            says_so = says_so || word_is(text, len, words[i]);
+        after_level = word_is(text, len, "level");
+    }
+    return says_so;
 }

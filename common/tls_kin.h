@@ -18,6 +18,10 @@ struct sp_tls_trust;
  *   2. the issuer's name and a trusted CA's have the same organisation (O);
  *   3. their common names share a distinctive word: three letters or digits at least, and not one
  *      of those that any CA's name may have (ca, root, intermediate, issuing, client, g1...).
- * False: untrusted_issuer. */
+ * False: not kin. */
 bool sp_tls_kin_of_trust(gnutls_x509_crt_t top, const struct sp_tls_trust *trust);
+/* Kin or not: the issuer's common name itself says that it is not a root ("Issuing CA", "Sub CA 3",
+ * "Level 2 CA", and no "root" in it), so that the chain is certainly incomplete. True:
+ * missing_intermediate as well. */
+bool sp_tls_kin_says_no_root(gnutls_x509_crt_t top);
 #endif

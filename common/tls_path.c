@@ -5,21 +5,20 @@
 #include "common/tls_trust.h"
 #include "common/tls_x509.h"
 
+#include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define DN_TEXT 200
+#define DN_TEXT          200
+#define SIGNATURE_MAX    4096 /* RSA of 32768 bits */
+#define RSA_MODULUS_MAX  1024 /* bytes: 8192 bits */
+#define RSA_EXPONENT_MAX 8
 
 /* Times are ours (query->now, not the machine's clock), and so is the strength of algorithms as far
  * as GnuTLS's default is too lenient: without a profile an RSA-1024 leaf would pass. */
 #define STRICT (GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) | GNUTLS_VERIFY_DISABLE_TIME_CHECKS)
-/* For the signature alone: whatever else is wrong with a link must not hide that it was forged. */
-#define SIGNATURE_ONLY                                                                             \
-    (GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_CA_SIGN |                           \
-     GNUTLS_VERIFY_ALLOW_BROKEN | GNUTLS_VERIFY_ALLOW_SIGN_WITH_SHA1 |                             \
-     GNUTLS_VERIFY_IGNORE_UNKNOWN_CRIT_EXTENSIONS)
 
 void sp_tls_findings_init(struct sp_tls_findings *f)
 {
@@ -55,45 +54,93 @@ static gnutls_x509_crt_t issuer_of(const struct sp_tls_path *path, unsigned i)
     return i + 1 < path->count ? path->crts[i + 1] : path->anchor;
 }
 
-static unsigned verify_one(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, unsigned flags)
+/* Keys of strangers are used here too, and RSA's cost is theirs to choose: a public exponent as
+ * long as the modulus takes seconds. No honest one is near these limits. */
+static bool costs_too_much(gnutls_x509_crt_t issuer)
 {
-    unsigned status = 0;
+    gnutls_datum_t modulus = {NULL, 0}, exponent = {NULL, 0};
+    bool too_much;
 
-    if (gnutls_x509_crt_list_verify(&crt, 1, &issuer, 1, NULL, 0, flags, &status) < 0)
-        return GNUTLS_CERT_INVALID;
-    return status;
+    if (gnutls_x509_crt_get_pk_rsa_raw(issuer, &modulus, &exponent) < 0)
+        return false; /* not RSA */
+    too_much = modulus.size > RSA_MODULUS_MAX + 1 || exponent.size > RSA_EXPONENT_MAX + 1;
+    gnutls_free(modulus.data);
+    gnutls_free(exponent.data);
+    return too_much;
+}
+
+/* Verified here by hand: GnuTLS's own functions take a certificate that is given as its own issuer
+ * for trusted and never look at the signature, and stop at other faults than a forged one. */
+static int verify_signature(const gnutls_datum_t *der, gnutls_x509_crt_t crt,
+                            gnutls_x509_crt_t issuer)
+{
+    char bytes[SIGNATURE_MAX];
+    size_t len = sizeof bytes;
+    size_t header, ignored;
+    gnutls_datum_t tbs, signature = {(unsigned char *)bytes, 0};
+    int algorithm = gnutls_x509_crt_get_signature_algorithm(crt);
+    gnutls_pubkey_t key;
+    int rc = gnutls_x509_crt_get_signature(crt, bytes, &len);
+
+    if (rc < 0 || algorithm <= 0 || costs_too_much(issuer) ||
+        !sp_tls_x509_element(der->data, der->size, &header))
+        return GNUTLS_E_PK_SIG_VERIFY_FAILED;
+    signature.size = (unsigned)len;
+    tbs.data = der->data + header;
+    tbs.size = (unsigned)sp_tls_x509_element(tbs.data, der->size - header, &ignored);
+    rc = gnutls_pubkey_init(&key);
+    if (rc < 0)
+        return rc;
+    rc = gnutls_pubkey_import_x509(key, issuer, 0);
+    if (rc >= 0) /* weak ones too: that is another rule's finding */
+        rc = gnutls_pubkey_verify_data2(
+            key, (gnutls_sign_algorithm_t)algorithm,
+            GNUTLS_VERIFY_ALLOW_BROKEN | GNUTLS_VERIFY_ALLOW_SIGN_WITH_SHA1, &tbs, &signature);
+    gnutls_pubkey_deinit(key);
+    return rc;
 }
 
 bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
 {
-    unsigned bad = GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND;
-    unsigned status = verify_one(crt, issuer, SIGNATURE_ONLY);
+    gnutls_datum_t der = {NULL, 0};
+    int rc = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der);
 
-    return !(status & bad) && status != GNUTLS_CERT_INVALID;
+    if (rc >= 0)
+        rc = verify_signature(&der, crt, issuer);
+    gnutls_free(der.data);
+    return rc >= 0;
 }
 
-/* The whole path in one call, with the purpose; 0: nothing to say against it. Where several
- * trusted CAs have one name GnuTLS takes one of them without trying the others, so there the
- * anchor is given to it. */
-static unsigned verify_strictly(const struct sp_tls_path *path, const struct sp_chain_query *query)
+/* By name and by signature: key identifiers are what the certificate says of itself. */
+bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt)
 {
-    char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
-    gnutls_typed_vdata_st vdata = {.type = GNUTLS_DT_KEY_PURPOSE_OID};
-    gnutls_x509_crt_t chain[SP_CHAIN_MAX_CERTS];
-    unsigned status = 0;
-    int rc;
+    gnutls_datum_t subject = {NULL, 0}, issuer = {NULL, 0};
+    bool same = gnutls_x509_crt_get_raw_dn(crt, &subject) >= 0 &&
+                gnutls_x509_crt_get_raw_issuer_dn(crt, &issuer) >= 0 &&
+                subject.size == issuer.size && memcmp(subject.data, issuer.data, subject.size) == 0;
 
-    if (query->purpose == SP_PURPOSE_SERVER)
-        strcpy(purpose, GNUTLS_KP_TLS_WWW_SERVER); /* the same length */
-    vdata.data = (unsigned char *)purpose;
-    memcpy(chain, path->crts, path->count * sizeof chain[0]);
-    if (path->has_rivals)
-        rc = gnutls_x509_crt_list_verify(chain, path->count, &path->anchor, 1, NULL, 0, STRICT,
-                                         &status);
-    else
-        rc = gnutls_x509_trust_list_verify_crt2(sp_tls_trust_handle(query->trust), chain,
-                                                path->count, &vdata, 1, STRICT, &status, NULL);
-    return rc < 0 ? GNUTLS_CERT_INVALID : status;
+    gnutls_free(subject.data);
+    gnutls_free(issuer.data);
+    return same && sp_tls_path_signed_by(crt, crt);
+}
+
+/* The whole path in one call, then the purpose, as GnuTLS's verification against a trust list
+ * does it; 0: nothing to say against it. The anchor is given and not looked for in a list again:
+ * that would take 70 us more, and of several trusted CAs of one name GnuTLS tries only one. */
+static unsigned verify_strictly(const struct sp_tls_path *path, enum sp_purpose purpose)
+{
+    const char *oid =
+        purpose == SP_PURPOSE_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
+    unsigned status = 0;
+    int rc = gnutls_x509_crt_list_verify(path->crts, (int)path->count, &path->anchor, 1, NULL, 0,
+                                         STRICT, &status);
+
+    if (rc < 0)
+        return GNUTLS_CERT_INVALID;
+    for (unsigned i = 0; i < path->count; i++)
+        if (!gnutls_x509_crt_check_key_purpose(path->crts[i], oid, 0))
+            status |= GNUTLS_CERT_INVALID | GNUTLS_CERT_PURPOSE_MISMATCH;
+    return status;
 }
 
 /* A signature that does not fit the trusted key: damage or forgery, unless another certificate
@@ -103,21 +150,20 @@ static void judge_anchor_signature(const struct sp_tls_path *path, const struct 
 {
     gnutls_x509_crt_t last = path->crts[path->count - 1];
     char crt_dn[DN_TEXT], anchor_dn[DN_TEXT];
+    bool is_stranger = sp_tls_path_is_self_signed(last);
 
     sp_tls_x509_subject(last, crt_dn, sizeof crt_dn);
     sp_tls_x509_subject(path->anchor, anchor_dn, sizeof anchor_dn);
-    for (unsigned i = 0; i < sent->count; i++) {
-        if (gnutls_x509_crt_check_issuer(last, sent->crts[i]) &&
-            sp_tls_path_signed_by(last, sent->crts[i])) {
-            sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
-                                "issuer '%s' has the name of a trusted CA, but another key",
-                                anchor_dn);
-            return;
-        }
-    }
-    sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
-                        "the signature on '%s' does not fit the key of its issuer '%s'", crt_dn,
-                        anchor_dn);
+    for (unsigned i = 0; i < sent->count && !is_stranger; i++)
+        is_stranger = gnutls_x509_crt_check_issuer(last, sent->crts[i]) &&
+                      sp_tls_path_signed_by(last, sent->crts[i]);
+    if (is_stranger)
+        sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
+                            "issuer '%s' has the name of a trusted CA, but another key", anchor_dn);
+    else
+        sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
+                            "the signature on '%s' does not fit the key of its issuer '%s'", crt_dn,
+                            anchor_dn);
 }
 
 static void judge_signatures(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
@@ -178,7 +224,7 @@ static void judge_rest(unsigned status, struct sp_tls_findings *f)
 static void judge_anchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                            const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
-    unsigned status = verify_strictly(path, query);
+    unsigned status = verify_strictly(path, query->purpose);
 
     if (status == 0)
         return;
@@ -208,7 +254,7 @@ static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                             "issuer '%s' has the name of a trusted CA%s, but another key", issuer,
                             whose);
-    else if (gnutls_x509_crt_check_issuer(top, top))
+    else if (sp_tls_path_is_self_signed(top))
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                             path->count == 1
                                 ? "the certificate is self-signed: '%s' is not a trusted CA%s"
@@ -218,6 +264,11 @@ static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls
         sp_tls_findings_add(f, SP_REASON_MISSING_INTERMEDIATE,
                             "the certificate of '%s' is missing: the peer must send it with its "
                             "own",
+                            issuer);
+    else if (sp_tls_kin_says_no_root(top))
+        sp_tls_findings_add(f, SP_REASON_MISSING_INTERMEDIATE,
+                            "the certificate of '%s', which by its name is no root, is missing: "
+                            "the peer must send it with its own",
                             issuer);
     else
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER, "issuer '%s' is not a trusted CA%s",

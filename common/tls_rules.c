@@ -53,21 +53,23 @@ static void judge_time(gnutls_x509_crt_t crt, bool is_leaf, int64_t now, struct 
     int64_t end = end_of(crt);
     char whose[DN_TEXT + 4], span[SP_TIME_LEN], at[SP_TIME_LEN];
 
-    of_whom(crt, is_leaf, whose);
     if (end == TIME_BROKEN || begin == TIME_BROKEN) {
-        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sdoes not say how long it is valid", whose);
+        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sdoes not say how long it is valid",
+                            of_whom(crt, is_leaf, whose));
         return;
     }
     count->all++;
     if (now > end) {
         count->expired++;
-        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sexpired %s ago (%s)", whose,
-                            sp_time_span(now - end, span), sp_time_format(end, at));
+        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sexpired %s ago (%s)",
+                            of_whom(crt, is_leaf, whose), sp_time_span(now - end, span),
+                            sp_time_format(end, at));
     }
     if (now < begin) {
         count->early++;
-        sp_tls_findings_add(f, SP_REASON_NOT_YET_VALID, "%snot valid before %s (in %s)", whose,
-                            sp_time_format(begin, at), sp_time_span(begin - now, span));
+        sp_tls_findings_add(f, SP_REASON_NOT_YET_VALID, "%snot valid before %s (in %s)",
+                            of_whom(crt, is_leaf, whose), sp_time_format(begin, at),
+                            sp_time_span(begin - now, span));
     }
     f->not_before = begin > f->not_before ? begin : f->not_before;
     f->not_after = end < f->not_after ? end : f->not_after;
@@ -227,12 +229,11 @@ void sp_tls_rules_authority(const struct sp_tls_path *path, struct sp_tls_findin
 {
     gnutls_x509_crt_t all[PATH_CERTS];
     unsigned count = with_anchor(path, all);
-    unsigned cas_below = 0;
 
     for (unsigned i = 1; i < count; i++) {
-        judge_authority(all[i], all[i - 1], path->anchor && i + 1 == count, cas_below, f);
-        /* RFC 5280 4.2.1.9: self-issued ones do not count (they roll a key over) */
-        cas_below += gnutls_x509_crt_check_issuer(all[i], all[i]) ? 0 : 1;
+        /* RFC 5280 4.2.1.9 would not count self-issued ones (a key rolled over); GnuTLS counts
+         * them, and what it refuses is refused. */
+        judge_authority(all[i], all[i - 1], path->anchor && i + 1 == count, i - 1, f);
     }
 }
 

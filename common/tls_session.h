@@ -5,7 +5,7 @@
  * Feed what the network gave (sp_tls_feed), then drive sp_tls_step until SP_AGAIN: it runs the
  * handshake, asks the owner (server: which identity for this server name; both: is the peer's
  * chain good), and hands out decrypted records. What is to be sent collects in sp_tls_output.
- * Only whole records are given to GnuTLS, which keeps an idle session small (gnutls.md 7).
+ * Only whole records are given to GnuTLS, which keeps an idle session small (doc/DESIGN.md, 5).
  *
  * One thread at a time. Callbacks must not free the session.
  * Invariants kept here: tickets are bound to one key given by the owner per tenant and exist only
@@ -27,15 +27,14 @@ enum sp_tls_version { SP_TLS_1_2, SP_TLS_1_3 };
 enum sp_tls_protocol { SP_ALPN_NONE, SP_ALPN_HTTP1, SP_ALPN_H2 };
 
 SP_MUST_USE enum sp_err sp_tls_params_new(enum sp_tls_version min_version,
-                                          struct sp_tls_params **ret_params,
-                                          struct sp_error *err);
+                                          struct sp_tls_params **ret_params, struct sp_error *err);
 void sp_tls_params_free(struct sp_tls_params *params); /* after all sessions that use it */
 
 #define SP_TICKET_KEY_LEN 64
 
 /* The server's answer to a ClientHello. */
 struct sp_tls_choice {
-    struct sp_tls_cred *cred; /* borrowed until the session is freed */
+    struct sp_tls_cred *cred;  /* borrowed until the session is freed */
     bool certificate_optional; /* ask for a client certificate, but do not insist: no tickets */
     bool tickets;
     uint8_t ticket_key[SP_TICKET_KEY_LEN]; /* this tenant's, this trust epoch's */
@@ -102,10 +101,11 @@ struct sp_buf *sp_tls_output(struct sp_tls_session *session); /* to be sent, the
 bool sp_tls_is_open(const struct sp_tls_session *session);
 bool sp_tls_is_resumed(const struct sp_tls_session *session);
 enum sp_tls_protocol sp_tls_alpn(const struct sp_tls_session *session);
-const char *sp_tls_server_name(const struct sp_tls_session *session); /* folded SNI; NULL: none */
+const char *sp_tls_server_name(const struct sp_tls_session *session);  /* folded SNI; NULL: none */
 const char *sp_tls_version_name(const struct sp_tls_session *session); /* "TLS1.3"; "" before */
 const char *sp_tls_cipher_name(const struct sp_tls_session *session); /* "AES-128-GCM"; "" before */
-/* The chain that on_peer saw (proved key only), valid for the session's life: for deciding again. */
+/* The chain that on_peer saw (proved key only), valid for the session's life: for deciding again.
+ */
 void sp_tls_peer_chain(const struct sp_tls_session *session, struct sp_chain *ret_chain);
 /* False when a connection to us that begins with this byte does not speak TLS. */
 bool sp_tls_may_begin(const struct sp_tls_session *session, uint8_t first_byte);

@@ -121,35 +121,15 @@ static enum sp_err load_pem(struct sp_tls_trust *t, const gnutls_datum_t *pem, s
     return rc;
 }
 
-/* The length of the DER element at the front, header and all; 0: not a SEQUENCE that fits. */
-static size_t der_element(const uint8_t *der, size_t len)
-{
-    size_t header = 2;
-    size_t body;
-
-    if (len < 2 || der[0] != 0x30)
-        return 0;
-    body = der[1];
-    if (body & 0x80) {
-        size_t digits = body & 0x7f;
-
-        if (digits == 0 || digits > 4 || len < 2 + digits)
-            return 0;
-        body = 0;
-        for (size_t i = 0; i < digits; i++)
-            body = body << 8 | der[2 + i];
-        header += digits;
-    }
-    return body <= len - header ? header + body : 0;
-}
-
 static enum sp_err load_der(struct sp_tls_trust *t, const uint8_t *der, size_t len,
                             struct sp_error *err)
 {
-    if (len == 0 || !der_element(der, len))
+    size_t header;
+
+    if (len == 0 || !sp_tls_x509_element(der, len, &header))
         return sp_error_set(err, SP_ERR_CONFIG, "no certificate in it: neither PEM nor DER");
     while (len) {
-        size_t one = der_element(der, len);
+        size_t one = sp_tls_x509_element(der, len, &header);
         gnutls_datum_t datum = {.size = (unsigned)one};
         SP_AUTO_FREE uint8_t *copy = sp_calloc(one ? one : 1, 1); /* a datum is not const */
         gnutls_x509_crt_t crt;

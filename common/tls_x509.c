@@ -3,7 +3,6 @@
 #include "common/error.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509-ext.h>
 #include <stdio.h>
@@ -16,6 +15,28 @@
 #define HASH_LEN_MIN 32 /* SHA-256 */
 #define RSA_BITS_MIN 2048
 #define EC_BITS_MIN  224
+
+size_t sp_tls_x509_element(const uint8_t *der, size_t len, size_t *ret_header)
+{
+    size_t header = 2;
+    size_t body;
+
+    if (len < 2 || der[0] != 0x30)
+        return 0;
+    body = der[1];
+    if (body & 0x80) {
+        size_t digits = body & 0x7f;
+
+        if (digits == 0 || digits > 4 || len < 2 + digits)
+            return 0;
+        body = 0;
+        for (size_t i = 0; i < digits; i++)
+            body = body << 8 | der[2 + i];
+        header += digits;
+    }
+    *ret_header = header;
+    return body <= len - header ? header + body : 0;
+}
 
 /* Appends text that is not NUL-terminated and may have NULs inside; cuts at a whole UTF-8
  * character. */
@@ -134,7 +155,7 @@ static bool dns_fits(const gnutls_datum_t *pattern, const char *name, size_t nam
         return false;
     if (pattern->size == name_len && strncasecmp(text, name, name_len) == 0)
         return true;
-    if (pattern->size < 3 || text[0] != '*' || text[1] != '.' || name[0] == '*')
+    if (pattern->size < 3 || text[0] != '*' || text[1] != '.')
         return false;
     /* "*.example" would cover a whole top-level domain */
     if (!memchr(text + 2, '.', pattern->size - 2) || memchr(text + 1, '*', pattern->size - 1))

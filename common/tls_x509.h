@@ -9,6 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The length of the DER SEQUENCE at the front, header and all, and that of its header; 0: there is
+ * none, or it is longer than len. */
+size_t sp_tls_x509_element(const uint8_t *der, size_t len, size_t *ret_header);
+
 /* RFC 4514 text, cut at a whole character when it is longer than the buffer; "" when it cannot be
  * read. Both return buf. */
 const char *sp_tls_x509_subject(gnutls_x509_crt_t crt, char *buf, size_t buf_len);

@@ -10,10 +10,12 @@ bool sp_token_bucket_take(struct sp_token_bucket *b, uint64_t now_ms)
 {
     uint64_t gained = (now_ms - b->filled_ms) * b->rate / 1000;
 
-    /* Only when whole tokens were gained, so that parts of one add up. */
-    if (gained > 0) {
-        b->tokens = gained < b->burst - b->tokens ? b->tokens + (uint32_t)gained : b->burst;
+    if (gained >= b->burst - b->tokens) {
+        b->tokens = b->burst;
         b->filled_ms = now_ms;
+    } else if (gained > 0) {
+        b->tokens += (uint32_t)gained;
+        b->filled_ms += gained * 1000 / b->rate; /* the rest counts towards the next token */
     }
     if (b->tokens == 0)
         return false;

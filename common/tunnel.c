@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define INTERNAL_ERROR 80 /* the alert (RFC 8446 6.2) for an end that is not the peer's fault */
+
 /* ---- the connection ---- */
 
 static void on_conn_open(void *ctx)
@@ -199,7 +201,11 @@ void sp_tunnel_close(struct sp_tunnel *t, const struct sp_error *why)
         sp_h2_goaway(t->h2, SP_H2_NO_ERROR, why->text);
         sp_tunnel_h2_send(t);
     }
-    sp_conn_close(t->conn, why);
+    /* HTTP/1.1: close_notify would tell the client that its channel has ended well. */
+    if (t->channel && !t->sent_end)
+        sp_conn_refuse(t->conn, why->kind == SP_ERR_PEER_CERT ? why->code : INTERNAL_ERROR, why);
+    else
+        sp_conn_close(t->conn, why);
 }
 
 void sp_tunnel_abort(struct sp_tunnel *t, const struct sp_error *why)
@@ -212,9 +218,9 @@ struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *t)
     return sp_conn_tls(t->conn);
 }
 
-const struct sp_addr *sp_tunnel_peer(const struct sp_tunnel *t)
+const char *sp_tunnel_goaway_text(const struct sp_tunnel *t)
 {
-    return sp_conn_peer(t->conn);
+    return t->goaway_text;
 }
 
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *t)

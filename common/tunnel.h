@@ -51,11 +51,14 @@ bool sp_tunnel_can_open(const struct sp_tunnel *tunnel);
 size_t sp_tunnel_channel_count(const struct sp_tunnel *tunnel);
 /* GOAWAY with this text; channels finish; closes when the last one has. */
 void sp_tunnel_drain(struct sp_tunnel *tunnel, const char *text);
-/* GOAWAY, channels reset, orderly TLS end; on_closed(why) follows from the loop. */
+/* GOAWAY, channels reset, orderly TLS end; on_closed(why) follows from the loop. HTTP/1.1 has no
+ * other way to tell of a reset than a fatal alert: why->code if its kind is SP_ERR_PEER_CERT. */
 void sp_tunnel_close(struct sp_tunnel *tunnel, const struct sp_error *why);
 /* At once: RST. on_closed(why) follows from the loop. */
 void sp_tunnel_abort(struct sp_tunnel *tunnel, const struct sp_error *why);
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
-const struct sp_addr *sp_tunnel_peer(const struct sp_tunnel *tunnel);
+/* The text of the other end's GOAWAY, cut to fit; "" when there was none. It is the peer's: data.
+ */
+const char *sp_tunnel_goaway_text(const struct sp_tunnel *tunnel);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */
 #endif

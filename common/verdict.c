@@ -187,8 +187,11 @@ void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *pol
        "the client does not accept our certificate for a reason it does not name")                 \
     XX(47, "illegal_parameter", "the gateway finds a value in our handshake that is not allowed",  \
        "the client finds a value in our handshake that is not allowed")                            \
-    XX(48, "unknown_ca", "the gateway does not know the CA that issued our certificate",           \
-       "the client does not trust the CA that issued our certificate")                             \
+    XX(48, "unknown_ca",                                                                           \
+       "the gateway does not know the CA that issued our certificate, or the certificate of an "   \
+       "intermediate CA is missing from our file",                                                 \
+       "the client does not trust the CA that issued our certificate, or the certificate of an "   \
+       "intermediate CA is missing from our file")                                                 \
     XX(49, "access_denied",                                                                        \
        "the gateway read our certificate but gives it no access: the tenant is disabled, or "      \
        "none fits the certificate",                                                                \

@@ -62,6 +62,8 @@ struct sp_facts {
     char fingerprint[72];                       /* "sha256:" + hex, of the leaf's DER */
     unsigned chain_len;                         /* certificates presented */
     int64_t not_before, not_after; /* of the path: latest notBefore, earliest notAfter; seconds */
+    bool steady; /* nothing observed, and the same would be found at any time of not_before to
+                    not_after, both included: what a cache of these facts may rely on */
     char detail[SP_DN_MAX]; /* a sentence fragment on the weightiest reason: "issuer 'CN=x' is not
                                known", "expired 3 days ago"; "" when nothing is observed */
 };
@@ -83,15 +85,19 @@ struct sp_verdict {
     enum sp_action action;
     enum sp_reason reason; /* the weightiest one that decided; SP_REASON_COUNT when none observed */
     int alert;             /* to send when blocked; -1: none */
-    char rule[256];        /* "<source>.on.expired", "<source>.on_failure", "built-in: revoked is
-                              never covered by on_failure", "" when nothing was observed */
+    char rule[256]; /* "<source>.on.expired", "<source>.on_failure" (" (default: block)" after
+                       it where it is not set), "built-in: revoked is never covered by
+                       on_failure", "" when nothing was observed; a long source keeps its
+                       end */
 };
 
 /* validate_status of the log: "valid" (nothing observed), "unvalidated" (observed, allowed by
  * policy), "failed" (blocked). */
 const char *sp_verdict_status(const struct sp_verdict *verdict);
 
-/* policy NULL: no tenant is known, so everything observed blocks. */
+/* policy NULL: no tenant is known, so everything observed blocks. Silent facts are not good news:
+ * nothing observed and no certificate counts as no_certificate, nothing observed and no policy as
+ * tenant_unknown. */
 void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *policy,
                        struct sp_verdict *ret_verdict);
 

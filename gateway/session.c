@@ -7,6 +7,7 @@
 #include "common/resolve.h"
 #include "common/tunnel.h"
 #include "gateway/carry.h"
+#include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
 
@@ -29,12 +30,14 @@ struct decision {
 struct gw_sessions {
     struct gw_sessions_options options;
     struct gw_registry *registry;
+    uint64_t generation; /* of the registry: its address may be that of one that is gone */
     struct sp_resolver *resolver;
     struct session *first;      /* newest first */
     struct session *sweep_next; /* the next to be decided again; NULL: no sweep */
     struct sp_timer *sweep_timer;
     size_t count;
     struct gw_carries carries;
+    struct gw_chain_cache *chains; /* of this generation */
     uint64_t next_id;
     bool draining;
 };
@@ -42,9 +45,9 @@ struct gw_sessions {
 struct session {
     struct gw_sessions *all;
     struct session *next, **prev;
-    struct sp_tunnel *tunnel;  /* NULL: gone; channels may still hold the session */
-    struct gw_tenant *tenant;  /* NULL: not known (yet) */
-    const void *decided_under; /* the registry: compared, never followed */
+    struct sp_tunnel *tunnel; /* NULL: gone; channels may still hold the session */
+    struct gw_tenant *tenant; /* NULL: not known (yet) */
+    uint64_t decided_under;   /* the registry's generation */
     struct decision *decision;
     struct sp_addr peer;
     char id[32];
@@ -64,9 +67,12 @@ static void session_unref(struct session *s)
 
 /* ---- the decision ---- */
 
-static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
-                   struct decision *ret)
+/* What was found out about a chain may come from the cache; what is done about it never does. */
+static void decide(const struct session *s, const struct sp_chain *chain, struct decision *ret)
 {
+    const struct gw_tenant *tenant = s->tenant;
+    /* A tenant of an older generation (a reload during the handshake) has no place in it. */
+    bool is_current = s->decided_under == s->all->generation;
     const struct sp_chain_query query = {
         .trust = tenant ? tenant->trust : NULL,
         .purpose = SP_PURPOSE_CLIENT,
@@ -74,7 +80,7 @@ static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
         .now = sp_clock_wall_s(),
     };
 
-    sp_chain_examine(chain, &query, &ret->facts);
+    gw_chain_cache_examine(is_current ? s->all->chains : NULL, tenant, chain, &query, &ret->facts);
     if (!tenant)
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN);
     else if (!tenant->config->enabled)
@@ -125,7 +131,7 @@ static bool on_hello(void *ctx, const char *name, struct sp_tls_choice *choice)
     struct gw_match match = gw_registry_find(s->all->registry, name);
     struct decision d;
 
-    s->decided_under = s->all->registry;
+    s->decided_under = s->all->generation;
     if (match.kind == GW_MATCH_NONE) {
         decide_without_chain(SP_REASON_UNKNOWN_SERVER_NAME,
                              name ? "no tenant has this server name" : "no server name was sent",
@@ -153,13 +159,26 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
     struct decision *d = sp_calloc(1, sizeof *d);
 
     (void)resumed; /* decided like any other (invariant 3) */
-    decide(s->tenant, chain, d);
+    decide(s, chain, d);
     s->decision = d;
     if (d->verdict.action != SP_ACTION_BLOCK)
-        return true; /* logged when the handshake is through: TLS 1.2 has not proved the key yet */
+        return true; /* logged in on_up, when the handshake is through */
     log_decision(s, d);
     *ret_alert = d->verdict.alert;
     return false;
+}
+
+/* Moves to the next generation of its tenant. True: another trust or another policy. */
+static bool take_up_tenant(struct session *s, struct gw_tenant *next)
+{
+    struct gw_tenant *old = s->tenant;
+    bool changed = memcmp(next->ticket_epoch, old->ticket_epoch, sizeof old->ticket_epoch) != 0;
+
+    if (s->counted)
+        gw_tenant_move_tunnel(old, next);
+    s->tenant = gw_tenant_ref(next);
+    gw_tenant_unref(old);
+    return changed;
 }
 
 /* Decides an open tunnel again under the present registry (invariant 6). */
@@ -167,29 +186,26 @@ static void decide_again(struct session *s)
 {
     const char *name = sp_tls_server_name(sp_tunnel_tls(s->tunnel));
     struct gw_match match = gw_registry_find(s->all->registry, name);
-    struct gw_tenant *old = s->tenant;
     struct sp_chain chain;
     struct sp_error why;
     struct decision d;
 
-    s->decided_under = s->all->registry;
-    if (match.kind != GW_MATCH_TENANT || strcmp(match.tenant->id, old->id) != 0) {
+    s->decided_under = s->all->generation;
+    if (match.kind != GW_MATCH_TENANT || strcmp(match.tenant->id, s->tenant->id) != 0) {
         decide_without_chain(SP_REASON_UNKNOWN_SERVER_NAME,
                              "the server name is no longer this tenant's", &d);
     } else {
-        s->tenant = gw_tenant_ref(match.tenant);
-        gw_tenant_unref(old);
-        if (!memcmp(s->tenant->ticket_epoch, old->ticket_epoch, sizeof old->ticket_epoch))
-            return; /* same trust, same policy */
+        if (!take_up_tenant(s, match.tenant))
+            return;
         sp_tls_peer_chain(sp_tunnel_tls(s->tunnel), &chain);
-        decide(s->tenant, &chain, &d);
+        decide(s, &chain, &d);
         s->unvalidated = d.verdict.action == SP_ACTION_ALLOW_UNVALIDATED;
     }
     log_decision(s, &d);
     if (d.verdict.action != SP_ACTION_BLOCK)
         return;
-    sp_error_set(&why, SP_ERR_PEER_CERT, "after a reload: %s%s%s", sp_reason_name(d.verdict.reason),
-                 d.facts.detail[0] ? ": " : "", d.facts.detail);
+    sp_error_code(&why, SP_ERR_PEER_CERT, d.verdict.alert, "after a reload: %s%s%s",
+                  sp_reason_name(d.verdict.reason), d.facts.detail[0] ? ": " : "", d.facts.detail);
     sp_tunnel_close(s->tunnel, &why);
 }
 
@@ -210,7 +226,7 @@ static void on_up(void *ctx)
         sp_tunnel_close(s->tunnel, &why);
     } else if (s->all->draining) {
         sp_tunnel_drain(s->tunnel, shutting_down);
-    } else if (s->decided_under != s->all->registry) { /* a reload came during the handshake */
+    } else if (s->decided_under != s->all->generation) { /* a reload came during the handshake */
         decide_again(s);
     }
 }
@@ -406,7 +422,7 @@ static void on_sweep(void *ctx)
         struct session *s = all->sweep_next;
 
         all->sweep_next = s->next;
-        if (s->up && s->decided_under != all->registry)
+        if (s->up && s->decided_under != all->generation)
             decide_again(s);
         if (sp_loop_clock_us() - start > SWEEP_SLICE_US)
             break;
@@ -420,6 +436,8 @@ void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
     struct gw_registry *old = all->registry;
 
     all->registry = gw_registry_ref(registry);
+    all->generation++;
+    gw_chain_cache_clear(all->chains);
     gw_registry_unref(old);
     all->sweep_next = all->first;
     on_sweep(all);
@@ -482,6 +500,7 @@ enum sp_err gw_sessions_new(const struct gw_sessions_options *options, struct gw
     }
     all->options = *options;
     all->registry = gw_registry_ref(registry);
+    all->chains = gw_chain_cache_new(GW_CHAIN_CACHE_ENTRIES);
     all->sweep_timer = sp_timer_new(options->loop, on_sweep, all);
     *ret_sessions = all;
     return SP_OK;
@@ -495,5 +514,6 @@ void gw_sessions_free(struct gw_sessions *all)
     sp_timer_free(all->sweep_timer);
     sp_resolver_free(all->resolver);
     gw_registry_unref(all->registry);
+    gw_chain_cache_free(all->chains);
     free(all);
 }

@@ -46,6 +46,12 @@ bool gw_tenant_take_tunnel(struct gw_tenant *tenant)
     return take(&tenant->counters->tunnels, tenant->config->limits.tunnels);
 }
 
+void gw_tenant_move_tunnel(struct gw_tenant *from, struct gw_tenant *to)
+{
+    atomic_fetch_add_explicit(&to->counters->tunnels, 1, memory_order_relaxed);
+    drop(&from->counters->tunnels);
+}
+
 void gw_tenant_drop_tunnel(struct gw_tenant *tenant)
 {
     drop(&tenant->counters->tunnels);

@@ -66,8 +66,10 @@ struct gw_tenant *gw_tenant_ref(struct gw_tenant *tenant);
 void gw_tenant_unref(struct gw_tenant *tenant); /* NULL is fine */
 
 /* Counts one more unless that would pass the tenant's limit (false). Each true needs one drop, with
- * any generation of the tenant. */
+ * the same generation of the tenant or the one that it was moved to: a tenant that was away in
+ * between counts anew. */
 bool gw_tenant_take_tunnel(struct gw_tenant *tenant);
+void gw_tenant_move_tunnel(struct gw_tenant *from, struct gw_tenant *to);
 void gw_tenant_drop_tunnel(struct gw_tenant *tenant);
 bool gw_tenant_take_channel(struct gw_tenant *tenant);
 void gw_tenant_drop_channel(struct gw_tenant *tenant);

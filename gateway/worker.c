@@ -269,9 +269,13 @@ bool gw_worker_is_drained(const struct gw_worker *w)
     return atomic_load(&w->drained);
 }
 
-void gw_worker_stop(struct gw_worker *w, bool at_once)
+void gw_worker_end(struct gw_worker *w, bool at_once)
 {
     ask_end(w, at_once ? END_ABORT : END_CLOSE);
+}
+
+void gw_worker_join(struct gw_worker *w)
+{
     pthread_join(w->thread, NULL);
     worker_free(w);
 }

@@ -42,7 +42,8 @@ void gw_worker_reload(struct gw_worker *worker, struct gw_registry *registry,
 void gw_worker_await_reload(struct gw_worker *worker);
 void gw_worker_drain(struct gw_worker *worker); /* stops accepting; tunnels may finish */
 bool gw_worker_is_drained(const struct gw_worker *worker);
-/* Ends the thread and frees the worker: what is open is closed in order within two seconds, or at
- * once. Blocks until then. */
-void gw_worker_stop(struct gw_worker *worker, bool at_once);
+/* What is open is closed in order within two seconds, or at once; then the thread ends. */
+void gw_worker_end(struct gw_worker *worker, bool at_once);
+/* After gw_worker_end: waits for the thread and frees the worker. */
+void gw_worker_join(struct gw_worker *worker);
 #endif

@@ -4,7 +4,6 @@
 import hashlib
 import os
 import sys
-import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import lab
@@ -112,14 +111,8 @@ class Connect(Case):
         data = os.urandom(1 << 20)
         client = self.client()
         self.assertEqual(client.connect(self.echo)[0], 200)
-        sender = threading.Thread(target=client.send, args=(data,))
-        sender.start()
-        got = b""
-        while len(got) < len(data):
-            more = client.recv()
-            self.assertTrue(more, "the channel ended after %d bytes" % len(got))
-            got += more
-        sender.join()
+        got = client.exchange(data)
+        self.assertEqual(len(got), len(data))
         self.assertEqual(hashlib.sha256(got).digest(), hashlib.sha256(data).digest())
 
     def test_one_channel_a_connection(self):

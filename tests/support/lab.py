@@ -61,6 +61,13 @@ def program(name):
     return os.path.join(build_folder(), name.split("-", 1)[1], name)
 
 
+def memory_factor():
+    """What a sanitizer multiplies a process's size by, roughly; 1 for an ordinary build."""
+    with open(program("sallyport-gateway"), "rb") as binary:
+        data = binary.read()
+    return 16 if b"__tsan_init" in data else 2 if b"__asan_init" in data else 1
+
+
 def environment():
     env = {k: v for k, v in os.environ.items()
            if not k.lower().endswith("_proxy") and k not in ("SSLKEYLOGFILE",)}

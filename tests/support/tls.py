@@ -5,9 +5,11 @@ What a server answered is a word: "ok", or the name of its alert as RFC 8446 sec
 
 import os
 import re
+import select
 import socket
 import ssl
 import struct
+import time
 import warnings
 
 import lab
@@ -103,6 +105,31 @@ class Client:
         head, rest = self.head()
         self.rest = rest
         return int(head.split()[1]), head
+
+    def exchange(self, data, timeout=30):
+        """Sends data and reads as many bytes at the same time. In one thread: Python's SSL sockets
+        are not safe in two (a read can then end without data)."""
+        sent, got, deadline = 0, b"", time.monotonic() + timeout
+        self.sock.setblocking(False)
+        while len(got) < len(data) and time.monotonic() < deadline:
+            moved = False
+            try:
+                if sent < len(data):
+                    sent += self.sock.send(data[sent:sent + 65536])
+                    moved = True
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+            try:
+                more = self.sock.recv(65536)
+                if not more:
+                    break
+                got += more
+                moved = True
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+            if not moved:
+                select.select([self.sock], [self.sock] if sent < len(data) else [], [], 1)
+        return got
 
     def close(self):
         self.sock.close()

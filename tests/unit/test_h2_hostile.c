@@ -219,6 +219,7 @@ START_TEST(the_same_frames_at_a_human_pace_are_no_flood)
         raw_drain(&server, &out);
     }
     ck_assert_int_eq(server.failed, SP_OK);
+    ck_assert_uint_eq(server.settings, 1);
     end_close(&server);
 }
 END_TEST

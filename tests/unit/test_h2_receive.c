@@ -115,6 +115,26 @@ START_TEST(a_request_may_end_at_once_and_trailers_are_ignored)
 }
 END_TEST
 
+START_TEST(a_refused_request_is_over_though_the_client_does_not_end_it)
+{
+    struct end server;
+
+    server_start(&server, 10);
+    server.answer = 403;
+    raw_connect(&raw, 1);
+    ck_assert(raw_feed(&raw, &server, 0));
+    raw_drain(&server, &out);
+    ck_assert_int_ge(raw_find(&out, NGHTTP2_HEADERS, 1, 0), 0);
+    ck_assert_int_eq(raw_find(&out, NGHTTP2_RST_STREAM, 1, 0), NGHTTP2_NO_ERROR);
+    assert_closed(&server.flows[0], NGHTTP2_NO_ERROR);
+    raw_frame(&raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "late", 4); /* it had left already */
+    ck_assert(raw_feed(&raw, &server, 0));
+    raw_drain(&server, &out);
+    ck_assert_int_eq(server.failed, SP_OK);
+    end_close(&server);
+}
+END_TEST
+
 START_TEST(padding_does_not_use_up_a_window)
 {
     uint8_t padded[257] = {255, 'x'};
@@ -173,6 +193,21 @@ START_TEST(interim_answers_and_trailers_are_passed_over)
 }
 END_TEST
 
+START_TEST(an_impossible_status_resets_the_stream)
+{
+    static const char *const response[] = {":status", "053", NULL};
+    struct end client;
+    struct flow *flow = client_start(&client);
+
+    raw_headers(&raw, _i ? NGHTTP2_FLAG_END_STREAM : 0, 1, response);
+    ck_assert(raw_feed(&raw, &client, 0));
+    raw_drain(&client, &out);
+    ck_assert_int_eq(flow->responses, 0);
+    assert_closed(flow, NGHTTP2_PROTOCOL_ERROR);
+    end_close(&client);
+}
+END_TEST
+
 START_TEST(the_body_of_a_refusal_is_not_read)
 {
     static const char *const refusal[] = {":status", "502", "content-length", "3", NULL};
@@ -216,8 +251,10 @@ static Suite *suite(void)
                         sizeof requests / sizeof *requests);
     tcase_add_test(t, data_before_the_answer_is_handed_on);
     tcase_add_test(t, a_request_may_end_at_once_and_trailers_are_ignored);
+    tcase_add_test(t, a_refused_request_is_over_though_the_client_does_not_end_it);
     tcase_add_test(t, padding_does_not_use_up_a_window);
     tcase_add_loop_test(t, interim_answers_and_trailers_are_passed_over, 0, 2);
+    tcase_add_loop_test(t, an_impossible_status_resets_the_stream, 0, 2);
     tcase_add_test(t, the_body_of_a_refusal_is_not_read);
     tcase_add_test(t, a_long_proxy_status_is_cut);
     suite_add_tcase(s, t);

@@ -196,13 +196,13 @@ START_TEST(a_reset_reaches_the_other_end_as_connect_error)
         break;
     }
     flow_send(other, 20000, true);
-    pair_pump(&client, &server, 0);
+    pair_pump(&client, &server, 100);
     assert_closed(a, SP_H2_CONNECT_ERROR);
     assert_closed(b, SP_H2_CONNECT_ERROR);
     ck_assert_uint_eq(server.flows[1].got, 20000); /* the neighbour did not notice */
     ck_assert_uint_eq(server.flows[1].got_sum, other->sent_sum);
     if (_i == SERVER_ON_DATA)
-        ck_assert_uint_le(b->got, 16384);
+        ck_assert_uint_le(b->got, 100);
     ck_assert_int_eq(client.failed, SP_OK);
     ck_assert_int_eq(server.failed, SP_OK);
     end_close(&client);

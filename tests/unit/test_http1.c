@@ -425,6 +425,7 @@ static const struct {
     {"gw; error=y;", "", ""},
     {"gw; error=", "", ""},
     {"gw error=y", "", ""},
+    {"gw; error=y junk", "", ""},
     {"gw; error=y,", "", ""},
     {", gw; error=y", "", ""},
     {"", "", ""},

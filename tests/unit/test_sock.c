@@ -282,6 +282,41 @@ START_TEST(close_is_a_clean_end_and_reset_is_not)
 }
 END_TEST
 
+/* close() is what the kernel does when the process dies. */
+START_TEST(a_guarded_sock_that_is_lost_is_a_reset_and_one_that_is_closed_is_a_clean_end)
+{
+    struct pair pair;
+
+    make_pair(&pair);
+    sp_sock_guard(pair.near);
+    if (_i == 0)
+        sp_sock_close(pair.near);
+    else
+        close(sp_sock_release(pair.near));
+    errno = 0;
+    ck_assert_int_eq(recv(pair.far, pair.data, 1, 0), _i == 0 ? 0 : -1);
+    ck_assert_int_eq(errno, _i == 0 ? 0 : ECONNRESET);
+    close(pair.far);
+}
+END_TEST
+
+START_TEST(a_silent_peer_is_asked_whether_it_lives)
+{
+    struct pair pair;
+    int on = 0;
+    socklen_t len = sizeof on;
+
+    make_pair(&pair);
+    sp_sock_keep_alive(pair.near);
+    ck_assert_int_eq(getsockopt(sp_sock_fd(pair.near), SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+    ck_assert_int_ne(on, 0);
+    ck_assert_int_eq(getsockopt(sp_sock_fd(pair.near), IPPROTO_TCP, TCP_KEEPIDLE, &on, &len), 0);
+    ck_assert_int_le(on, 60);
+    sp_sock_close(pair.near);
+    close(pair.far);
+}
+END_TEST
+
 START_TEST(a_released_descriptor_lives_on_and_may_be_watched_again)
 {
     struct pair pair;
@@ -632,6 +667,9 @@ static void add_sock_tests(TCase *tc)
     tcase_add_test(tc, a_reset_is_told_as_writable_when_only_that_is_watched);
     tcase_add_test(tc, a_write_after_the_peer_went_is_an_error_and_no_signal);
     tcase_add_loop_test(tc, close_is_a_clean_end_and_reset_is_not, 0, 2);
+    tcase_add_loop_test(
+        tc, a_guarded_sock_that_is_lost_is_a_reset_and_one_that_is_closed_is_a_clean_end, 0, 2);
+    tcase_add_test(tc, a_silent_peer_is_asked_whether_it_lives);
     tcase_add_test(tc, a_released_descriptor_lives_on_and_may_be_watched_again);
     tcase_add_test(tc, no_writable_comes_after_a_close_in_readable);
     tcase_add_test(tc, no_writable_comes_after_it_was_unwatched_in_readable);

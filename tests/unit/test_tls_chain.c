@@ -57,6 +57,8 @@ static const char *const dns_two[] = {"x.example.net", "b.example.net", NULL};
 static const char *const ip_four[] = {"192.0.2.7", NULL};
 static const char *const ip_six[] = {"2001:db8::7", NULL};
 static const char *const dns_ip_text[] = {"192.0.2.7", NULL};
+static const char *const ip_long[] = {"c000:207::1", NULL};
+static const char *const dns_bytes[] = {"ABCD", NULL};
 static const char *const uri_a[] = {"spiffe://a.example.net/x", NULL};
 
 /* A table is read by rows. */
@@ -133,6 +135,11 @@ static const struct scene scenes[] = {
     {.what = "another address", .purpose = SP_PURPOSE_SERVER, .name = "192.0.2.8",
      .leaf.eku = CERTS_EKU_SERVER, .leaf.ips = ip_four, .observed = BIT(NAME_MISMATCH),
      .detail = "'192.0.2.7'"},
+    {.what = "an IPv6 address that begins like it", .purpose = SP_PURPOSE_SERVER,
+     .name = "192.0.2.7", .leaf.eku = CERTS_EKU_SERVER, .leaf.ips = ip_long,
+     .observed = BIT(NAME_MISMATCH)},
+    {.what = "a DNS name with the bytes of it", .purpose = SP_PURPOSE_SERVER, .name = "65.66.67.68",
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.dns = dns_bytes, .observed = BIT(NAME_MISMATCH)},
     {.what = "a URI is no server name", .purpose = SP_PURPOSE_SERVER, .name = "a.example.net",
      .leaf.eku = CERTS_EKU_SERVER, .leaf.uris = uri_a, .observed = BIT(NAME_MISMATCH)},
     {.what = "an empty name fits nothing", .purpose = SP_PURPOSE_SERVER, .name = "",
@@ -147,7 +154,14 @@ static const struct scene scenes[] = {
      .trusted = "y", .leaf.eku = CERTS_EKU_SERVER, .observed = BIT(UNTRUSTED_ISSUER),
      .detail = "issuer 'CN=Acme Root CA,O=Acme' is not a trusted CA"},
     {.what = "a self-signed root as the leaf", .sent = "r", .trusted = "y",
-     .observed = BIT(UNTRUSTED_ISSUER) | BIT(WRONG_PURPOSE), .detail = "self-signed"},
+     .observed = BIT(UNTRUSTED_ISSUER) | BIT(WRONG_PURPOSE),
+     .detail = "the certificate is self-signed: 'CN=Acme Root CA,O=Acme' is not a trusted CA"},
+    {.what = "a self-signed Ed25519 root as the leaf", .sent = "r", .trusted = "y",
+     .root.key = CERTS_ED25519, .observed = BIT(UNTRUSTED_ISSUER) | BIT(WRONG_PURPOSE),
+     .detail = "self-signed"},
+    {.what = "a self-signed RSA root as the leaf", .sent = "r", .trusted = "y",
+     .root.key = CERTS_RSA2048, .observed = BIT(UNTRUSTED_ISSUER) | BIT(WRONG_PURPOSE),
+     .detail = "self-signed"},
     {.what = "the name of a trusted CA, another key", .no_mid = true, .sent = "l", .trusted = "s",
      .observed = BIT(UNTRUSTED_ISSUER), .detail = "has the name of a trusted CA"},
     {.what = "the same with its root sent", .no_mid = true, .sent = "lr", .trusted = "s",
@@ -163,9 +177,34 @@ static const struct scene scenes[] = {
     {.what = "missing, kin by a word of the common name", .sent = "l",
      .mid.dn = "CN=Acme Clients G2", .observed = BIT(MISSING_INTERMEDIATE),
      .detail = "'CN=Acme Clients G2'"},
+    {.what = "missing, kin by the organisation", .sent = "l", .mid.dn = "CN=Zeta,O=ACME",
+     .observed = BIT(MISSING_INTERMEDIATE), .detail = "'CN=Zeta,O=ACME'"},
+    {.what = "no kin: a generation is no name", .sent = "l", .root.dn = "CN=Acme Root R2026",
+     .mid.dn = "CN=Initech R2026", .observed = BIT(UNTRUSTED_ISSUER)},
+    {.what = "no kin: nothing in common but short words", .sent = "l", .root.dn = "CN=A of us",
+     .mid.dn = "CN=B of us", .observed = BIT(UNTRUSTED_ISSUER)},
     {.what = "no kin: only common words are shared", .sent = "l",
      .mid.dn = "CN=Initech Root Issuing CA G1", .observed = BIT(UNTRUSTED_ISSUER),
      .detail = "'CN=Initech Root Issuing CA G1'"},
+    {.what = "a stranger's issuing CA is missing, by its own name", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Initech Issuing CA", .observed = BIT(MISSING_INTERMEDIATE),
+     .detail = "'CN=Initech Issuing CA', which by its name is no root, is missing"},
+    {.what = "the same: intermediate", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=INTERMEDIATE 3", .observed = BIT(MISSING_INTERMEDIATE)},
+    {.what = "the same: issuer", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Initech issuer", .observed = BIT(MISSING_INTERMEDIATE)},
+    {.what = "the same: sub", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Initech Sub-CA", .observed = BIT(MISSING_INTERMEDIATE)},
+    {.what = "the same: subordinate", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Subordinate Authority", .observed = BIT(MISSING_INTERMEDIATE)},
+    {.what = "the same: level 2", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Initech Level 2", .observed = BIT(MISSING_INTERMEDIATE)},
+    {.what = "level 1 may be a root", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Initech Level 1", .observed = BIT(UNTRUSTED_ISSUER)},
+    {.what = "a word that only begins like one", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Subterranean Issuance", .observed = BIT(UNTRUSTED_ISSUER)},
+    {.what = "an organisation's name says nothing", .sent = "l", .trusted = "y",
+     .mid.dn = "CN=Initech,O=Issuing House", .observed = BIT(UNTRUSTED_ISSUER)},
     {.what = "missing while only a stranger's chain is there", .sent = "lxy",
      .observed = BIT(MISSING_INTERMEDIATE)},
     /* time */
@@ -464,6 +503,8 @@ START_TEST(a_scene_has_exactly_its_reasons)
     expect(scene->what, &facts, scene->observed, scene->detail);
     ck_assert(facts.has_certificate);
     ck_assert_uint_eq(facts.chain_len, st.chain.count);
+    if (!scene->later) /* the clock is suspected only where all certificates say so */
+        ck_assert_ptr_null(strstr(facts.detail, "clock"));
     stage_free(&st);
 }
 END_TEST

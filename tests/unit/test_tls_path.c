@@ -4,6 +4,7 @@
 #include "common/tls_trust.h"
 
 #include <check.h>
+#include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509-ext.h>
@@ -30,6 +31,8 @@ struct ext {
 struct form {
     const char *dn;
     bool ca, no_ids, v1;
+    bool rsa;       /* an RSA key, which signs with PSS */
+    bool costly_e;  /* its public exponent is as long as the modulus */
     unsigned usage; /* 0: by role */
     int64_t begin, end;
     const struct ext *ext;
@@ -37,6 +40,7 @@ struct form {
     size_t cn_len; /* raw common name in place of dn */
     const char *uri;
     const char *aki_issuer;
+    int aki_of; /* index + 1 of the certificate whose key identifier it claims for its issuer */
     int same_key_as; /* index + 1 of another certificate */
     int path_len_plus_1;
 };
@@ -46,6 +50,7 @@ struct forge {
     gnutls_x509_crt_t crt[CERT_MAX];
     gnutls_x509_privkey_t key[CERT_MAX];
     gnutls_datum_t der[CERT_MAX];
+    bool rsa[CERT_MAX];
     int count;
     int64_t now;
 };
@@ -109,8 +114,32 @@ static void set_extensions(struct forge *f, int i, const struct form *form, int 
                                                 form->ext->critical));
     if (!form->no_ids)
         set_ids(f, i, issuer);
+    if (form->aki_of) {
+        uint8_t id[64];
+        size_t len = sizeof id;
+
+        OK(gnutls_x509_crt_get_subject_key_id(f->crt[form->aki_of - 1], id, &len, NULL));
+        OK(gnutls_x509_crt_set_authority_key_id(crt, id, len));
+    }
     if (form->aki_issuer)
         set_aki_issuer(crt, form->aki_issuer);
+}
+
+/* The public exponent and the private one change places, which makes a key like any other. */
+static void exchange_exponents(gnutls_x509_privkey_t *key)
+{
+    gnutls_datum_t m, e, d, p, q, u;
+
+    OK(gnutls_x509_privkey_export_rsa_raw(*key, &m, &e, &d, &p, &q, &u));
+    gnutls_x509_privkey_deinit(*key);
+    OK(gnutls_x509_privkey_init(key));
+    OK(gnutls_x509_privkey_import_rsa_raw(*key, &m, &d, &e, &p, &q, &u));
+    gnutls_free(m.data);
+    gnutls_free(e.data);
+    gnutls_free(d.data);
+    gnutls_free(p.data);
+    gnutls_free(q.data);
+    gnutls_free(u.data);
 }
 
 /* issuer: an index, or -1 for self-signed. Returns the index. */
@@ -127,9 +156,13 @@ static int forge(struct forge *f, int issuer, struct form form)
     OK(gnutls_x509_privkey_init(&f->key[i]));
     if (form.same_key_as)
         OK(gnutls_x509_privkey_cpy(f->key[i], f->key[form.same_key_as - 1]));
+    else if (form.rsa)
+        OK(gnutls_x509_privkey_generate(f->key[i], GNUTLS_PK_RSA, 2048, 0));
     else
         OK(gnutls_x509_privkey_generate(f->key[i], GNUTLS_PK_ECDSA,
                                         GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0));
+    if (form.costly_e)
+        exchange_exponents(&f->key[i]);
     OK(gnutls_x509_crt_set_key(f->crt[i], f->key[i]));
     OK(gnutls_x509_crt_set_version(f->crt[i], form.v1 ? 1 : 3));
     OK(gnutls_x509_crt_set_serial(f->crt[i], serial, sizeof serial));
@@ -142,7 +175,9 @@ static int forge(struct forge *f, int issuer, struct form form)
                                          (unsigned)form.cn_len));
     if (!form.v1)
         set_extensions(f, i, &form, issuer);
-    OK(gnutls_x509_crt_sign2(f->crt[i], f->crt[issuer], f->key[issuer], GNUTLS_DIG_SHA256, 0));
+    f->rsa[i] = form.rsa;
+    OK(gnutls_x509_crt_sign2(f->crt[i], f->crt[issuer], f->key[issuer], GNUTLS_DIG_SHA256,
+                             f->rsa[issuer] ? GNUTLS_PRIVKEY_SIGN_FLAG_RSA_PSS : 0));
     OK(gnutls_x509_crt_export2(f->crt[i], GNUTLS_X509_FMT_DER, &f->der[i]));
     return i;
 }
@@ -348,6 +383,8 @@ END_TEST
 
 START_TEST(a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca)
 {
+    static const struct ext server_only = {
+        "2.5.29.37", "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01", 12, false};
     struct sp_facts facts;
     struct forge f = {0};
     int root = forge(&f, -1, (struct form){.dn = "CN=Old Root", .ca = true, .v1 = true});
@@ -357,6 +394,9 @@ START_TEST(a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca
 
     examine(&f, INTS(direct), INTS(root), NULL, &facts);
     expect(&facts, 0, NULL);
+    direct = forge(&f, root, (struct form){.dn = "CN=carol", .ext = &server_only});
+    examine(&f, INTS(direct), INTS(root), NULL, &facts);
+    expect(&facts, BIT(WRONG_PURPOSE), NULL); /* and no more, thoroughly judged */
     examine(&f, INTS(below, mid), INTS(root), NULL, &facts);
     expect(&facts, BIT(CONSTRAINT_VIOLATION), "'CN=Old Mid', which is not a CA");
     forge_free(&f);
@@ -403,6 +443,45 @@ START_TEST(a_self_signed_leaf_with_a_valid_chain_as_filler_is_untrusted)
 }
 END_TEST
 
+/* Whose key identifiers point at the victim, so that only its signature says who issued it. */
+START_TEST(a_self_signed_leaf_that_claims_the_victims_key_as_its_issuers_is_untrusted)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    int root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, (struct form){.dn = "CN=Acme Issuing,O=Acme", .ca = true});
+    int victim = forge(&f, mid, (struct form){.dn = "CN=alice,O=Acme"});
+    int fake = forge(&f, -1, (struct form){.dn = "CN=alice,O=Acme", .aki_of = victim + 1});
+    int fake_root = forge(&f, -1, (struct form){.dn = acme_root.dn, .aki_of = root + 1});
+
+    examine(&f, INTS(fake, victim, mid, root), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "self-signed");
+    examine(&f, INTS(fake, victim, mid), INTS(mid), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "self-signed");
+    examine(&f, INTS(fake_root, root), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "another key");
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(a_ca_that_its_former_key_certified_is_climbed_through_not_taken_for_self_signed)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    struct form issuing = {.dn = "CN=Acme Issuing,O=Acme", .ca = true, .no_ids = true};
+    int root = forge(&f, -1, acme_root);
+    int old_key = forge(&f, root, issuing);
+    int new_key = forge(&f, old_key, issuing);
+    int leaf = forge(&f, new_key, (struct form){.dn = "CN=alice,O=Acme", .no_ids = true});
+
+    examine(&f, INTS(leaf, new_key, old_key), INTS(root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(leaf, old_key, new_key), INTS(root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(a_leaf_that_signs_another_does_not_make_it_trusted)
 {
     struct sp_facts facts;
@@ -441,6 +520,46 @@ START_TEST(a_ca_that_borrows_a_trusted_name_is_untrusted_even_without_key_ids)
 }
 END_TEST
 
+START_TEST(a_damaged_copy_of_a_trusted_name_is_damage_and_not_its_own_issuer)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    struct form form = {.dn = acme_root.dn, .ca = true, .no_ids = true};
+    int root = forge(&f, -1, form);
+    int fake = forge(&f, -1, form);
+
+    f.der[fake].data[f.der[fake].size - 1] ^= 1;
+    examine(&f, INTS(fake), INTS(root), NULL, &facts);
+    expect(&facts, BIT(BAD_SIGNATURE) | BIT(WRONG_PURPOSE), "does not fit the key");
+    forge_free(&f);
+}
+END_TEST
+
+/* In the thorough judgement signatures are verified once more, by hand. */
+START_TEST(an_rsa_pss_signature_is_neither_bad_nor_weak)
+{
+    static const struct ext server_only = {"2.5.29.15", "\x03\x02\x05\x20", 4,
+                                           false}; /* keyUsage: keyEncipherment */
+    struct sp_facts facts;
+    struct forge f = {0};
+    int root = forge(&f, -1, (struct form){.dn = "CN=R", .ca = true, .rsa = true});
+    int mid =
+        forge(&f, root, (struct form){.dn = "CN=M", .ca = true, .path_len_plus_1 = 1, .rsa = true});
+    int low = forge(&f, mid, (struct form){.dn = "CN=L", .ca = true});
+    int leaf = forge(&f, mid, (struct form){.dn = "CN=alice"});
+    int below = forge(&f, low, (struct form){.dn = "CN=bob", .ext = &server_only});
+
+    examine(&f, INTS(leaf, mid), INTS(root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(below, low, mid), INTS(root), NULL, &facts);
+    expect(&facts, BIT(CONSTRAINT_VIOLATION) | BIT(WRONG_PURPOSE), "allows a path of 0");
+    f.der[mid].data[f.der[mid].size - 1] ^= 1;
+    examine(&f, INTS(leaf, mid), INTS(root), NULL, &facts);
+    expect(&facts, BIT(BAD_SIGNATURE), "'CN=M'");
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(a_trusted_ca_may_present_itself)
 {
     struct sp_facts facts;
@@ -456,6 +575,29 @@ START_TEST(a_trusted_ca_may_present_itself)
     self = forge(&f, -1, form);
     examine(&f, INTS(self), INTS(self), NULL, &facts);
     expect(&facts, BIT(EXPIRED), "expired");
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(a_trusted_intermediate_may_present_itself)
+{
+    static const struct ext server_only = {
+        "2.5.29.37", "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01", 12, false};
+    struct sp_facts facts;
+    struct forge f = {0};
+    struct form form = {.dn = "CN=Mid",
+                        .ca = true,
+                        .usage = GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_DIGITAL_SIGNATURE};
+    int root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, form);
+
+    examine(&f, INTS(mid), INTS(mid), NULL, &facts);
+    expect(&facts, 0, NULL);
+    ck_assert_str_eq(facts.serial, "8002"); /* 00 80 02 in DER: the zero is only the sign */
+    form.ext = &server_only;
+    mid = forge(&f, root, form);
+    examine(&f, INTS(mid), INTS(mid), NULL, &facts);
+    expect(&facts, BIT(WRONG_PURPOSE), "serverAuth");
     forge_free(&f);
 }
 END_TEST
@@ -482,6 +624,69 @@ START_TEST(of_two_roots_with_one_key_the_valid_one_counts)
     expect(&facts, 0, NULL);
     examine(&f, INTS(leaf), INTS(old_root), NULL, &facts);
     expect(&facts, BIT(EXPIRED), "'CN=Acme Root,O=Acme' expired");
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(of_two_roots_with_one_name_each_vouches_for_its_own)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    struct form form = {.dn = acme_root.dn, .ca = true, .no_ids = true};
+    int one = forge(&f, -1, form);
+    int two = forge(&f, -1, form);
+    int of_one = forge(&f, one, (struct form){.dn = "CN=alice", .no_ids = true});
+    int of_two = forge(&f, two, (struct form){.dn = "CN=bob", .no_ids = true});
+
+    examine(&f, INTS(of_one), INTS(one, two), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(of_two), INTS(one, two), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(of_one), INTS(two), NULL, &facts);
+    expect(&facts, BIT(BAD_SIGNATURE), NULL);
+    forge_free(&f);
+}
+END_TEST
+
+/* RFC 4210 4.4: the old key signs the new one under the same name. (Without key identifiers GnuTLS
+ * takes the new one for self-signed; that stays refused.) */
+START_TEST(a_root_that_rolled_its_key_over_is_followed)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    int old = forge(&f, -1, acme_root);
+    int new_by_old = forge(&f, old, acme_root);
+    int leaf = forge(&f, new_by_old, (struct form){.dn = "CN=alice"});
+
+    examine(&f, INTS(leaf, new_by_old), INTS(old), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(leaf, new_by_old, old), INTS(old), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(leaf), INTS(new_by_old), NULL, &facts);
+    expect(&facts, 0, NULL);
+    examine(&f, INTS(leaf), INTS(old), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "another key");
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(when_no_path_is_clean_the_best_one_is_told)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    int root = forge(&f, -1, acme_root);
+    int narrow = forge(&f, -1, (struct form){.dn = "CN=Narrow", .ca = true, .path_len_plus_1 = 1});
+    int by_root = forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true});
+    int by_narrow =
+        forge(&f, narrow, (struct form){.dn = "CN=Mid", .ca = true, .same_key_as = by_root + 1});
+    int leaf = forge(&f, by_root, (struct form){.dn = "CN=alice", .end = -1});
+
+    examine(&f, INTS(leaf, by_root, by_narrow), INTS(root, narrow), NULL, &facts);
+    expect(&facts, BIT(EXPIRED), NULL);
+    examine(&f, INTS(leaf, by_narrow, by_root), INTS(root, narrow), NULL, &facts);
+    expect(&facts, BIT(EXPIRED), NULL);
+    examine(&f, INTS(leaf, by_narrow), INTS(root, narrow), NULL, &facts);
+    expect(&facts, BIT(EXPIRED) | BIT(CONSTRAINT_VIOLATION), "allows a path of 0");
     forge_free(&f);
 }
 END_TEST
@@ -538,6 +743,26 @@ START_TEST(certificates_that_all_name_each_other_cost_little)
 }
 END_TEST
 
+START_TEST(a_strangers_key_that_is_costly_to_use_is_not_used)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    struct form form = {.dn = "CN=Costly", .ca = true, .rsa = true};
+    int root = forge(&f, -1, acme_root);
+    int usual = forge(&f, -1, form);
+    int leaf = forge(&f, usual, (struct form){.dn = "CN=alice"});
+
+    examine(&f, INTS(leaf, usual), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), NULL);
+    form.costly_e = true;
+    usual = forge(&f, -1, form);
+    leaf = forge(&f, usual, (struct form){.dn = "CN=alice"});
+    examine(&f, INTS(leaf, usual), INTS(root), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER) | BIT(BAD_SIGNATURE), NULL);
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(a_missing_issuer_that_the_key_identifier_places_under_a_trusted_ca_is_kin)
 {
     struct sp_facts facts;
@@ -572,14 +797,24 @@ static Suite *path_suite(void)
     tcase_add_test(tc, a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca);
     tcase_add_test(tc, key_usage_must_fit);
     tcase_add_test(tc, a_self_signed_leaf_with_a_valid_chain_as_filler_is_untrusted);
+    tcase_add_test(tc, a_self_signed_leaf_that_claims_the_victims_key_as_its_issuers_is_untrusted);
+    tcase_add_test(tc,
+                   a_ca_that_its_former_key_certified_is_climbed_through_not_taken_for_self_signed);
     tcase_add_test(tc, a_leaf_that_signs_another_does_not_make_it_trusted);
     tcase_add_test(tc, a_ca_that_borrows_a_trusted_name_is_untrusted_even_without_key_ids);
+    tcase_add_test(tc, a_damaged_copy_of_a_trusted_name_is_damage_and_not_its_own_issuer);
+    tcase_add_test(tc, an_rsa_pss_signature_is_neither_bad_nor_weak);
     tcase_add_test(tc, a_trusted_ca_may_present_itself);
+    tcase_add_test(tc, a_trusted_intermediate_may_present_itself);
     suite_add_tcase(suite, tc);
     tc = tcase_create("paths");
     tcase_add_test(tc, of_two_roots_with_one_key_the_valid_one_counts);
+    tcase_add_test(tc, of_two_roots_with_one_name_each_vouches_for_its_own);
+    tcase_add_test(tc, a_root_that_rolled_its_key_over_is_followed);
+    tcase_add_test(tc, when_no_path_is_clean_the_best_one_is_told);
     tcase_add_test(tc, a_cross_signed_intermediate_is_followed_to_the_root_that_holds);
     tcase_add_test(tc, certificates_that_all_name_each_other_cost_little);
+    tcase_add_test(tc, a_strangers_key_that_is_costly_to_use_is_not_used);
     tcase_add_test(tc, a_missing_issuer_that_the_key_identifier_places_under_a_trusted_ca_is_kin);
     suite_add_tcase(suite, tc);
     return suite;

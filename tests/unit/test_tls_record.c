@@ -59,7 +59,7 @@ START_TEST(it_does_not_matter_in_what_pieces_the_bytes_come)
 }
 END_TEST
 
-/* gnutls.md H6: GnuTLS says AGAIN after a ticket with the data still to be read. */
+/* GnuTLS says AGAIN after a ticket with the data still to be read. */
 START_TEST(a_ticket_and_data_in_one_piece_are_both_read)
 {
     struct tls_end client;

@@ -110,7 +110,7 @@ START_TEST(a_ticket_is_worth_nothing_where_certificates_are_optional)
 }
 END_TEST
 
-/* gnutls.md H3: the ticket is good but not for this; its owner's chain must not stick. */
+/* The ticket is good but not for this; its owner's chain must not stick. */
 START_TEST(a_tls12_ticket_of_another_name_of_the_tenant_brings_no_identity)
 {
     tls_visit_for_ticket(0, TLS_NAME_A, tls_world.raw_alice);
@@ -161,7 +161,7 @@ START_TEST(a_tls13_ticket_with_a_stale_age_brings_no_identity)
 END_TEST
 
 /* Tickets and optional certificates never meet. If they did: the chain that an unusable ticket left
- * behind (gnutls.md H3) is still no identity without its key. */
+ * behind is still no identity without its key. */
 START_TEST(even_with_tickets_an_optional_certificate_must_be_proved)
 {
     uint8_t stek[TLS_RAW_KEY_LEN];
@@ -184,7 +184,7 @@ START_TEST(even_with_tickets_an_optional_certificate_must_be_proved)
 }
 END_TEST
 
-/* gnutls.md H4: a ticket made with our very key, of a session that had no certificate. */
+/* A ticket made with our very key, of a session that had no certificate. */
 static void get_foreign_ticket(int tls13, bool early_data)
 {
     const struct tls_raw_options server_options = {.server = true,
