@@ -120,60 +120,94 @@ static void door_free(struct open_door *open)
     free(open);
 }
 
-/* The index of the open door at the same address; -1: none. */
-static int find_door(const struct agent *a, const struct agent_door *like)
+/* The open door at the same address that no other row of the new configuration has taken. Port 0
+ * may stand in several rows, hence the looking. */
+static struct open_door *find_door(const struct agent *a, const struct sp_addr *listen,
+                                   struct open_door *const *taken, size_t taken_count)
 {
     for (size_t i = 0; a->doors && i < a->config->door_count; i++) {
-        if (a->doors[i] && !strcmp(a->doors[i]->door->listen_text, like->listen_text))
-            return (int)i;
+        const struct sp_addr *other = &a->doors[i]->door->listen;
+        bool is_taken = false;
+
+        for (size_t k = 0; k < taken_count; k++)
+            is_taken = is_taken || taken[k] == a->doors[i];
+        if (!is_taken && other->port == listen->port && sp_ip_equal(&other->ip, &listen->ip))
+            return a->doors[i];
     }
-    return -1;
+    return NULL;
 }
 
-/* Opens the doors of `config` that are not open yet: all that can fail. */
-static enum sp_err doors_prepare(struct agent *a, const struct agent_config *config,
-                                 struct open_door **opened, struct sp_error *err)
+static bool was_open(const struct agent *a, const struct open_door *open)
 {
-    for (size_t i = 0; i < config->door_count; i++) {
-        struct open_door *open;
-        int fd = -1;
-        enum sp_err rc;
-
-        if (find_door(a, &config->doors[i]) >= 0)
-            continue;
-        open = sp_calloc(1, sizeof *open);
-        open->agent = a;
-        open->bound = config->doors[i].listen;
-        opened[i] = open;
-        rc = sp_listen_fd(&open->bound, false, &fd, err);
-        if (rc == SP_OK) {
-            rc = sp_listener_new(a->loop, fd, &listener_callbacks, open, &open->listener, err);
-            if (rc != SP_OK)
-                close(fd);
-        }
-        if (rc != SP_OK) {
-            sp_error_where(err, "%s: $.doors[%zu].listen", a->config_path, i);
-            for (size_t k = 0; k <= i; k++)
-                door_free(opened[k]);
-            return rc;
-        }
+    for (size_t i = 0; a->doors && i < a->config->door_count; i++) {
+        if (a->doors[i] == open)
+            return true;
     }
+    return false;
+}
+
+static enum sp_err door_open(struct agent *a, const struct agent_door *door,
+                             struct open_door **ret_open, struct sp_error *err)
+{
+    struct open_door *open = sp_calloc(1, sizeof *open);
+    int fd = -1;
+    enum sp_err rc;
+
+    open->agent = a;
+    open->bound = door->listen;
+    rc = sp_listen_fd(&open->bound, false, &fd, err);
+    if (rc == SP_OK) {
+        rc = sp_listener_new(a->loop, fd, &listener_callbacks, open, &open->listener, err);
+        if (rc != SP_OK)
+            close(fd);
+    }
+    if (rc != SP_OK) {
+        free(open);
+        return rc;
+    }
+    *ret_open = open;
     return SP_OK;
 }
 
-/* Takes over `opened`, keeps what stays, closes the rest. Ends with a->config = config. */
-static void doors_commit(struct agent *a, struct agent_config *config, struct open_door **opened)
+/* Undoes doors_prepare; `opened` itself too. */
+static void doors_forget(struct agent *a, struct open_door **opened, size_t count)
 {
-    for (size_t i = 0; i < config->door_count; i++) {
-        int now = opened[i] ? -1 : find_door(a, &config->doors[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (!was_open(a, opened[i]))
+            door_free(opened[i]);
+    }
+    free(opened);
+}
 
-        if (now >= 0) {
-            opened[i] = a->doors[now];
-            a->doors[now] = NULL;
+/* One for each row of `config`: what is open already, or new. This is all that can fail. */
+static enum sp_err doors_prepare(struct agent *a, const struct agent_config *config,
+                                 struct open_door ***ret_opened, struct sp_error *err)
+{
+    struct open_door **opened = sp_calloc(config->door_count, sizeof(struct open_door *));
+
+    for (size_t i = 0; i < config->door_count; i++) {
+        opened[i] = find_door(a, &config->doors[i].listen, opened, i);
+        if (!opened[i] && door_open(a, &config->doors[i], &opened[i], err) != SP_OK) {
+            sp_error_where(err, "%s: $.doors[%zu].listen", a->config_path, i);
+            doors_forget(a, opened, i);
+            return err->kind;
         }
     }
-    for (size_t i = 0; a->doors && i < a->config->door_count; i++)
-        door_free(a->doors[i]);
+    *ret_opened = opened;
+    return SP_OK;
+}
+
+/* Takes over `opened` and closes what is not in it. Ends with a->config = config. */
+static void doors_commit(struct agent *a, struct agent_config *config, struct open_door **opened)
+{
+    for (size_t i = 0; a->doors && i < a->config->door_count; i++) {
+        bool stays = false;
+
+        for (size_t k = 0; k < config->door_count; k++)
+            stays = stays || opened[k] == a->doors[i];
+        if (!stays)
+            door_free(a->doors[i]);
+    }
     free(a->doors);
     for (size_t i = 0; i < config->door_count; i++)
         opened[i]->door = &config->doors[i];
@@ -201,7 +235,7 @@ static void check_over(struct agent *a)
         struct agent_uplink *uplink = a->clients.uplink;
 
         a->clients.uplink = NULL;
-        agent_uplink_retire(uplink);
+        agent_uplink_retire(uplink, NULL);
     } else if (!a->pools) {
         sp_loop_stop(a->loop);
     }
@@ -247,7 +281,7 @@ static void connect_uplink(struct agent *a)
     pool->uplink = agent_uplink_new(&options, a->config);
     a->clients.uplink = pool->uplink;
     if (old)
-        agent_uplink_retire(old);
+        agent_uplink_retire(old, pool->uplink);
 }
 
 /* ---- signals ---- */
@@ -276,18 +310,15 @@ static void on_hup(void *ctx)
     if (a->phase != SERVING)
         return;
     rc = agent_config_load(a->config_path, &next, &err);
-    if (rc == SP_OK) {
-        opened = sp_calloc(next->door_count, sizeof(struct open_door *));
-        rc = doors_prepare(a, next, opened, &err);
-    }
+    if (rc == SP_OK)
+        rc = doors_prepare(a, next, &opened, &err);
     if (rc == SP_OK) {
         rc = sp_log_reopen(a->log, next->log.file, (enum sp_log_format)next->log.format,
                            (enum sp_log_level)next->log.level, &err);
-        for (size_t i = 0; rc != SP_OK && i < next->door_count; i++)
-            door_free(opened[i]);
+        if (rc != SP_OK)
+            doors_forget(a, opened, next->door_count);
     }
     if (rc != SP_OK) {
-        free(opened);
         agent_config_unref(next);
         log_reload(a, &err);
         return;
@@ -339,6 +370,7 @@ static void on_end_signal(void *ctx)
     a->phase = DRAINING;
     close_doors(a);
     sp_timer_start(a->end_late, DRAIN_MS);
+    agent_clients_dismiss_idle(&a->clients);
     check_over(a);
 }
 
@@ -383,11 +415,9 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
 
         rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
     }
-    opened = sp_calloc(config->door_count, sizeof(struct open_door *));
     if (rc == SP_OK)
-        rc = doors_prepare(a, config, opened, err);
+        rc = doors_prepare(a, config, &opened, err);
     if (rc != SP_OK) {
-        free(opened);
         agent_config_unref(config);
         return rc;
     }
@@ -437,12 +467,15 @@ enum sp_err agent_run(const char *config_path, struct sp_error *err)
     struct agent a = {.config_path = config_path};
     enum sp_err rc;
 
+    sp_signals_hold(true); /* until they are ours */
     raise_descriptor_limit();
     rc = start(&a, err);
     if (rc == SP_OK) {
         log_warnings(&a);
         log_ready(&a);
+        sp_signals_hold(false);
         sp_loop_run(a.loop);
+        sp_signals_hold(true); /* for good: nothing but the end is left */
         sp_log_message(a.log, SP_LOG_INFO, "stopping", "the agent ends");
     }
     agent_free(&a);

@@ -54,7 +54,7 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
     sp_log_str(&line, "how", sp_channel_how_name(end ? end->how : SP_CHANNEL_REFUSED));
     if (c->refusal.status) {
         sp_log_int(&line, "status", c->refusal.status);
-        sp_log_str(&line, "error", c->refusal.error);
+        sp_log_str(&line, "error", c->refusal.error[0] ? c->refusal.error : NULL);
         sp_log_str(&line, "detail", c->refusal.text);
     }
     sp_log_end(&line);
@@ -118,18 +118,14 @@ static const struct sp_sock_callbacks sock_callbacks = {.on_readable = on_readab
 
 static void on_deadline(void *ctx)
 {
+    static const struct agent_refusal late = {408, "http_request_error",
+                                              "no whole request in time"};
     struct agent_client *c = ctx;
 
-    if (c->state == ASKING) {
-        const struct agent_refusal late = {408, "http_request_error", "no whole request in time"};
-
-        c->refusal = late;
-        if (c->kind->on_refused) {
-            c->kind->on_refused(c, &late);
-            return;
-        }
-    }
-    client_free(c);
+    if (c->state == ASKING)
+        agent_client_refuse(c, &late);
+    else
+        client_free(c);
 }
 
 void agent_client_read(struct agent_client *c)
@@ -146,10 +142,21 @@ void agent_client_say(struct agent_client *c, const void *text, size_t len)
     (void)n;
 }
 
-void agent_client_hang_up(struct agent_client *c, const char *why)
+void agent_client_refuse(struct agent_client *c, const struct agent_refusal *refusal)
 {
-    if (!c->refusal.text[0])
-        snprintf(c->refusal.text, sizeof c->refusal.text, "%s", why);
+    c->refusal = *refusal;
+    if (c->kind->on_refused) {
+        c->kind->on_refused(c, refusal);
+        return;
+    }
+    log_end(c, NULL);
+    sp_sock_reset(c->sock);
+    c->sock = NULL;
+    client_free(c);
+}
+
+void agent_client_hang_up(struct agent_client *c)
+{
     log_end(c, NULL);
     c->state = HANGING_UP;
     sp_sock_shutdown_write(c->sock);
@@ -181,15 +188,7 @@ static void on_refused(void *ctx, const struct agent_refusal *refusal)
     struct agent_client *c = ctx;
 
     c->request = NULL;
-    c->refusal = *refusal;
-    if (c->kind->on_refused) {
-        c->kind->on_refused(c, refusal);
-        return;
-    }
-    log_end(c, NULL);
-    sp_sock_reset(c->sock);
-    c->sock = NULL;
-    client_free(c);
+    agent_client_refuse(c, refusal);
 }
 
 static const struct agent_request_callbacks request_callbacks = {on_open, on_refused};
@@ -235,16 +234,34 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
     kind->start(c);
 }
 
-void agent_clients_close(struct agent_clients *clients)
+void agent_clients_dismiss_idle(struct agent_clients *clients)
 {
     struct agent_client *next;
 
     for (struct agent_client *c = clients->first; c; c = next) {
         next = c->next;
-        if (c->channel)
-            sp_channel_cancel(c->channel); /* on_channel_closed follows */
-        else
+        if (c->state == ASKING && !c->input.len)
             client_free(c);
+    }
+}
+
+void agent_clients_close(struct agent_clients *clients)
+{
+    static const struct agent_refusal ending = {503, "destination_unavailable",
+                                                "the agent is shutting down"};
+    struct agent_client *next;
+
+    for (struct agent_client *c = clients->first; c; c = next) {
+        next = c->next;
+        if (c->channel) {
+            sp_channel_cancel(c->channel); /* on_channel_closed follows */
+            continue;
+        }
+        if (c->state == WAITING) { /* else nothing was asked for, or its line is written */
+            c->refusal = ending;
+            log_end(c, NULL);
+        }
+        client_free(c);
     }
 }
 

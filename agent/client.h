@@ -47,6 +47,8 @@ struct agent_clients {
 /* fd is taken over; config keeps `door` alive (a reference is taken). */
 void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
                         const struct agent_door *door, struct agent_config *config);
+/* Those that have not asked for anything yet, now: on_empty may follow. */
+void agent_clients_dismiss_idle(struct agent_clients *clients);
 void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty follows */
 
 /* ---- for doors ---- */
@@ -60,6 +62,8 @@ void agent_client_read(struct agent_client *client); /* calls on_input from now 
 void agent_client_connect(struct agent_client *client, const struct sp_target *target);
 /* A short answer, written at once. */
 void agent_client_say(struct agent_client *client, const void *text, size_t len);
+/* The door itself refuses: on_refused follows, from inside this call. */
+void agent_client_refuse(struct agent_client *client, const struct agent_refusal *refusal);
 /* Ends it after what was said: FIN, and a moment for the application to read it. */
-void agent_client_hang_up(struct agent_client *client, const char *why);
+void agent_client_hang_up(struct agent_client *client);
 #endif

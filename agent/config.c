@@ -48,6 +48,13 @@ static const struct sp_json_field server_validation_fields[] = {
      .max = 100},
     SP_SETTINGS_CRLS_ROW(struct agent_server_validation, crls),
     SP_SETTINGS_POLICY_ROWS(struct agent_server_validation, policy),
+    SP_SETTINGS_CHAIN_ROWS(struct agent_server_validation),
+    {.key = "pinned_keys",
+     .type = SP_JSON_STRINGS,
+     .offset = offsetof(struct agent_server_validation, pinned_keys),
+     .min = 1,
+     .max = 100,
+     .check = sp_settings_check_sha256},
     {.key = NULL},
 };
 
@@ -208,8 +215,15 @@ static enum sp_err check_validation(struct agent_config *config, struct sp_error
         rc = sp_settings_check_policy(&validation->policy, gateway_only,
                                       "the gateway finds it, not the agent", config->path,
                                       "$.server_validation", err);
+    if (rc == SP_OK)
+        rc = sp_settings_finish_policy(&validation->policy, config->path, "$.server_validation",
+                                       err);
     if (rc != SP_OK)
         return rc;
+    for (size_t i = 0; i < validation->pinned_keys.count; i++)
+        sp_settings_fold_sha256(validation->pinned_keys.items[i]);
+    sp_settings_warn_exceptions(&config->warnings, config->path, "$.server_validation",
+                                &validation->policy, sp_clock_wall_s());
     SP_REQUIRE(asprintf(&config->policy_source, "%s: $.server_validation", config->path) >= 0);
     validation->policy.source = config->policy_source;
     return SP_OK;
@@ -228,7 +242,8 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
         if (rc != SP_OK)
             return rc;
     }
-    return check_validation(config, err);
+    rc = check_validation(config, err);
+    return rc == SP_OK ? sp_settings_check_log(&config->log, config->path, err) : rc;
 }
 
 static enum sp_err load_crls(struct agent_config *config, struct sp_error *err)

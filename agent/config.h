@@ -28,8 +28,10 @@ enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
 struct agent_server_validation {
     int mode; /* enum agent_validation_mode */
     struct sp_json_strings ca_files;
-    struct sp_json_strings crls; /* paths */
-    struct sp_policy policy;     /* .source is "FILE: $.server_validation" */
+    struct sp_json_strings crls;        /* paths */
+    struct sp_policy policy;            /* .source is "FILE: $.server_validation" */
+    uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
+    struct sp_json_strings pinned_keys; /* the same; folded */
 };
 
 enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_FORWARD };

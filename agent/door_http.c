@@ -2,40 +2,38 @@
 #include "agent/client.h"
 #include "common/http1.h"
 
+#include <stdio.h>
+
 static void start(struct agent_client *client)
 {
     agent_client_read(client);
 }
 
-static void answer(struct agent_client *client, int status, const char *proxy_status,
-                   const char *text)
-{
-    char buf[2048];
-
-    agent_client_say(client, buf, sp_http1_refusal(buf, sizeof buf, status, proxy_status, text));
-    agent_client_hang_up(client, text);
-}
-
 static void on_refused(struct agent_client *client, const struct agent_refusal *refusal)
 {
-    char value[SP_PROXY_STATUS_MAX];
+    char value[SP_PROXY_STATUS_MAX], buf[2048];
+    size_t len;
 
-    answer(client, refusal->status,
-           sp_proxy_status(value, "sallyport-agent", refusal->error, refusal->text), refusal->text);
+    sp_proxy_status(value, "sallyport-agent", refusal->error, refusal->text);
+    len = sp_http1_refusal(buf, sizeof buf, refusal->status, value, refusal->text);
+    agent_client_say(client, buf, len);
+    agent_client_hang_up(client);
 }
 
 static void on_input(struct agent_client *client)
 {
     struct sp_buf *input = agent_client_input(client);
     struct sp_http1_request request;
+    struct agent_refusal refusal = {.status = 400, .error = "http_request_error"};
     struct sp_error err;
-    int status = 400;
-    enum sp_err rc = sp_http1_parse(sp_buf_data(input), input->len, &request, &status, &err);
+    enum sp_err rc =
+        sp_http1_parse(sp_buf_data(input), input->len, &request, &refusal.status, &err);
 
     if (rc == SP_AGAIN)
         return;
     if (rc != SP_OK) {
-        answer(client, status, NULL, err.text);
+        snprintf(refusal.text, sizeof refusal.text, "%s", err.text);
+        agent_client_refuse(client, &refusal);
         return;
     }
     sp_buf_consume(input, request.head_len);

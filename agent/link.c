@@ -29,15 +29,17 @@ struct agent_link {
     struct sp_tls_client_options tls;
     struct decision *decision; /* from the verdict until the tunnel is up or gone */
     struct sp_addr addr;       /* connected to, or last tried */
+    struct sp_timer *deadline; /* of the gateway's answer: TLS may be through long before it */
     struct sp_task gone_soon;
     struct sp_error why;
-    bool up;
+    bool up, closing; /* closing: we end it ourselves */
 };
 
 static void link_gone(struct agent_link *link, const struct sp_error *why)
 {
     link->callbacks->on_gone(link->ctx, link, why, link->up);
     sp_task_cancel(&link->gone_soon);
+    sp_timer_free(link->deadline);
     free(link->decision);
     free(link);
 }
@@ -71,6 +73,8 @@ static void log_decision(const struct agent_link *link)
         return;
     log_where(&line, link);
     sp_evidence_verdict(&line, &d->facts, &d->verdict);
+    if (d->verdict.action == SP_ACTION_BLOCK && d->verdict.alert >= 0)
+        sp_log_str(&line, "alert", sp_alert_name(d->verdict.alert));
     sp_evidence_session(&line, sp_tunnel_tls(link->tunnel));
     sp_log_end(&line);
 }
@@ -88,11 +92,21 @@ static void log_failed(const struct agent_link *link, const struct sp_error *why
     if (why->kind == SP_ERR_PEER_ALERT) {
         sp_log_str(&line, "alert", sp_alert_name(why->code));
         sp_log_str(&line, "explanation", sp_alert_sentence(why->code, true));
+        sp_log_str(&line, "sni", link->options.config->server_name);
         sp_log_str(&line, "our_subject", sp_tls_cred_subject(own));
         sp_log_str(&line, "our_issuer", sp_tls_cred_issuer(own));
         sp_log_str(&line, "our_not_after", sp_time_format(sp_tls_cred_not_after(own), time));
     }
     sp_log_end(&line);
+}
+
+/* What the gateway told us in words, when it ended the tunnel. */
+static void log_said(struct sp_log_line *line, const struct agent_link *link)
+{
+    const char *said = sp_tunnel_goaway_text(link->tunnel);
+
+    if (said[0])
+        sp_log_str(line, "gateway_said", said);
 }
 
 static void log_closed(const struct agent_link *link, const struct sp_error *why)
@@ -107,8 +121,21 @@ static void log_closed(const struct agent_link *link, const struct sp_error *why
     log_where(&line, link);
     if (why->kind != SP_OK)
         sp_log_str(&line, "error", sp_error_message(why, message, sizeof message));
+    log_said(&line, link);
     sp_log_int(&line, "cut", (int64_t)sp_tunnel_channel_count(link->tunnel));
     sp_log_int(&line, "duration_ms", (int64_t)(now - sp_tunnel_opened_ms(link->tunnel)));
+    sp_log_end(&line);
+}
+
+static void log_draining(const struct agent_link *link)
+{
+    struct sp_log_line line;
+
+    if (!sp_log_begin(&line, link->options.log, SP_LOG_INFO, "tunnel_draining"))
+        return;
+    log_where(&line, link);
+    log_said(&line, link);
+    sp_log_int(&line, "channels", (int64_t)sp_tunnel_channel_count(link->tunnel));
     sp_log_end(&line);
 }
 
@@ -118,18 +145,24 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
 {
     struct agent_link *link = ctx;
     const struct agent_config *config = link->options.config;
+    const struct agent_server_validation *validation = &config->server_validation;
+    const int64_t now = sp_clock_wall_s();
     const struct sp_chain_query query = {
         .trust = config->trust,
         .crls = config->crls,
         .purpose = SP_PURPOSE_SERVER,
         .name = config->server_name,
-        .now = sp_clock_wall_s(),
+        .now = now,
+        .max_chain = (unsigned)validation->max_chain,
+        .min_key_bits = (unsigned)validation->min_key_bits,
+        .pins = (const char *const *)validation->pinned_keys.items,
+        .pin_count = validation->pinned_keys.count,
     };
     struct decision *d = sp_calloc(1, sizeof *d);
 
     (void)resumed;
     sp_chain_examine(chain, &query, &d->facts);
-    sp_verdict_decide(&d->facts, &config->server_validation.policy, &d->verdict);
+    sp_verdict_decide(&d->facts, &validation->policy, now, &d->verdict);
     link->decision = d;
     *ret_alert = d->verdict.alert;
     return d->verdict.action != SP_ACTION_BLOCK;
@@ -140,6 +173,7 @@ static void on_up(void *ctx)
     struct agent_link *link = ctx;
 
     link->up = true;
+    sp_timer_stop(link->deadline);
     log_decision(link);
     free(link->decision);
     link->decision = NULL;
@@ -150,6 +184,7 @@ static void on_draining(void *ctx)
 {
     struct agent_link *link = ctx;
 
+    log_draining(link);
     link->callbacks->on_draining(link->ctx, link);
 }
 
@@ -157,15 +192,19 @@ static void on_draining(void *ctx)
 static void explain(const struct agent_link *link, const struct sp_error *why, struct sp_error *ret)
 {
     const struct decision *d = link->decision;
+    const char *said = sp_tunnel_goaway_text(link->tunnel);
 
     *ret = *why;
     if (why->kind == SP_ERR_PEER_ALERT)
         sp_error_code(ret, why->kind, why->code, "the gateway refused the tunnel: %s (alert %s)",
                       sp_alert_sentence(why->code, true), sp_alert_name(why->code));
     else if (d && d->verdict.action == SP_ACTION_BLOCK)
-        sp_error_code(ret, SP_ERR_PEER_CERT, why->code, "the gateway failed validation: %s%s%s",
+        sp_error_code(ret, d->verdict.reason == SP_REASON_NOT_TLS ? SP_ERR_TLS : SP_ERR_PEER_CERT,
+                      why->code, "the gateway failed validation: %s%s%s",
                       sp_reason_name(d->verdict.reason), d->facts.detail[0] ? ": " : "",
                       d->facts.detail);
+    else if (said[0] && (why->kind == SP_OK || why->kind == SP_ERR_CLOSED))
+        sp_error_code(ret, SP_ERR_CLOSED, why->code, "the gateway closed the tunnel: %s", said);
 }
 
 static void decide_not_tls(struct agent_link *link, const struct sp_error *why)
@@ -174,16 +213,22 @@ static void decide_not_tls(struct agent_link *link, const struct sp_error *why)
 
     d->facts.observed = SP_REASON_BIT(SP_REASON_NOT_TLS);
     snprintf(d->facts.detail, sizeof d->facts.detail, "%s", why->text);
-    sp_verdict_decide(&d->facts, &link->options.config->server_validation.policy, &d->verdict);
+    sp_verdict_decide(&d->facts, &link->options.config->server_validation.policy, sp_clock_wall_s(),
+                      &d->verdict);
     link->decision = d;
 }
 
 static void on_closed(void *ctx, const struct sp_error *why)
 {
     struct agent_link *link = ctx;
-    struct sp_error told;
+    struct sp_error told, early;
     bool blocked;
 
+    if (!link->up && why->kind == SP_ERR_CLOSED && !link->closing) {
+        early = *why;
+        sp_error_prefix(&early, "the gateway ended it before the tunnel was up");
+        why = &early;
+    }
     if (!link->decision && !link->up && why->kind == SP_ERR_TLS && why->code == SP_CONN_NOT_TLS)
         decide_not_tls(link, why);
     explain(link, why, &told);
@@ -192,7 +237,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
         log_decision(link); /* every decision is logged, also when the gateway then refused us */
     if (link->up)
         log_closed(link, why);
-    else if (!blocked)
+    else if (!blocked && !link->closing)
         log_failed(link, why);
     link->tunnel = NULL;
     link_gone(link, &told);
@@ -204,6 +249,18 @@ static const struct sp_tunnel_callbacks tunnel_callbacks = {
     .on_draining = on_draining,
     .on_closed = on_closed,
 };
+
+static void on_deadline(void *ctx)
+{
+    struct agent_link *link = ctx;
+    struct sp_error why;
+
+    sp_error_set(&why, SP_ERR_TIMEOUT,
+                 "the gateway has not begun to speak HTTP/2 within %u ms: it is stuck, or no "
+                 "gateway",
+                 (unsigned)link->options.config->limits.handshake_ms);
+    sp_tunnel_abort(link->tunnel, &why);
+}
 
 static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const struct sp_error *error)
 {
@@ -230,7 +287,10 @@ static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const stru
         close(fd);
         log_failed(link, &err);
         link_gone(link, &err);
+        return;
     }
+    /* Later by a little, so that a handshake that is late ends with its own words. */
+    sp_timer_start(link->deadline, config->limits.handshake_ms + 100);
 }
 
 static void on_resolved(void *ctx, const struct sp_addr *addrs, size_t count,
@@ -261,6 +321,7 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
         .offer_h2 = true,
     };
     sp_task_init(&link->gone_soon, on_gone_soon, link);
+    link->deadline = sp_timer_new(options->loop, on_deadline, link);
     link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
                              on_resolved, link);
     return link;
@@ -282,6 +343,7 @@ void agent_link_retire(struct agent_link *link)
 void agent_link_close(struct agent_link *link)
 {
     sp_error_set(&link->why, SP_ERR_CLOSED, "the agent closed the tunnel");
+    link->closing = true;
     if (link->tunnel) {
         sp_tunnel_abort(link->tunnel, &link->why);
         return;

@@ -1,11 +1,8 @@
-#include "agent/uplink.h"
+#include "agent/uplink_impl.h"
 
 #include "agent/backoff.h"
 #include "agent/config.h"
 #include "agent/link.h"
-#include "common/channel.h"
-#include "common/http1.h"
-#include "common/log.h"
 #include "common/loop.h"
 #include "common/tunnel.h"
 
@@ -14,58 +11,18 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define REPLY_MS     30000 /* for the gateway to resolve and connect, after it has the request */
-#define TRIES_MAX    3     /* tunnels that may break under a request before it is refused */
-#define RECHECK_MS   50    /* while requests wait because every tunnel is at its stream limit */
-#define KICK_WAIT_MS 1000  /* an application that waits may cut a backoff to this */
+#define KICK_WAIT_MS 1000 /* an application that waits may cut a backoff to this */
+#define STEADY_MS    5000 /* a tunnel that lived so long was a success: no backoff after it */
 
-/* One place in the pool. Its link may be up; a link that drains has left it. */
-struct slot {
-    struct agent_uplink *uplink;
-    struct agent_link *link; /* NULL: waiting for the timer */
-    struct sp_timer *retry;
-    uint64_t retry_at_ms;
-    unsigned failures; /* in a row, over whole rounds of the gateways */
-    size_t gateway;    /* index of the one to try */
-    bool is_up;
-};
-
-struct agent_uplink {
-    struct agent_uplink_options options;
-    struct agent_config *config;
-    struct slot *slots;
-    size_t slot_count;
-    size_t link_count;           /* all, those that drain too */
-    struct agent_request *first; /* all requests, newest first */
-    struct sp_timer *recheck;
-    struct sp_error last_failure; /* kind SP_OK: none yet */
-    size_t next_slot;             /* where the search for the least busy tunnel begins */
-    bool retired;
-};
-
-struct agent_request {
-    struct agent_uplink *uplink;
-    struct agent_request *next, **prev;
-    struct sp_target target;
-    const struct agent_request_callbacks *callbacks;
-    void *ctx;
-    struct sp_channel *channel; /* NULL: waits for a tunnel */
-    struct sp_timer *deadline;
-    struct agent_refusal refusal; /* the gateway's, while the channel ends */
-    unsigned tries;
-    bool refused;
-};
-
-static void try_request(struct agent_request *request);
 static void slot_connect(struct slot *slot);
 
 /* ---- the end of an uplink ---- */
 
-static void check_gone(struct agent_uplink *uplink)
+void agent_uplink_check_gone(struct agent_uplink *uplink)
 {
     struct agent_uplink_options options = uplink->options;
 
-    if (!uplink->retired || uplink->link_count || uplink->first)
+    if (!uplink->retired || uplink->held || uplink->attempts || uplink->first)
         return;
     for (size_t i = 0; i < uplink->slot_count; i++)
         sp_timer_free(uplink->slots[i].retry);
@@ -76,151 +33,18 @@ static void check_gone(struct agent_uplink *uplink)
     options.on_gone(options.ctx);
 }
 
-/* ---- requests ---- */
+/* ---- the pool ---- */
 
-static void request_free(struct agent_request *request)
-{
-    *request->prev = request->next;
-    if (request->next)
-        request->next->prev = request->prev;
-    sp_timer_free(request->deadline);
-    free(request);
-}
-
-static void request_refuse(struct agent_request *request, const struct agent_refusal *refusal)
-{
-    const struct agent_request_callbacks *callbacks = request->callbacks;
-    struct agent_uplink *uplink = request->uplink;
-    void *ctx = request->ctx;
-
-    request_free(request);
-    callbacks->on_refused(ctx, refusal);
-    check_gone(uplink);
-}
-
-/* Why there is no tunnel, in the words of HTTP. */
-static void describe_no_tunnel(const struct agent_uplink *uplink, struct agent_refusal *ret)
-{
-    const struct sp_error *why = &uplink->last_failure;
-    char message[400];
-
-    ret->status = 503;
-    switch (why->kind) {
-    case SP_OK:
-        ret->status = 504;
-        snprintf(ret->error, sizeof ret->error, "connection_timeout");
-        snprintf(ret->text, sizeof ret->text, "no tunnel to the gateway came up in time");
-        return;
-    case SP_ERR_TIMEOUT:
-        ret->status = 504;
-        snprintf(ret->error, sizeof ret->error, "connection_timeout");
-        break;
-    case SP_ERR_PEER_CERT:
-        snprintf(ret->error, sizeof ret->error, "tls_certificate_error");
-        break;
-    case SP_ERR_PEER_ALERT:
-        snprintf(ret->error, sizeof ret->error, "tls_alert_received");
-        break;
-    case SP_ERR_TLS:
-        snprintf(ret->error, sizeof ret->error, "tls_protocol_error");
-        break;
-    case SP_ERR_DNS:
-        snprintf(ret->error, sizeof ret->error, "dns_error");
-        break;
-    case SP_AGAIN:
-    case SP_ERR_SYS:
-    case SP_ERR_UV:
-    case SP_ERR_H2:
-    case SP_ERR_HTTP:
-    case SP_ERR_JSON:
-    case SP_ERR_CONFIG:
-    case SP_ERR_DENIED:
-    case SP_ERR_LIMIT:
-    case SP_ERR_CLOSED:
-    case SP_ERR_MEMORY:
-        snprintf(ret->error, sizeof ret->error, "destination_unavailable");
-        break;
-    }
-    snprintf(ret->text, sizeof ret->text, "no tunnel to the gateway: %s",
-             sp_error_message(why, message, sizeof message));
-}
-
-static void on_deadline(void *ctx)
-{
-    struct agent_request *request = ctx;
-    struct agent_refusal refusal = {.status = 504};
-
-    if (request->channel) {
-        snprintf(refusal.error, sizeof refusal.error, "connection_timeout");
-        snprintf(refusal.text, sizeof refusal.text, "the gateway did not answer within %d s",
-                 REPLY_MS / 1000);
-        sp_channel_set_owner(request->channel, NULL, NULL);
-        sp_channel_cancel(request->channel);
-    } else {
-        describe_no_tunnel(request->uplink, &refusal);
-    }
-    request_refuse(request, &refusal);
-}
-
-static void on_reply(void *ctx, struct sp_channel *channel, int status, const char *proxy_status)
-{
-    struct agent_request *request = ctx;
-    struct agent_uplink *uplink = request->uplink;
-    const struct agent_request_callbacks *callbacks = request->callbacks;
-    struct agent_refusal *refusal = &request->refusal;
-    void *owner = request->ctx;
-
-    if (status >= 200 && status <= 299) {
-        sp_channel_set_owner(channel, NULL, NULL);
-        request_free(request);
-        callbacks->on_open(owner, channel);
-        check_gone(uplink);
-        return;
-    }
-    request->refused = true;
-    refusal->status = status >= 400 && status <= 599 ? status : 502;
-    sp_proxy_status_parse(proxy_status, refusal->error, sizeof refusal->error, refusal->text,
-                          sizeof refusal->text);
-    if (!refusal->error[0])
-        snprintf(refusal->error, sizeof refusal->error, "http_request_error");
-    if (!refusal->text[0])
-        snprintf(refusal->text, sizeof refusal->text, "the gateway answered %d", status);
-}
-
-/* Refused, or the tunnel broke before the gateway answered: then nothing was sent, and another
- * tunnel may serve. */
-static void on_channel_closed(void *ctx, struct sp_channel *channel,
-                              const struct sp_channel_end *end)
-{
-    struct agent_request *request = ctx;
-    struct agent_refusal refusal = {.status = 502, .error = "connection_terminated"};
-
-    (void)channel;
-    (void)end;
-    request->channel = NULL;
-    if (request->refused) {
-        refusal = request->refusal;
-        request_refuse(request, &refusal);
-    } else if (request->tries < TRIES_MAX && !request->uplink->retired) {
-        sp_timer_start(request->deadline, request->uplink->config->limits.wait_ms);
-        try_request(request);
-    } else {
-        snprintf(refusal.text, sizeof refusal.text,
-                 "the tunnel broke before the gateway had answered");
-        request_refuse(request, &refusal);
-    }
-}
-
-static const struct sp_channel_callbacks channel_callbacks = {on_reply, on_channel_closed};
-
-/* The open tunnel with the fewest channels; equals take turns. */
-static struct sp_tunnel *least_busy(struct agent_uplink *uplink)
+/* Equals take turns. */
+struct sp_tunnel *agent_uplink_least_busy(struct agent_uplink *uplink)
 {
     struct sp_tunnel *best = NULL;
 
     for (size_t i = 0; i < uplink->slot_count; i++) {
         struct slot *slot = &uplink->slots[(uplink->next_slot + i) % uplink->slot_count];
-        struct sp_tunnel *tunnel = slot->is_up ? agent_link_tunnel(slot->link) : NULL;
+        struct attempt *attempt = slot->attempt;
+        struct sp_tunnel *tunnel =
+            attempt && attempt->is_up ? agent_link_tunnel(attempt->link) : NULL;
 
         if (tunnel && sp_tunnel_can_open(tunnel) &&
             (!best || sp_tunnel_channel_count(tunnel) < sp_tunnel_channel_count(best)))
@@ -230,147 +54,102 @@ static struct sp_tunnel *least_busy(struct agent_uplink *uplink)
     return best;
 }
 
-static size_t tunnels_up(const struct agent_uplink *uplink)
-{
-    size_t up = 0;
-
-    for (size_t i = 0; i < uplink->slot_count; i++)
-        up += uplink->slots[i].is_up;
-    return up;
-}
-
-/* Somebody waits and nothing is up: a long backoff is cut short. */
-static void kick(struct agent_uplink *uplink)
+void agent_uplink_kick(struct agent_uplink *uplink)
 {
     uint64_t soon = sp_loop_now_ms(uplink->options.loop) + KICK_WAIT_MS;
 
     for (size_t i = 0; i < uplink->slot_count; i++) {
         struct slot *slot = &uplink->slots[i];
 
-        if (!slot->link && slot->retry_at_ms > soon) {
+        if (!slot->attempt && slot->retry_at_ms > soon) {
             slot->retry_at_ms = soon;
             sp_timer_start(slot->retry, KICK_WAIT_MS);
         }
     }
 }
 
-static void try_request(struct agent_request *request)
-{
-    struct agent_uplink *uplink = request->uplink;
-    struct sp_tunnel *tunnel = least_busy(uplink);
-
-    if (tunnel && sp_tunnel_open_channel(tunnel, &request->target, &channel_callbacks, request,
-                                         &request->channel, NULL) == SP_OK) {
-        request->tries++;
-        sp_timer_start(request->deadline, REPLY_MS);
-    } else if (tunnels_up(uplink)) {
-        sp_timer_start(uplink->recheck, RECHECK_MS);
-    } else {
-        kick(uplink);
-    }
-}
-
-static void try_waiting(void *ctx)
-{
-    struct agent_uplink *uplink = ctx;
-
-    for (struct agent_request *r = uplink->first; r; r = r->next) {
-        if (!r->channel)
-            try_request(r);
-    }
-}
-
-struct agent_request *agent_uplink_open(struct agent_uplink *uplink, const struct sp_target *target,
-                                        const struct agent_request_callbacks *callbacks, void *ctx)
-{
-    struct agent_request *request = sp_calloc(1, sizeof *request);
-
-    request->uplink = uplink;
-    request->target = *target;
-    request->callbacks = callbacks;
-    request->ctx = ctx;
-    request->deadline = sp_timer_new(uplink->options.loop, on_deadline, request);
-    sp_timer_start(request->deadline, uplink->config->limits.wait_ms);
-    request->next = uplink->first;
-    request->prev = &uplink->first;
-    if (request->next)
-        request->next->prev = &request->next;
-    uplink->first = request;
-    try_request(request);
-    return request;
-}
-
-void agent_request_cancel(struct agent_request *request)
-{
-    struct agent_uplink *uplink = request->uplink;
-
-    if (request->channel) {
-        sp_channel_set_owner(request->channel, NULL, NULL);
-        sp_channel_cancel(request->channel);
-    }
-    request_free(request);
-    check_gone(uplink);
-}
-
-/* ---- the pool ---- */
-
-static void on_link_up(void *ctx, struct agent_link *link)
-{
-    struct slot *slot = ctx;
-
-    (void)link;
-    slot->is_up = true;
-    slot->failures = 0;
-    slot->uplink->last_failure.kind = SP_OK;
-    try_waiting(slot->uplink);
-}
-
-static void on_link_draining(void *ctx, struct agent_link *link)
-{
-    struct slot *slot = ctx;
-
-    if (slot->link != link)
-        return;
-    slot->link = NULL; /* goes on by itself until its channels have ended */
-    slot->is_up = false;
-    slot_connect(slot);
-}
-
+/* Its place is free: the next attempt comes later, at the next gateway. */
 static void slot_wait(struct slot *slot)
 {
-    size_t gateways = slot->uplink->config->gateway_texts.count;
+    struct agent_uplink *uplink = slot->uplink;
     uint32_t random = 0;
-    uint32_t wait;
+    uint32_t wait = 1;
 
-    slot->gateway = (slot->gateway + 1) % gateways;
+    slot->gateway = (slot->gateway + 1) % uplink->config->gateway_texts.count;
     if (slot->gateway == 0 || slot->failures == 0)
         slot->failures++;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
         random = (uint32_t)sp_loop_clock_us();
     /* Another gateway is tried at once; a whole round in vain waits longer each time. */
-    wait = slot->gateway == 0 ? agent_backoff_ms(slot->failures, random) : 1;
-    slot->retry_at_ms = sp_loop_now_ms(slot->uplink->options.loop) + wait;
+    if (slot->gateway == 0)
+        wait = agent_backoff_ms(slot->failures, random);
+    if (wait > KICK_WAIT_MS && !agent_uplink_tunnels_up(uplink) && agent_requests_wait(uplink))
+        wait = KICK_WAIT_MS;
+    slot->retry_at_ms = sp_loop_now_ms(uplink->options.loop) + wait;
     sp_timer_start(slot->retry, wait);
+}
+
+/* Takes the attempt out of its place. True: it had been a success, so the next one need not wait.
+ * A gateway that takes tunnels and closes them at once (a limit is reached) is no success. */
+static bool slot_leave(struct slot *slot)
+{
+    struct attempt *attempt = slot->attempt;
+    uint64_t now = sp_loop_now_ms(slot->uplink->options.loop);
+    bool was_steady = attempt->is_up && now - attempt->up_ms >= STEADY_MS;
+
+    if (was_steady)
+        slot->failures = 0;
+    slot->attempt = NULL;
+    attempt->slot = NULL;
+    return was_steady;
+}
+
+static void on_link_up(void *ctx, struct agent_link *link)
+{
+    struct attempt *attempt = ctx;
+    struct agent_uplink *uplink = attempt->uplink;
+
+    (void)link;
+    attempt->is_up = true;
+    attempt->up_ms = sp_loop_now_ms(uplink->options.loop);
+    uplink->last_failure.kind = SP_OK;
+    agent_requests_try(uplink);
+}
+
+static void on_link_draining(void *ctx, struct agent_link *link)
+{
+    struct attempt *attempt = ctx;
+    struct slot *slot = attempt->slot;
+
+    (void)link;
+    if (!slot)
+        return;
+    if (slot_leave(slot))
+        slot_connect(slot);
+    else if (!slot->uplink->retired)
+        slot_wait(slot);
 }
 
 static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_error *why,
                          bool was_up)
 {
-    struct slot *slot = ctx;
-    struct agent_uplink *uplink = slot->uplink;
+    struct attempt *attempt = ctx;
+    struct agent_uplink *uplink = attempt->uplink;
+    struct slot *slot = attempt->slot;
 
-    uplink->link_count--;
-    if (slot->link == link) {
-        slot->link = NULL;
-        slot->is_up = false;
-        if (!was_up || why->kind != SP_OK)
-            uplink->last_failure = *why;
-        if (was_up)
-            slot->failures = 0;
+    (void)link;
+    if (!was_up || why->kind != SP_OK)
+        uplink->last_failure = *why;
+    if (slot) {
+        slot_leave(slot);
         if (!uplink->retired)
             slot_wait(slot);
     }
-    check_gone(uplink);
+    *attempt->prev = attempt->next;
+    if (attempt->next)
+        attempt->next->prev = attempt->prev;
+    free(attempt);
+    agent_uplink_check_gone(uplink);
 }
 
 static const struct agent_link_callbacks link_callbacks = {on_link_up, on_link_draining,
@@ -379,6 +158,7 @@ static const struct agent_link_callbacks link_callbacks = {on_link_up, on_link_d
 static void slot_connect(struct slot *slot)
 {
     struct agent_uplink *uplink = slot->uplink;
+    struct attempt *attempt;
     const struct agent_link_options options = {
         .loop = uplink->options.loop,
         .log = uplink->options.log,
@@ -390,8 +170,16 @@ static void slot_connect(struct slot *slot)
 
     if (uplink->retired)
         return;
-    uplink->link_count++;
-    slot->link = agent_link_new(&options, &link_callbacks, slot);
+    attempt = sp_calloc(1, sizeof *attempt);
+    attempt->uplink = uplink;
+    attempt->slot = slot;
+    attempt->next = uplink->attempts;
+    attempt->prev = &uplink->attempts;
+    if (attempt->next)
+        attempt->next->prev = &attempt->next;
+    uplink->attempts = attempt;
+    slot->attempt = attempt;
+    attempt->link = agent_link_new(&options, &link_callbacks, attempt);
 }
 
 static void on_retry(void *ctx)
@@ -406,9 +194,10 @@ struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options
 
     uplink->options = *options;
     uplink->config = agent_config_ref(config);
+    uplink->last = &uplink->first;
     uplink->slot_count = (size_t)config->tunnels;
     uplink->slots = sp_calloc(uplink->slot_count, sizeof *uplink->slots);
-    uplink->recheck = sp_timer_new(options->loop, try_waiting, uplink);
+    uplink->recheck = sp_timer_new(options->loop, agent_requests_try, uplink);
     for (size_t i = 0; i < uplink->slot_count; i++) {
         uplink->slots[i].uplink = uplink;
         uplink->slots[i].retry = sp_timer_new(options->loop, on_retry, &uplink->slots[i]);
@@ -417,39 +206,40 @@ struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options
     return uplink;
 }
 
-static void stop(struct agent_uplink *uplink, bool now)
-{
-    struct agent_refusal refusal = {.status = 503, .error = "destination_unavailable"};
-    struct agent_request *next;
+/* ---- its end ---- */
 
-    uplink->link_count++; /* holds it while we walk its lists */
+void agent_uplink_retire(struct agent_uplink *uplink, struct agent_uplink *heir)
+{
+    uplink->retired = uplink->held = true;
     for (size_t i = 0; i < uplink->slot_count; i++) {
         struct slot *slot = &uplink->slots[i];
 
         sp_timer_stop(slot->retry);
-        if (slot->link && now)
-            agent_link_close(slot->link);
-        else if (slot->link && !uplink->retired)
-            agent_link_retire(slot->link);
+        if (slot->attempt)
+            agent_link_retire(slot->attempt->link);
     }
-    uplink->retired = true;
-    snprintf(refusal.text, sizeof refusal.text,
-             "the agent is shutting down, or has taken up a new configuration");
-    for (struct agent_request *r = uplink->first; r; r = next) {
-        next = r->next;
-        if (!r->channel)
-            request_refuse(r, &refusal);
-    }
-    uplink->link_count--;
-    check_gone(uplink);
-}
-
-void agent_uplink_retire(struct agent_uplink *uplink)
-{
-    stop(uplink, false);
+    agent_requests_leave(uplink, heir);
+    uplink->held = false;
+    agent_uplink_check_gone(uplink);
 }
 
 void agent_uplink_close(struct agent_uplink *uplink)
 {
-    stop(uplink, true);
+    uplink->retired = uplink->held = true;
+    for (size_t i = 0; i < uplink->slot_count; i++)
+        sp_timer_stop(uplink->slots[i].retry);
+    for (struct attempt *attempt = uplink->attempts; attempt; attempt = attempt->next)
+        agent_link_close(attempt->link);
+    agent_requests_leave(uplink, NULL);
+    uplink->held = false;
+    agent_uplink_check_gone(uplink);
+}
+
+size_t agent_uplink_tunnels_up(const struct agent_uplink *uplink)
+{
+    size_t up = 0;
+
+    for (size_t i = 0; i < uplink->slot_count; i++)
+        up += uplink->slots[i].attempt && uplink->slots[i].attempt->is_up;
+    return up;
 }

@@ -31,9 +31,10 @@ struct agent_uplink_options {
 /* Takes a reference to the configuration; begins to connect. */
 struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options,
                                       struct agent_config *config);
-/* No new tunnels from now on: what is open may finish (GOAWAY), what waits for a tunnel is refused.
- * Ends in on_gone, which may come from inside this call. */
-void agent_uplink_retire(struct agent_uplink *uplink);
+/* No new tunnels from now on: what is open may finish (GOAWAY), what waits for a tunnel goes over
+ * to `heir`, or is refused where that is NULL. Ends in on_gone, which may come from inside this
+ * call. */
+void agent_uplink_retire(struct agent_uplink *uplink, struct agent_uplink *heir);
 void agent_uplink_close(struct agent_uplink *uplink); /* retire, and cut what is open, at once */
 
 struct agent_refusal {

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 int64_t sp_clock_wall_ms(void)
@@ -38,6 +39,29 @@ const char *sp_time_format_ms(int64_t milliseconds, char buf[SP_TIME_LEN])
         len = strftime(buf, SP_TIME_LEN, "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(buf + len, SP_TIME_LEN - len, ".%03dZ", rest < 0 ? rest + 1000 : rest);
     return buf;
+}
+
+bool sp_time_parse(const char *text, int64_t *ret_seconds)
+{
+    static const char form[] = "dddd-dd-ddTdd:dd:ddZ";
+    char again[SP_TIME_LEN];
+    struct tm tm = {.tm_isdst = 0};
+    int64_t seconds;
+
+    for (size_t i = 0; i < sizeof form; i++) /* the NUL included */
+        if (form[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+            return false;
+    if (sscanf(text, "%d-%d-%dT%d:%d:%dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
+               &tm.tm_min, &tm.tm_sec) != 6)
+        return false;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    seconds = (int64_t)timegm(&tm);
+    /* timegm makes 2 March of 30 February: only what comes out again is a date. */
+    if (seconds < 0 || strcmp(sp_time_format(seconds, again), text) != 0)
+        return false;
+    *ret_seconds = seconds;
+    return true;
 }
 
 const char *sp_time_span(int64_t seconds, char buf[SP_TIME_LEN])

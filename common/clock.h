@@ -4,6 +4,7 @@
  */
 #ifndef SALLYPORT_COMMON_CLOCK_H
 #define SALLYPORT_COMMON_CLOCK_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,9 @@ int64_t sp_clock_wall_ms(void); /* milliseconds since 1970, UTC */
 const char *sp_time_format(int64_t seconds, char buf[SP_TIME_LEN]);
 /* RFC 3339 with milliseconds: "2026-11-21T21:46:50.123Z". Returns buf. */
 const char *sp_time_format_ms(int64_t milliseconds, char buf[SP_TIME_LEN]);
+/* The inverse of sp_time_format: exactly "2026-11-21T21:46:50Z", a moment that exists, from 1970
+ * to 9999. */
+bool sp_time_parse(const char *text, int64_t *ret_seconds);
 /* "3 days", "2 hours", "45 seconds": for messages; |seconds|, largest whole unit. Returns buf. */
 const char *sp_time_span(int64_t seconds, char buf[SP_TIME_LEN]);
 #endif

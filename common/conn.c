@@ -112,7 +112,7 @@ static void flush_open(struct sp_conn *c)
         if (!write_out(c) || c->state != OPEN)
             return;
         c->callbacks->on_flush(c->ctx);
-        if (c->state != OPEN || !output(c)->len) /* on_flush may have closed or aborted it */
+        if (c->state != OPEN || !output(c)->len) /* it may have closed or aborted */
             return;
     }
     sp_task_soon(c->loop, &c->task);
@@ -146,7 +146,8 @@ static void pump(struct sp_conn *c)
             return;
         case SP_TLS_OPEN:
             c->state = OPEN;
-            sp_timer_stop(c->deadline);
+            if (!c->write_errno) /* else it waits for the peer's last words */
+                sp_timer_stop(c->deadline);
             sp_task_soon(c->loop, &c->task);
             c->callbacks->on_open(c->ctx);
             break;

@@ -83,7 +83,7 @@ void sp_error_prefix(struct sp_error *err, const char *fmt, ...)
 
 enum sp_err sp_error_as_config(struct sp_error *err)
 {
-    if (err->kind == SP_ERR_SYS)
+    if (err->kind == SP_ERR_SYS || err->kind == SP_ERR_LIMIT || err->kind == SP_ERR_TLS)
         err->kind = SP_ERR_CONFIG;
     return err->kind;
 }

@@ -45,8 +45,10 @@ void sp_evidence_session(struct sp_log_line *line, const struct sp_tls_session *
         [SP_ALPN_NONE] = "none", [SP_ALPN_HTTP1] = "http/1.1", [SP_ALPN_H2] = "h2"};
 
     sp_log_str(line, "sni", sp_tls_server_name(session));
-    sp_log_str(line, "tls", sp_tls_version_name(session));
-    sp_log_str(line, "cipher", sp_tls_cipher_name(session));
+    if (sp_tls_cipher_name(session)[0]) { /* else nothing is agreed yet */
+        sp_log_str(line, "tls", sp_tls_version_name(session));
+        sp_log_str(line, "cipher", sp_tls_cipher_name(session));
+    }
     sp_log_str(line, "alpn", alpn[sp_tls_alpn(session)]);
     sp_log_bool(line, "resumed", sp_tls_is_resumed(session));
 }

@@ -427,7 +427,11 @@ static unsigned token_column(const json_error_t *error)
 
 static enum sp_err syntax_error(struct binder *b, const json_error_t *error)
 {
-    sp_error_set(b->err, SP_ERR_JSON, "%s", error->text);
+    static const char flag[] = " without JSON_ALLOW_NUL"; /* means nothing to who writes the file */
+    const char *at = strstr(error->text, flag);
+
+    sp_error_set(b->err, SP_ERR_JSON, "%.*s%s", at ? (int)(at - error->text) : -1, error->text,
+                 at ? at + sizeof flag - 1 : "");
     for (char *c = b->err->text; *c; c++) /* it quotes the file as it is */
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';

@@ -1,5 +1,7 @@
 #include "common/loop.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -258,6 +260,17 @@ struct sp_signal *sp_signal_new(struct sp_loop *loop, int signum, void (*on_sign
     sig->ctx = ctx;
     SP_REQUIRE(uv_signal_start(&sig->uv, on_signal_caught, signum) == 0);
     return sig;
+}
+
+void sp_signals_hold(bool hold)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    SP_REQUIRE(pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL) == 0);
 }
 
 static void on_signal_closed(uv_handle_t *handle)

@@ -57,4 +57,7 @@ void sp_async_free(struct sp_async *async);
 struct sp_signal *sp_signal_new(struct sp_loop *loop, int signum, void (*on_signal)(void *ctx),
                                 void *ctx);
 void sp_signal_free(struct sp_signal *sig);
+/* SIGHUP, SIGTERM and SIGINT wait, in this thread and those it makes from now on: while there is no
+ * sp_signal for them yet, or no more, they would end the program in their own rude way. */
+void sp_signals_hold(bool hold);
 #endif

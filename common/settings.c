@@ -1,9 +1,13 @@
 #include "common/settings.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -70,6 +74,65 @@ const struct sp_json_field sp_settings_tls_fields[] = {
     {.key = NULL},
 };
 
+/* 0, or the errno that opening it for writing would meet. */
+static int unwritable(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    SP_AUTO_FREE char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : sp_strdup(".");
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return EISDIR;
+    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return errno;
+    return faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
+enum sp_err sp_settings_check_log(const struct sp_log_settings *log, const char *file,
+                                  struct sp_error *err)
+{
+    int errno_value = log->file ? unwritable(log->file) : 0;
+
+    if (!errno_value)
+        return SP_OK;
+    return sp_json_error(err, file, "$.log.file", "%s: cannot be opened for writing: %s", log->file,
+                         strerrordesc_np(errno_value));
+}
+
+static enum sp_err check_until(const char *value, struct sp_error *err)
+{
+    int64_t until;
+
+    if (sp_time_parse(value, &until))
+        return SP_OK;
+    return sp_error_set(err, SP_ERR_CONFIG,
+                        "\"%.60s\" is not a moment in UTC; wanted: one such as "
+                        "\"2027-01-31T00:00:00Z\"",
+                        value);
+}
+
+const struct sp_json_field sp_settings_exception_fields[] = {
+    {.key = "fingerprint",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct sp_exception, fingerprint),
+     .required = true,
+     .check = sp_settings_check_sha256},
+    {.key = "reason",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct sp_exception, reason),
+     .required = true,
+     .names = sp_reason_names},
+    {.key = "until",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct sp_exception, until_text),
+     .required = true,
+     .check = check_until},
+    {.key = "note", .type = SP_JSON_STRING, .offset = offsetof(struct sp_exception, note)},
+    {.key = NULL},
+};
+
 enum sp_err sp_settings_check_addr(const char *value, struct sp_error *err)
 {
     struct sp_addr addr;
@@ -131,6 +194,66 @@ enum sp_err sp_settings_check_policy(const struct sp_policy *policy, sp_reason_s
     return SP_OK;
 }
 
+#define SHA256_PREFIX "sha256:"
+#define SHA256_DIGITS 64
+
+enum sp_err sp_settings_check_sha256(const char *value, struct sp_error *err)
+{
+    const char *digits = value + strlen(SHA256_PREFIX);
+
+    if (!strncmp(value, SHA256_PREFIX, strlen(SHA256_PREFIX)) && strlen(digits) == SHA256_DIGITS &&
+        strspn(digits, "0123456789abcdefABCDEF") == SHA256_DIGITS)
+        return SP_OK;
+    return sp_error_set(err, SP_ERR_CONFIG,
+                        "\"%.100s\" is no SHA-256 digest; wanted: \"sha256:\" and 64 hex digits",
+                        value);
+}
+
+void sp_settings_fold_sha256(char *value)
+{
+    for (char *c = value; *c; c++)
+        if (*c >= 'A' && *c <= 'F')
+            *c = (char)(*c - 'A' + 'a');
+}
+
+enum sp_err sp_settings_finish_policy(struct sp_policy *policy, const char *file,
+                                      const char *json_path, struct sp_error *err)
+{
+    struct sp_exception *exceptions = policy->exceptions.items;
+    char path[128];
+
+    for (size_t i = 0; i < policy->exceptions.count; i++) {
+        enum sp_reason reason = (enum sp_reason)exceptions[i].reason;
+
+        sp_settings_fold_sha256(exceptions[i].fingerprint);
+        SP_REQUIRE(sp_time_parse(exceptions[i].until_text, &exceptions[i].until));
+        if (sp_reason_is_excusable(reason))
+            continue;
+        snprintf(path, sizeof path, "%s.exceptions[%zu].reason", json_path, i);
+        return sp_json_error(err, file, path,
+                             "\"%s\" is not about a certificate that was presented, so there is "
+                             "none to make an exception for",
+                             sp_reason_name(reason));
+    }
+    return SP_OK;
+}
+
+void sp_settings_warn_exceptions(struct sp_warnings *warnings, const char *file,
+                                 const char *json_path, const struct sp_policy *policy, int64_t now)
+{
+    const struct sp_exception *exceptions = policy->exceptions.items;
+    char path[128];
+
+    for (size_t i = 0; i < policy->exceptions.count; i++) {
+        if (now < exceptions[i].until)
+            continue;
+        snprintf(path, sizeof path, "%s.exceptions[%zu]", json_path, i);
+        sp_warnings_add(warnings, file, path,
+                        "ended at %s: it does nothing any more and can be removed",
+                        exceptions[i].until_text);
+    }
+}
+
 void sp_warnings_add(struct sp_warnings *warnings, const char *file, const char *json_path,
                      const char *fmt, ...)
 {
@@ -172,12 +295,15 @@ enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const
 {
     struct sp_error why = {.kind = SP_OK};
     enum sp_err rc = sp_tls_cred_load(certificate, private_key, ret_cred, &why);
+    bool about_key;
     char path[128];
 
     if (rc == SP_OK)
         return SP_OK;
-    snprintf(path, sizeof path, "%s.%s", json_path,
-             strcmp(why.where, private_key) ? "certificate" : "private_key");
+    /* One file may hold both: then the text says which half it was. */
+    about_key = !strcmp(why.where, private_key) &&
+                (strcmp(certificate, private_key) != 0 || strstr(why.text, "private key"));
+    snprintf(path, sizeof path, "%s.%s", json_path, about_key ? "private_key" : "certificate");
     blame(&why, file, path);
     if (err)
         *err = why;

@@ -9,6 +9,7 @@
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/json_bind.h"
+#include "common/tls_chain.h"
 #include "common/verdict.h"
 #include <stdint.h>
 
@@ -23,6 +24,10 @@ struct sp_log_settings {
     char *file; /* NULL: stderr */
 };
 extern const struct sp_json_field sp_settings_log_fields[];
+/* Whether log.file could be opened, as far as that can be said without making it: so that --check
+ * and a reload find out what a start would. */
+SP_MUST_USE enum sp_err sp_settings_check_log(const struct sp_log_settings *log, const char *file,
+                                              struct sp_error *err);
 
 struct sp_keepalive_settings {
     uint64_t idle_s;    /* nothing heard for so long: PING */
@@ -47,16 +52,41 @@ enum sp_err sp_settings_check_server_name(const char *value, struct sp_error *er
 /* Folds names that sp_settings_check_server_name has passed, in place. */
 void sp_settings_fold_server_name(char *name);
 
-/* The rows `on_failure` and `on` of a table whose struct has a struct sp_policy as `member`. */
+/* What a chain may be like; the rows `max_chain` and `min_key_bits` of a table whose struct has
+ * these two members. */
+#define SP_SETTINGS_CHAIN_ROWS(owner)                                                              \
+    {.key = "max_chain",                                                                           \
+     .type = SP_JSON_UINT,                                                                         \
+     .offset = offsetof(owner, max_chain),                                                         \
+     .min = 1,                                                                                     \
+     .max = SP_CHAIN_MAX_CERTS,                                                                    \
+     .default_uint = SP_CHAIN_MAX_CERTS},                                                          \
+    {                                                                                              \
+        .key = "min_key_bits", .type = SP_JSON_UINT, .offset = offsetof(owner, min_key_bits),      \
+        .min = SP_RSA_BITS_MIN, .max = SP_RSA_BITS_MAX, .default_uint = SP_RSA_BITS_MIN            \
+    }
+
+extern const struct sp_json_field sp_settings_exception_fields[];
+#define SP_EXCEPTIONS_MAX 1000
+
+/* The rows `on_failure`, `on` and `exceptions` of a table whose struct has a struct sp_policy as
+ * `member`. Loading ends with sp_settings_finish_policy. */
 #define SP_SETTINGS_POLICY_ROWS(owner, member)                                                     \
     {.key = "on_failure",                                                                          \
      .type = SP_JSON_ENUM,                                                                         \
      .offset = offsetof(owner, member.on_failure),                                                 \
      .default_uint = SP_DECIDE_BLOCK,                                                              \
      .names = sp_decision_names},                                                                  \
+        {.key = "on",                                                                              \
+         .type = SP_JSON_ENUM_MAP,                                                                 \
+         .offset = offsetof(owner, member.on),                                                     \
+         .default_uint = SP_DECIDE_UNSET,                                                          \
+         .names = sp_decision_names,                                                               \
+         .key_names = sp_reason_names},                                                            \
     {                                                                                              \
-        .key = "on", .type = SP_JSON_ENUM_MAP, .offset = offsetof(owner, member.on),               \
-        .default_uint = SP_DECIDE_UNSET, .names = sp_decision_names, .key_names = sp_reason_names  \
+        .key = "exceptions", .type = SP_JSON_ARRAY, .offset = offsetof(owner, member.exceptions),  \
+        .max = SP_EXCEPTIONS_MAX, .fields = sp_settings_exception_fields,                          \
+        .size = sizeof(struct sp_exception)                                                        \
     }
 
 /* The reasons of `never` are not this policy's to allow: an error at json_path + ".on.<reason>"
@@ -65,6 +95,15 @@ SP_MUST_USE enum sp_err sp_settings_check_policy(const struct sp_policy *policy,
                                                  sp_reason_set never, const char *why,
                                                  const char *file, const char *json_path,
                                                  struct sp_error *err);
+
+/* "sha256:" and 64 hex digits; folding is in place. For struct sp_json_field.check. */
+enum sp_err sp_settings_check_sha256(const char *value, struct sp_error *err);
+void sp_settings_fold_sha256(char *value);
+
+/* Once bound: reads what the exceptions say; one for a reason that has no certificate to excuse is
+ * an error. */
+SP_MUST_USE enum sp_err sp_settings_finish_policy(struct sp_policy *policy, const char *file,
+                                                  const char *json_path, struct sp_error *err);
 
 /* What the person should know, though it does not stop the load. */
 struct sp_warning {
@@ -104,6 +143,11 @@ sp_settings_load_crls(struct sp_tls_crl_pool *pool, const char *file, const char
                       const struct sp_json_strings *paths, struct sp_tls_trust *trust, int64_t now,
                       struct sp_warnings *warnings, struct sp_tls_crl_set **ret_set,
                       struct sp_error *err);
+
+/* Warns of each exception that has ended by `now`. */
+void sp_settings_warn_exceptions(struct sp_warnings *warnings, const char *file,
+                                 const char *json_path, const struct sp_policy *policy,
+                                 int64_t now);
 
 /* Warns when the leaf is expired or not yet valid at `now`. */
 void sp_settings_warn_validity(struct sp_warnings *warnings, const char *file,

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +57,14 @@ static const char *short_escape(uint32_t code)
     }
 }
 
+/* Nearly all there is: ASCII that stands for itself. */
+static bool is_harmless(const char *at)
+{
+    uint8_t byte = (uint8_t)*at;
+
+    return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
 size_t sp_text_escape(const char **pos, const char *end, char out[SP_TEXT_STEP])
 {
     uint8_t raw[4] = {0};
@@ -65,6 +74,10 @@ size_t sp_text_escape(const char **pos, const char *end, char out[SP_TEXT_STEP])
     size_t len;
 
     SP_REQUIRE(avail);
+    if (is_harmless(*pos)) {
+        *out = *(*pos)++;
+        return 1;
+    }
     avail = avail < sizeof raw ? avail : sizeof raw;
     memcpy(raw, *pos, avail);
     len = utf8_decode(raw, avail, &code);

@@ -75,7 +75,6 @@ static void try_anchors(struct search *s)
 
     if (!s->query->trust)
         return;
-    s->path.has_rivals = trusted_named(s, last, true, 1) != NULL;
     for (unsigned i = 0; !is_finished(s) && (ca = trusted_named(s, last, true, i)) != NULL; i++) {
         if (!gnutls_x509_crt_check_issuer(last, ca)) /* another key, by the key identifiers */
             continue;
@@ -88,7 +87,7 @@ static void try_anchors(struct search *s)
 static bool is_on_path(const struct sp_tls_path *path, gnutls_x509_crt_t crt)
 {
     for (unsigned i = 0; i < path->count; i++)
-        if (gnutls_x509_crt_equals(path->crts[i], crt))
+        if (path->crts[i] == crt) /* nothing that was sent is there twice */
             return true;
     return false;
 }
@@ -110,8 +109,9 @@ static void search_up(struct search *s)
     for (unsigned i = 0; i < s->sent.count && !is_finished(s) && !at_end; i++) {
         gnutls_x509_crt_t next = s->sent.crts[i];
 
-        if (s->path.count == SP_CHAIN_MAX_CERTS || !gnutls_x509_crt_check_issuer(last, next) ||
-            is_on_path(&s->path, next) || trusted_copy(s, next))
+        /* the cheapest question first: unequal names are costly to compare in GnuTLS */
+        if (s->path.count == SP_CHAIN_MAX_CERTS || is_on_path(&s->path, next) ||
+            !gnutls_x509_crt_check_issuer(last, next) || trusted_copy(s, next))
             continue;
         went_on = true;
         s->path.crts[s->path.count++] = next;
@@ -222,9 +222,11 @@ static void identify(const struct sp_bytes *der, gnutls_x509_crt_t leaf, struct 
 
 /* --- the whole --- */
 
-/* True when it is, with the finding. */
-static bool is_too_large(const struct sp_chain *chain, struct sp_tls_findings *f)
+/* Adds what is too large. True: too large to be looked at further. */
+static bool is_too_large(const struct sp_chain *chain, const struct sp_chain_query *query,
+                         struct sp_tls_findings *f)
 {
+    unsigned most = query->max_chain ? query->max_chain : SP_CHAIN_MAX_CERTS;
     size_t bytes = 0;
 
     for (size_t i = 0; i < chain->count && i <= SP_CHAIN_MAX_CERTS; i++)
@@ -236,19 +238,37 @@ static bool is_too_large(const struct sp_chain *chain, struct sp_tls_findings *f
         sp_tls_findings_add(f, SP_REASON_CHAIN_TOO_LARGE,
                             "the certificates presented have %zu bytes, %d are the most", bytes,
                             SP_CHAIN_MAX_BYTES);
-    return (f->observed & SP_REASON_BIT(SP_REASON_CHAIN_TOO_LARGE)) != 0;
+    else if (chain->count > most)
+        sp_tls_findings_add(f, SP_REASON_CHAIN_TOO_LARGE,
+                            "%zu certificates were presented, %u are the most", chain->count, most);
+    return chain->count > SP_CHAIN_MAX_CERTS || bytes > SP_CHAIN_MAX_BYTES;
 }
 
-/* Parses all; what cannot be parsed is a finding and is left out. Returns the leaf, or NULL. */
+static bool was_sent_before(const struct sp_chain *chain, size_t index)
+{
+    const struct sp_bytes *this = &chain->certs[index];
+
+    for (size_t i = 0; i < index; i++)
+        if (chain->certs[i].len == this->len &&
+            (!this->len || memcmp(chain->certs[i].data, this->data, this->len) == 0))
+            return true;
+    return false;
+}
+
+/* Parses all, each once; what cannot be parsed is a finding and is left out. Returns the leaf, or
+ * NULL. */
 static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_sent *sent,
                                    struct sp_tls_findings *f)
 {
     gnutls_x509_crt_t leaf = NULL;
 
     for (size_t i = 0; i < chain->count; i++) {
+        gnutls_x509_crt_t crt;
         int rc;
-        gnutls_x509_crt_t crt = parse(&chain->certs[i], &rc);
 
+        if (was_sent_before(chain, i))
+            continue;
+        crt = parse(&chain->certs[i], &rc);
         if (!crt) {
             sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
                                 "certificate %zu of %zu cannot be parsed: %s", i + 1, chain->count,
@@ -262,7 +282,9 @@ static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_s
     return leaf;
 }
 
-static void examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
+/* True: the first path tried was good. The walk to it does not depend on the time, so it will be
+ * the first and good for as long as it is valid; a path found later might then come second. */
+static bool examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
                            struct sp_tls_findings *f)
 {
     struct search s = {.query = query, .sent = *sent, .leaf = f};
@@ -270,6 +292,7 @@ static void examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query
     judge_leaf(sent->crts[0], query, f);
     examine_paths(&s);
     *f = s.best;
+    return s.judged == 1 && f->observed == 0;
 }
 
 /* For the log: who it is, not what it is worth. */
@@ -291,7 +314,9 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
 
     identify(&chain->certs[0], leaf, facts);
     if (leaf)
-        examine_parsed(&sent, query, f);
+        facts->steady = examine_parsed(&sent, query, f);
+    else
+        sp_tls_path_judge_pins(NULL, query, f);
     for (unsigned i = 0; i < sent.count; i++)
         gnutls_x509_crt_deinit(sent.crts[i]);
 }
@@ -303,12 +328,15 @@ void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query 
 
     *ret_facts = (struct sp_facts){.chain_len = (unsigned)chain->count};
     sp_tls_findings_init(&f);
-    if (chain->count == 0)
+    if (chain->count == 0) {
         sp_tls_findings_add(&f, SP_REASON_NO_CERTIFICATE, "no certificate was presented");
-    else if (is_too_large(chain, &f))
+        sp_tls_path_judge_pins(NULL, query, &f);
+    } else if (is_too_large(chain, query, &f)) {
         identify_only(&chain->certs[0], ret_facts);
-    else
+        sp_tls_path_judge_pins(NULL, query, &f);
+    } else {
         examine_all(chain, query, &f, ret_facts);
+    }
     ret_facts->observed = f.observed;
     ret_facts->revocation = f.revocation;
     memcpy(ret_facts->detail, f.detail, sizeof f.detail);

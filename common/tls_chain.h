@@ -14,6 +14,8 @@ struct sp_tls_trust;
 
 #define SP_CHAIN_MAX_CERTS 10
 #define SP_CHAIN_MAX_BYTES 65536
+#define SP_RSA_BITS_MIN    2048
+#define SP_RSA_BITS_MAX    8192 /* the most that min_key_bits may ask for */
 
 struct sp_bytes {
     const uint8_t *data;
@@ -32,16 +34,23 @@ struct sp_chain_query {
     const struct sp_tls_trust *trust;  /* NULL: trusts nothing (no tenant): trust is not judged */
     const struct sp_tls_crl_set *crls; /* loaded with that very trust; NULL: none */
     enum sp_purpose purpose;
-    bool require_eku; /* a leaf without extendedKeyUsage is wrong_purpose */
-    const char *name; /* server: the DNS name or address to match; NULL: not checked */
-    int64_t now;      /* seconds since 1970 */
+    bool require_eku;        /* a leaf without extendedKeyUsage is wrong_purpose */
+    const char *name;        /* server: the DNS name or address to match; NULL: not checked */
+    int64_t now;             /* seconds since 1970 */
+    unsigned max_chain;      /* more certificates than these are chain_too_large; 0: MAX_CERTS */
+    unsigned min_key_bits;   /* RSA keys below are weak_algorithm; 0: SP_RSA_BITS_MIN */
+    const char *const *pins; /* "sha256:" and hex of a SubjectPublicKeyInfo each; one of them must
+                                be on the path, or it is untrusted_issuer */
+    size_t pin_count;        /* 0: none is asked for */
 };
 
 /* Fills *ret_facts wholly (it need not be initialised). chain->count 0: no_certificate.
  * Reasons it can observe: no_certificate untrusted_issuer missing_intermediate expired
  * not_yet_valid name_mismatch wrong_purpose revoked crl_stale weak_algorithm (signature hash below
  * SHA-256, RSA below 2048, EC below 224 bits) bad_signature constraint_violation chain_too_large. A
- * chain that does not parse is bad_signature with a detail that says so.
+ * chain that does not parse is bad_signature with a detail that says so. Beyond MAX_CERTS or
+ * MAX_BYTES nothing but the leaf's identity is looked at; between max_chain and MAX_CERTS
+ * everything is.
  *
  * Of the paths to a trusted CA that the sent certificates allow, in any order and with strangers
  * between, the best one counts (bounded search). Times are judged on the whole path, the trusted CA

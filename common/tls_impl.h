@@ -25,6 +25,7 @@ struct sp_tls_session {
     struct sp_bytes fed; /* borrowed from the caller; follows `carry` */
     struct sp_buf carry; /* owned input: an incomplete record, or what was parked */
     size_t record_left;  /* bytes of the record that GnuTLS is reading now */
+    size_t barren;       /* bytes read since the last data: see BARREN_MAX */
     struct sp_buf output;
     gnutls_packet_t packet; /* handed out last; freed at the next step */
 
@@ -32,7 +33,7 @@ struct sp_tls_session {
     enum sp_tls_phase phase;
     int refuse_alert; /* set when on_peer refused */
     unsigned warnings;
-    bool server, fin, eof_seen, closed_write;
+    bool server, fin, eof_seen, closed_write, too_long;
     bool tls13_only; /* server */
     bool hello_seen, name_refused, certificate_optional, tickets;
     bool judged, judged_chain; /* on_peer was asked; with a chain that was not empty */

@@ -12,6 +12,17 @@ void sp_sha256(const void *data, size_t len, uint8_t ret_digest[SP_SHA256_LEN])
     SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, data, len, ret_digest) == 0);
 }
 
+void sp_sha256_parts(const struct sp_sha256_part *parts, size_t count,
+                     uint8_t ret_digest[SP_SHA256_LEN])
+{
+    gnutls_hash_hd_t hash;
+
+    SP_REQUIRE(gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) == 0);
+    for (size_t i = 0; i < count; i++)
+        SP_REQUIRE(gnutls_hash(hash, parts[i].data, parts[i].len) == 0);
+    gnutls_hash_deinit(hash, ret_digest);
+}
+
 /* gnutls_datum_t has no const; the functions below only read. */
 static gnutls_datum_t borrow(const void *data, size_t len)
 {

@@ -126,28 +126,23 @@ bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt)
     return same && sp_tls_path_signed_by(crt, crt);
 }
 
-/* The whole path in one call, with the purpose; 0: nothing to say against it. Where several
- * trusted CAs have one name GnuTLS takes one of them without trying the others, so there the
- * anchor is given to it. */
-static unsigned verify_strictly(const struct sp_tls_path *path, const struct sp_chain_query *query)
+/* The whole path in one call, then the purpose, as GnuTLS's verification against a trust list
+ * does it; 0: nothing to say against it. The anchor is given and not looked for in a list again:
+ * that would take 70 us more, and of several trusted CAs of one name GnuTLS tries only one. */
+static unsigned verify_strictly(const struct sp_tls_path *path, enum sp_purpose purpose)
 {
-    char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
-    gnutls_typed_vdata_st vdata = {.type = GNUTLS_DT_KEY_PURPOSE_OID};
-    gnutls_x509_crt_t chain[SP_CHAIN_MAX_CERTS];
+    const char *oid =
+        purpose == SP_PURPOSE_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
     unsigned status = 0;
-    int rc;
+    int rc = gnutls_x509_crt_list_verify(path->crts, (int)path->count, &path->anchor, 1, NULL, 0,
+                                         STRICT, &status);
 
-    if (query->purpose == SP_PURPOSE_SERVER)
-        strcpy(purpose, GNUTLS_KP_TLS_WWW_SERVER); /* the same length */
-    vdata.data = (unsigned char *)purpose;
-    memcpy(chain, path->crts, path->count * sizeof chain[0]);
-    if (path->has_rivals)
-        rc = gnutls_x509_crt_list_verify(chain, path->count, &path->anchor, 1, NULL, 0, STRICT,
-                                         &status);
-    else
-        rc = gnutls_x509_trust_list_verify_crt2(sp_tls_trust_handle(query->trust), chain,
-                                                path->count, &vdata, 1, STRICT, &status, NULL);
-    return rc < 0 ? GNUTLS_CERT_INVALID : status;
+    if (rc < 0)
+        return GNUTLS_CERT_INVALID;
+    for (unsigned i = 0; i < path->count; i++)
+        if (!gnutls_x509_crt_check_key_purpose(path->crts[i], oid, 0))
+            status |= GNUTLS_CERT_INVALID | GNUTLS_CERT_PURPOSE_MISMATCH;
+    return status;
 }
 
 /* A signature that does not fit the trusted key: damage or forgery, unless another certificate
@@ -296,7 +291,7 @@ static void judge_revocation(const struct sp_tls_path *path, const struct sp_cha
 static void judge_anchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                            const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
-    unsigned status = verify_strictly(path, query);
+    unsigned status = verify_strictly(path, query->purpose);
 
     if (query->crls)
         judge_revocation(path, query, status == 0, f);
@@ -352,15 +347,48 @@ static void judge_unanchored(const struct sp_tls_path *path, const struct sp_tls
     judge_signatures(path, sent, f);
 }
 
+static bool is_pinned(const char *key, const struct sp_chain_query *query)
+{
+    for (size_t i = 0; i < query->pin_count; i++)
+        if (!strcmp(query->pins[i], key))
+            return true;
+    return false;
+}
+
+void sp_tls_path_judge_pins(const struct sp_tls_path *path, const struct sp_chain_query *query,
+                            struct sp_tls_findings *f)
+{
+    /* The leaf's key is proved by the handshake. What is above it counts only where the signatures
+     * lead there: else anybody could put a pinned certificate on top of his own. */
+    bool is_linked = path && !(f->observed & SP_REASON_BIT(SP_REASON_BAD_SIGNATURE));
+    unsigned count = !path ? 0 : is_linked ? path->count : 1;
+    char found[4 * (SP_TLS_FINGERPRINT_LEN + 2)] = "", key[SP_TLS_FINGERPRINT_LEN];
+
+    if (!query->pin_count)
+        return;
+    for (unsigned i = 0; i < count + (is_linked && path->anchor); i++) {
+        size_t used = strlen(found);
+
+        sp_tls_x509_key_digest(i < count ? path->crts[i] : path->anchor, key);
+        if (is_pinned(key, query))
+            return;
+        if (key[0] && used + strlen(key) + 3 <= sizeof found)
+            snprintf(found + used, sizeof found - used, "%s%s", used ? ", " : "", key);
+    }
+    sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER, "no pinned key matches: found %s",
+                        found[0] ? found : "none");
+}
+
 void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                        const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
     sp_tls_rules_times(path, query->now, f);
-    sp_tls_rules_strength(path, f);
+    sp_tls_rules_strength(path, query->min_key_bits, f);
     sp_tls_rules_constraints(path, f);
     sp_tls_rules_ca_purpose(path, query->purpose, f);
     if (path->anchor)
         judge_anchored(path, sent, query, f);
     else if (query->trust)
         judge_unanchored(path, sent, query, f);
+    sp_tls_path_judge_pins(path, query, f);
 }

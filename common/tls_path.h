@@ -16,7 +16,6 @@ struct sp_tls_path {
     gnutls_x509_crt_t anchor; /* the trusted CA that issued the last one, or, when count is 1, may
                                  be the leaf itself; NULL: the walk ended without one */
     bool anchor_is_leaf;
-    bool has_rivals; /* other trusted CAs have the anchor's name */
 };
 
 /* The certificates that were sent, parsed: who may have signed in place of an anchor. */
@@ -46,6 +45,10 @@ bool sp_tls_findings_better(const struct sp_tls_findings *a, const struct sp_tls
  * query->trust NULL: trust and signatures are not judged. */
 void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                        const struct sp_chain_query *query, struct sp_tls_findings *f);
+/* untrusted_issuer: none of the query's pinned keys is on the path. path NULL: there is nothing to
+ * look for them on. */
+void sp_tls_path_judge_pins(const struct sp_tls_path *path, const struct sp_chain_query *query,
+                            struct sp_tls_findings *f);
 /* Whether the signature on `crt` fits the key of `issuer`; nothing else is asked. */
 bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer);
 /* Whether its own key made its signature and its own name is its issuer's: nothing is above it,

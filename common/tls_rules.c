@@ -53,21 +53,23 @@ static void judge_time(gnutls_x509_crt_t crt, bool is_leaf, int64_t now, struct 
     int64_t end = end_of(crt);
     char whose[DN_TEXT + 4], span[SP_TIME_LEN], at[SP_TIME_LEN];
 
-    of_whom(crt, is_leaf, whose);
     if (end == TIME_BROKEN || begin == TIME_BROKEN) {
-        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sdoes not say how long it is valid", whose);
+        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sdoes not say how long it is valid",
+                            of_whom(crt, is_leaf, whose));
         return;
     }
     count->all++;
     if (now > end) {
         count->expired++;
-        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sexpired %s ago (%s)", whose,
-                            sp_time_span(now - end, span), sp_time_format(end, at));
+        sp_tls_findings_add(f, SP_REASON_EXPIRED, "%sexpired %s ago (%s)",
+                            of_whom(crt, is_leaf, whose), sp_time_span(now - end, span),
+                            sp_time_format(end, at));
     }
     if (now < begin) {
         count->early++;
-        sp_tls_findings_add(f, SP_REASON_NOT_YET_VALID, "%snot valid before %s (in %s)", whose,
-                            sp_time_format(begin, at), sp_time_span(begin - now, span));
+        sp_tls_findings_add(f, SP_REASON_NOT_YET_VALID, "%snot valid before %s (in %s)",
+                            of_whom(crt, is_leaf, whose), sp_time_format(begin, at),
+                            sp_time_span(begin - now, span));
     }
     f->not_before = begin > f->not_before ? begin : f->not_before;
     f->not_after = end < f->not_after ? end : f->not_after;
@@ -94,14 +96,15 @@ void sp_tls_rules_times(const struct sp_tls_path *path, int64_t now, struct sp_t
     snprintf(f->detail + used, sizeof f->detail - used, "%s", hint);
 }
 
-void sp_tls_rules_strength(const struct sp_tls_path *path, struct sp_tls_findings *f)
+void sp_tls_rules_strength(const struct sp_tls_path *path, unsigned min_key_bits,
+                           struct sp_tls_findings *f)
 {
     gnutls_x509_crt_t all[PATH_CERTS];
     unsigned count = with_anchor(path, all);
     char whose[DN_TEXT + 4], buf[128];
 
     for (unsigned i = 0; i < count; i++) {
-        const char *weakness = sp_tls_x509_weak_key(all[i], buf, sizeof buf);
+        const char *weakness = sp_tls_x509_weak_key(all[i], min_key_bits, buf, sizeof buf);
         bool is_top = i + 1 == count;
 
         if (!weakness &&

@@ -257,6 +257,8 @@ static enum sp_tls_event fail(struct sp_tls_session *s, int rc, struct sp_error 
 {
     if (s->refuse_alert)
         return fail_refused(s, err);
+    if (s->too_long)
+        rc = GNUTLS_E_HANDSHAKE_TOO_LARGE;
     switch (rc) {
     case GNUTLS_E_FATAL_ALERT_RECEIVED: {
         int alert = gnutls_alert_get(s->gnutls);
@@ -308,7 +310,7 @@ static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_er
         if (!judge(s, &chain))
             return fail_refused(s, err);
         if (s->server && !s->certificate_optional && !chain.count) {
-            /* GnuTLS does not enforce GNUTLS_CERT_REQUIRE on a resumed session (gnutls.md H4). */
+            /* GnuTLS does not enforce GNUTLS_CERT_REQUIRE on a resumed session. */
             s->refuse_alert = GNUTLS_A_CERTIFICATE_REQUIRED;
             return fail_refused(s, err);
         }
@@ -318,6 +320,7 @@ static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_er
         return fail_refused(s, err);
     }
     s->phase = SP_TLS_IS_OPEN;
+    s->barren = 0;
     /* One ticket, and only after the verdict; TLS 1.2 has sent its own inside the handshake. */
     if (s->tickets && gnutls_protocol_get_version(s->gnutls) >= GNUTLS_TLS1_3)
         gnutls_session_ticket_send(s->gnutls, 1, 0);
@@ -353,7 +356,7 @@ static enum sp_tls_event step_handshake(struct sp_tls_session *s, struct sp_erro
         if (rc == GNUTLS_E_CERTIFICATE_REQUIRED || rc == GNUTLS_E_NO_CERTIFICATE_FOUND) {
             if (judge(s, &none))
                 s->refuse_alert = GNUTLS_A_CERTIFICATE_REQUIRED;
-        } else if (rc == GNUTLS_E_HANDSHAKE_TOO_LARGE && s->cred) {
+        } else if ((rc == GNUTLS_E_HANDSHAKE_TOO_LARGE || s->too_long) && s->cred) {
             none.count = SP_CHAIN_MAX_CERTS + 1; /* too large to have been read at all */
             if (judge(s, &none))
                 s->refuse_alert = GNUTLS_A_BAD_CERTIFICATE;
@@ -369,6 +372,8 @@ static enum sp_tls_event step_data(struct sp_tls_session *s, struct sp_bytes *re
 
     if (s->eof_seen) { /* RFC 8446 6.1: whatever follows close_notify is ignored */
         s->fed.len = 0;
+        s->record_left = 0;
+        sp_buf_consume(&s->carry, s->carry.len);
         return SP_TLS_NOTHING;
     }
     do
@@ -379,6 +384,7 @@ static enum sp_tls_event step_data(struct sp_tls_session *s, struct sp_bytes *re
 
         gnutls_packet_get(s->packet, &data, NULL);
         *ret_data = (struct sp_bytes){data.data, data.size};
+        s->barren = 0;
         return SP_TLS_DATA;
     }
     if (n == 0) {

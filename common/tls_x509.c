@@ -1,6 +1,7 @@
 #include "common/tls_x509.h"
 
 #include "common/error.h"
+#include "common/tls_chain.h"
 
 #include <arpa/inet.h>
 #include <gnutls/crypto.h>
@@ -13,7 +14,6 @@
 #define SERIAL_MAX   64
 #define OID_SAN      "2.5.29.17"
 #define HASH_LEN_MIN 32 /* SHA-256 */
-#define RSA_BITS_MIN 2048
 #define EC_BITS_MIN  224
 
 size_t sp_tls_x509_element(const uint8_t *der, size_t len, size_t *ret_header)
@@ -98,6 +98,19 @@ void sp_tls_x509_fingerprint(const void *der, size_t der_len, char buf[SP_TLS_FI
     uint8_t digest[SHA256_LEN];
 
     SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, der, der_len, digest) == 0);
+    strcpy(buf, "sha256:");
+    put_hex(buf, SP_TLS_FINGERPRINT_LEN, digest, sizeof digest);
+}
+
+void sp_tls_x509_key_digest(gnutls_x509_crt_t crt, char buf[SP_TLS_FINGERPRINT_LEN])
+{
+    uint8_t digest[SHA256_LEN];
+    size_t len = sizeof digest;
+
+    buf[0] = '\0';
+    if (gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, digest, &len) < 0 ||
+        len != sizeof digest)
+        return;
     strcpy(buf, "sha256:");
     put_hex(buf, SP_TLS_FINGERPRINT_LEN, digest, sizeof digest);
 }
@@ -320,21 +333,24 @@ enum sp_tls_eku sp_tls_x509_eku(gnutls_x509_crt_t crt, const char *oid, char *bu
     return index == 0 ? SP_TLS_EKU_ABSENT : SP_TLS_EKU_LACKS;
 }
 
-const char *sp_tls_x509_weak_key(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
+const char *sp_tls_x509_weak_key(gnutls_x509_crt_t crt, unsigned min_rsa_bits, char *buf,
+                                 size_t buf_len)
 {
     unsigned bits = 0;
     int pk = gnutls_x509_crt_get_pk_algorithm(crt, &bits);
     bool is_ec = pk == GNUTLS_PK_ECDSA;
-    bool is_rsa = pk == GNUTLS_PK_RSA || pk == GNUTLS_PK_RSA_PSS || pk == GNUTLS_PK_DSA;
+    bool is_rsa = pk == GNUTLS_PK_RSA || pk == GNUTLS_PK_RSA_PSS;
+    unsigned least = is_ec                    ? EC_BITS_MIN
+                     : is_rsa && min_rsa_bits ? min_rsa_bits
+                                              : SP_RSA_BITS_MIN; /* DSA's too */
 
     if (pk <= 0) {
         snprintf(buf, buf_len, "its key is of a kind that is not known");
         return buf;
     }
-    if ((is_rsa && bits < RSA_BITS_MIN) || (is_ec && bits < EC_BITS_MIN)) {
-        snprintf(buf, buf_len, "its %s key has %u bits, %d are the least",
-                 gnutls_pk_get_name((gnutls_pk_algorithm_t)pk), bits,
-                 is_ec ? EC_BITS_MIN : RSA_BITS_MIN);
+    if ((is_ec || is_rsa || pk == GNUTLS_PK_DSA) && bits < least) {
+        snprintf(buf, buf_len, "its %s key has %u bits, %u are the least",
+                 gnutls_pk_get_name((gnutls_pk_algorithm_t)pk), bits, least);
         return buf;
     }
     return NULL;

@@ -21,6 +21,8 @@ const char *sp_tls_x509_issuer(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
 /* "sha256:" and 64 hex digits: 72 bytes with the NUL. */
 #define SP_TLS_FINGERPRINT_LEN 72
 void sp_tls_x509_fingerprint(const void *der, size_t der_len, char buf[SP_TLS_FINGERPRINT_LEN]);
+/* The same of its SubjectPublicKeyInfo; "" when it has none that can be read. */
+void sp_tls_x509_key_digest(gnutls_x509_crt_t crt, char buf[SP_TLS_FINGERPRINT_LEN]);
 /* Lower-case hex without leading zero bytes. */
 void sp_tls_x509_serial(gnutls_x509_crt_t crt, char *buf, size_t buf_len);
 
@@ -42,7 +44,8 @@ enum sp_tls_eku { SP_TLS_EKU_ABSENT, SP_TLS_EKU_FITS, SP_TLS_EKU_LACKS };
 enum sp_tls_eku sp_tls_x509_eku(gnutls_x509_crt_t crt, const char *oid, char *buf, size_t buf_len);
 
 /* The weakness of the key, or of the signature on it, as text ("its RSA key has 1024 bits"); NULL:
- * none. buf is scratch space. */
-const char *sp_tls_x509_weak_key(gnutls_x509_crt_t crt, char *buf, size_t buf_len);
+ * none. buf is scratch space. min_rsa_bits 0: SP_RSA_BITS_MIN. */
+const char *sp_tls_x509_weak_key(gnutls_x509_crt_t crt, unsigned min_rsa_bits, char *buf,
+                                 size_t buf_len);
 const char *sp_tls_x509_weak_signature(gnutls_x509_crt_t crt, char *buf, size_t buf_len);
 #endif

@@ -218,6 +218,11 @@ struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *t)
     return sp_conn_tls(t->conn);
 }
 
+const char *sp_tunnel_goaway_text(const struct sp_tunnel *t)
+{
+    return t->goaway_text;
+}
+
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *t)
 {
     return t->opened_ms;

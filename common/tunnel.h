@@ -57,5 +57,8 @@ void sp_tunnel_close(struct sp_tunnel *tunnel, const struct sp_error *why);
 /* At once: RST. on_closed(why) follows from the loop. */
 void sp_tunnel_abort(struct sp_tunnel *tunnel, const struct sp_error *why);
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
+/* The text of the other end's GOAWAY, cut to fit; "" when there was none. It is the peer's: data.
+ */
+const char *sp_tunnel_goaway_text(const struct sp_tunnel *tunnel);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */
 #endif

@@ -5,7 +5,12 @@
 #include "common/http1.h"
 #include "common/loop.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* A channel may be so far ahead of its reader at first: times the channels of a tunnel it is what
+ * slow readers can hold of our memory. A busy channel's window grows within a few round trips. */
+#define WINDOW_FIRST (64 * 1024)
 
 static void h2_respond(void *tunnel, void *stream, int status, const char *proxy_status)
 {
@@ -132,8 +137,10 @@ static void on_h2_goaway(void *ctx, uint32_t error_code, const char *debug, size
     struct sp_tunnel *t = ctx;
 
     (void)error_code;
-    (void)debug;
-    (void)debug_len;
+    if (debug_len && !t->goaway_text[0])
+        snprintf(t->goaway_text, sizeof t->goaway_text, "%.*s",
+                 (int)(debug_len < sizeof t->goaway_text ? debug_len : sizeof t->goaway_text),
+                 debug);
     if (t->draining)
         return;
     t->draining = true;
@@ -178,6 +185,7 @@ void sp_tunnel_h2_start(struct sp_tunnel *t)
     const struct sp_h2_options options = {
         .server = !t->options.client,
         .max_streams = t->options.max_channels,
+        .window_initial = WINDOW_FIRST,
     };
     struct sp_error err;
 

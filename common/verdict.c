@@ -39,6 +39,35 @@ bool sp_reason_in_blanket(enum sp_reason reason)
     return (unsigned)reason < SP_REASON_COUNT && reason_rows[reason].blanket;
 }
 
+bool sp_reason_is_excusable(enum sp_reason reason)
+{
+    switch (reason) {
+    case SP_REASON_NOT_TLS:
+    case SP_REASON_UNKNOWN_SERVER_NAME:
+    case SP_REASON_TENANT_DISABLED:
+    case SP_REASON_TENANT_UNKNOWN:
+    case SP_REASON_TENANT_AMBIGUOUS:
+    case SP_REASON_NO_CERTIFICATE:
+    case SP_REASON_COUNT:
+        return false;
+    case SP_REASON_CHAIN_TOO_LARGE:
+    case SP_REASON_REVOKED:
+    case SP_REASON_BAD_SIGNATURE:
+    case SP_REASON_UNTRUSTED_ISSUER:
+    case SP_REASON_MISSING_INTERMEDIATE:
+    case SP_REASON_CONSTRAINT_VIOLATION:
+    case SP_REASON_WEAK_ALGORITHM:
+    case SP_REASON_EXPIRED:
+    case SP_REASON_NOT_YET_VALID:
+    case SP_REASON_WRONG_PURPOSE:
+    case SP_REASON_NAME_MISMATCH:
+    case SP_REASON_CRL_STALE:
+    case SP_REASON_REVOCATION_UNKNOWN:
+        return true;
+    }
+    return false;
+}
+
 const char *sp_action_name(enum sp_action action)
 {
     switch (action) {
@@ -81,15 +110,38 @@ static void rule_name(struct sp_verdict *v, const struct sp_policy *policy, cons
     snprintf(v->rule, sizeof v->rule, "%s%s%s%s", cut ? "..." : "", source, key, key_end);
 }
 
+/* Whether the peer's certificate has an exception for this reason that has not ended. Loading
+ * refuses exceptions for other reasons; one that stands here all the same excuses nothing. */
+static bool is_excused(enum sp_reason reason, const struct sp_facts *facts,
+                       const struct sp_policy *policy, int64_t now, struct sp_verdict *v)
+{
+    const struct sp_exception *exceptions = policy->exceptions.items;
+    char key[48];
+
+    if (!facts->has_certificate || !facts->fingerprint[0] || !sp_reason_is_excusable(reason))
+        return false;
+    for (size_t i = 0; i < policy->exceptions.count; i++) {
+        if (exceptions[i].reason != (int)reason || now >= exceptions[i].until ||
+            strcmp(exceptions[i].fingerprint, facts->fingerprint) != 0)
+            continue;
+        snprintf(key, sizeof key, ".exceptions[%zu]", i);
+        rule_name(v, policy, key, "");
+        return true;
+    }
+    return false;
+}
+
 /* Whether this one reason blocks, and the rule that says so. Only the exact value ALLOW allows:
  * anything else that could stand in a policy blocks. */
-static bool reason_blocks(enum sp_reason reason, const struct sp_policy *policy,
-                          struct sp_verdict *v)
+static bool reason_blocks(enum sp_reason reason, const struct sp_facts *facts,
+                          const struct sp_policy *policy, int64_t now, struct sp_verdict *v)
 {
     if (!policy) {
         snprintf(v->rule, sizeof v->rule, "built-in: no tenant is known, so nothing is allowed");
         return true;
     }
+    if (is_excused(reason, facts, policy, now, v))
+        return false;
     if (policy->on[reason] != SP_DECIDE_UNSET) {
         rule_name(v, policy, ".on.", reason_rows[reason].name);
         return policy->on[reason] != SP_DECIDE_ALLOW;
@@ -117,7 +169,7 @@ static sp_reason_set observed_at_least(const struct sp_facts *facts, const struc
     return observed;
 }
 
-void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *policy,
+void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *policy, int64_t now,
                        struct sp_verdict *ret_verdict)
 {
     struct sp_verdict v = {.observed = observed_at_least(facts, policy),
@@ -131,7 +183,7 @@ void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *pol
 
         if (!(v.observed & SP_REASON_BIT(r)))
             continue;
-        if (reason_blocks((enum sp_reason)r, policy, &one)) {
+        if (reason_blocks((enum sp_reason)r, facts, policy, now, &one)) {
             v = one;
             v.action = SP_ACTION_BLOCK;
             v.reason = (enum sp_reason)r;
@@ -187,8 +239,11 @@ void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *pol
        "the client does not accept our certificate for a reason it does not name")                 \
     XX(47, "illegal_parameter", "the gateway finds a value in our handshake that is not allowed",  \
        "the client finds a value in our handshake that is not allowed")                            \
-    XX(48, "unknown_ca", "the gateway does not know the CA that issued our certificate",           \
-       "the client does not trust the CA that issued our certificate")                             \
+    XX(48, "unknown_ca",                                                                           \
+       "the gateway does not know the CA that issued our certificate, or the certificate of an "   \
+       "intermediate CA is missing from our file",                                                 \
+       "the client does not trust the CA that issued our certificate, or the certificate of an "   \
+       "intermediate CA is missing from our file")                                                 \
     XX(49, "access_denied",                                                                        \
        "the gateway read our certificate but gives it no access: the tenant is disabled, or "      \
        "none fits the certificate",                                                                \

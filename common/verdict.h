@@ -1,6 +1,7 @@
 /*
  * verdict: the one decision about a tunnel, for both sides. A pure function of facts and policy:
- * no clock, no I/O, no TLS library. Nothing is relayed but as its result says (invariant 1).
+ * no clock (`now` is a parameter), no I/O, no TLS library. Nothing is relayed but as its result
+ * says (invariant 1).
  *
  * Facts come from tls_chain (the certificate chain) and from the caller (tenant, server name);
  * policy comes from the configuration.
@@ -8,6 +9,7 @@
 #ifndef SALLYPORT_COMMON_VERDICT_H
 #define SALLYPORT_COMMON_VERDICT_H
 #include "common/error.h"
+#include "common/json_bind.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -68,6 +70,8 @@ struct sp_facts {
     unsigned chain_len;                         /* certificates presented */
     int64_t not_before, not_after; /* of the path: latest notBefore, earliest notAfter; seconds */
     struct sp_revocation revocation;
+    bool steady; /* nothing observed, and the same would be found at any time of not_before to
+                    not_after, both included: what a cache of these facts may rely on */
     char detail[SP_DN_MAX]; /* a sentence fragment on the weightiest reason: "issuer 'CN=x' is not
                                known", "expired 3 days ago"; "" when nothing is observed */
 };
@@ -75,11 +79,24 @@ struct sp_facts {
 enum sp_decision { SP_DECIDE_UNSET, SP_DECIDE_ALLOW, SP_DECIDE_BLOCK };
 extern const char *const sp_decision_names[]; /* "", "allow", "block", NULL */
 
-struct sp_policy {
-    int on_failure;          /* enum sp_decision; UNSET is BLOCK */
-    int on[SP_REASON_COUNT]; /* enum sp_decision; UNSET: on_failure decides, where it may */
-    const char *source;      /* borrowed: "tenants.d/c123456.json: $.client_validation" */
+/* One reason forgiven to one certificate for some time. Beats `on` and `on_failure`. */
+struct sp_exception {
+    char *fingerprint; /* as in struct sp_facts, lower case */
+    int reason;        /* enum sp_reason */
+    char *until_text;  /* RFC 3339, UTC */
+    int64_t until;     /* the same; from this second on the exception does nothing */
+    char *note;        /* for people; NULL: none */
 };
+
+struct sp_policy {
+    int on_failure;                  /* enum sp_decision; UNSET is BLOCK */
+    int on[SP_REASON_COUNT];         /* enum sp_decision; UNSET: on_failure decides, where it may */
+    struct sp_json_array exceptions; /* of struct sp_exception */
+    const char *source;              /* borrowed: "tenants.d/c123456.json: $.client_validation" */
+};
+
+/* Reasons that are about a certificate that was presented: what an exception may name. */
+bool sp_reason_is_excusable(enum sp_reason reason);
 
 enum sp_action { SP_ACTION_BLOCK, SP_ACTION_ALLOW_UNVALIDATED, SP_ACTION_ALLOW };
 const char *sp_action_name(enum sp_action action); /* "block", "allow-unvalidated", "allow" */
@@ -89,9 +106,9 @@ struct sp_verdict {
     enum sp_action action;
     enum sp_reason reason; /* the weightiest one that decided; SP_REASON_COUNT when none observed */
     int alert;             /* to send when blocked; -1: none */
-    char rule[256]; /* "<source>.on.expired", "<source>.on_failure" (" (default: block)" after
-                       it where it is not set), "built-in: revoked is never covered by
-                       on_failure", "" when nothing was observed; a long source keeps its
+    char rule[256]; /* "<source>.exceptions[0]", "<source>.on.expired", "<source>.on_failure" ("
+                       (default: block)" after it where it is not set), "built-in: revoked is never
+                       covered by on_failure", "" when nothing was observed; a long source keeps its
                        end */
 };
 
@@ -99,10 +116,13 @@ struct sp_verdict {
  * policy), "failed" (blocked). */
 const char *sp_verdict_status(const struct sp_verdict *verdict);
 
-/* policy NULL: no tenant is known, so everything observed blocks. Silent facts are not good news:
+/* Of the rules for a reason the most particular one decides: an exception for this certificate that
+ * has not ended by `now`, else `on`, else on_failure where it may.
+ *
+ * policy NULL: no tenant is known, so everything observed blocks. Silent facts are not good news:
  * nothing observed and no certificate counts as no_certificate, nothing observed and no policy as
  * tenant_unknown. */
-void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *policy,
+void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *policy, int64_t now,
                        struct sp_verdict *ret_verdict);
 
 /* What an alert from the peer means, for people ("the gateway does not know the CA that issued our

@@ -112,8 +112,8 @@ void gw_carry_start(const struct gw_carry_options *options, struct sp_channel *c
                "the tenant's limit of open channels is reached");
         return;
     }
-    c->attempt =
-        gw_egress_start(&options->ways, tenant->acl, sp_channel_target(channel), on_egress, c);
+    c->attempt = gw_egress_start(&options->ways, gw_tenant_acl(tenant, options->unvalidated),
+                                 sp_channel_target(channel), on_egress, c);
 }
 
 void gw_carries_cancel(struct gw_carries *carries)

@@ -168,7 +168,7 @@ static enum sp_err finish(struct gw_config *config, struct sp_error *err)
         return sp_json_error(err, config->path, "$.unknown_server_name",
                              "\"common\" needs $.common with a certificate to show");
     join_resolver_servers(config);
-    return SP_OK;
+    return sp_settings_check_log(&config->log, config->path, err);
 }
 
 enum sp_err gw_config_load(const char *path, struct gw_config **ret_config, struct sp_error *err)

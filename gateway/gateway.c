@@ -105,7 +105,11 @@ static enum sp_err plan_listeners(const struct gateway *g, const struct gw_confi
         int keep = -1;
 
         for (size_t j = 0; now && j < now->listen_texts.count; j++) {
-            if (!strcmp(now->listen_texts.items[j], next->listen_texts.items[i]))
+            bool taken = false; /* port 0 may stand there twice */
+
+            for (size_t k = 0; k < i; k++)
+                taken = taken || rows[k * g->worker_count].keep == (int)j;
+            if (!taken && !strcmp(now->listen_texts.items[j], next->listen_texts.items[i]))
                 keep = (int)j;
         }
         bound[i] = keep >= 0 ? g->bound[keep] : next->listen[i];
@@ -445,12 +449,15 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
     struct gateway g = {.config_path = config_path};
     enum sp_err rc;
 
+    sp_signals_hold(true); /* until they are ours; of the workers always */
     raise_descriptor_limit();
     rc = start(&g, err);
     if (rc == SP_OK) {
         log_warnings(&g);
         log_ready(&g);
+        sp_signals_hold(false);
         sp_loop_run(g.loop);
+        sp_signals_hold(true); /* for good: nothing but the end is left */
         sp_log_message(g.log, SP_LOG_INFO, "stopping", "%s",
                        g.at_once ? "at once: told twice" : "drained, or out of time");
     }

@@ -7,8 +7,10 @@
 #include "common/resolve.h"
 #include "common/tunnel.h"
 #include "gateway/carry.h"
+#include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
+#include "gateway/shadow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@ static const char shutting_down[] = "the gateway is shutting down";
 struct decision {
     struct sp_facts facts;
     struct sp_verdict verdict;
+    struct gw_shadow_verdict shadow;
 };
 
 struct gw_sessions {
@@ -36,6 +39,7 @@ struct gw_sessions {
     struct sp_timer *sweep_timer;
     size_t count;
     struct gw_carries carries;
+    struct gw_chain_cache *chains; /* of this generation */
     uint64_t next_id;
     bool draining;
 };
@@ -65,32 +69,41 @@ static void session_unref(struct session *s)
 
 /* ---- the decision ---- */
 
-static void decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
-                   struct decision *ret)
+/* What was found out about a chain may come from the cache; what is done about it never does. */
+static void decide(const struct session *s, const struct sp_chain *chain, struct decision *ret)
 {
+    const struct gw_tenant *tenant = s->tenant;
+    const struct gw_client_validation *validation =
+        tenant ? &tenant->config->client_validation : NULL;
+    const int64_t now = sp_clock_wall_s();
+    /* A tenant of an older generation (a reload during the handshake) has no place in it. */
+    bool is_current = s->decided_under == s->all->generation;
     const struct sp_chain_query query = {
         .trust = tenant ? tenant->trust : NULL,
         .crls = tenant ? tenant->crls : NULL,
         .purpose = SP_PURPOSE_CLIENT,
-        .require_eku = tenant && tenant->config->client_validation.require_eku,
-        .now = sp_clock_wall_s(),
+        .require_eku = validation && validation->require_eku,
+        .max_chain = validation ? (unsigned)validation->max_chain : 0,
+        .min_key_bits = validation ? (unsigned)validation->min_key_bits : 0,
+        .now = now,
     };
 
-    sp_chain_examine(chain, &query, &ret->facts);
+    gw_chain_cache_examine(is_current ? s->all->chains : NULL, tenant, chain, &query, &ret->facts);
     if (!tenant)
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN);
     else if (!tenant->config->enabled)
         ret->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_DISABLED);
-    sp_verdict_decide(&ret->facts, tenant ? tenant->policy : NULL, &ret->verdict);
+    sp_verdict_decide(&ret->facts, tenant ? tenant->policy : NULL, now, &ret->verdict);
+    gw_shadow_decide(tenant, chain, &query, &ret->facts, &ret->verdict, &ret->shadow);
 }
 
 /* A reason that is known without a certificate. */
 static void decide_without_chain(enum sp_reason reason, const char *detail, struct decision *ret)
 {
-    memset(&ret->facts, 0, sizeof ret->facts);
+    memset(ret, 0, sizeof *ret);
     ret->facts.observed = SP_REASON_BIT(reason);
     snprintf(ret->facts.detail, sizeof ret->facts.detail, "%s", detail);
-    sp_verdict_decide(&ret->facts, NULL, &ret->verdict);
+    sp_verdict_decide(&ret->facts, NULL, sp_clock_wall_s(), &ret->verdict);
 }
 
 static void log_decision(struct session *s, const struct decision *d)
@@ -99,6 +112,8 @@ static void log_decision(struct session *s, const struct decision *d)
     struct sp_log_line line;
 
     s->logged = true;
+    if (s->tenant)
+        gw_shadow_count(s->tenant, &d->shadow);
     if (!sp_log_begin(&line, s->all->options.log,
                       d->verdict.action == SP_ACTION_ALLOW ? SP_LOG_INFO : SP_LOG_WARNING,
                       "tunnel"))
@@ -109,6 +124,7 @@ static void log_decision(struct session *s, const struct decision *d)
     sp_evidence_verdict(&line, &d->facts, &d->verdict);
     if (d->verdict.action == SP_ACTION_BLOCK && d->verdict.alert >= 0)
         sp_log_str(&line, "alert", sp_alert_name(d->verdict.alert));
+    gw_shadow_log(&line, &d->shadow);
     sp_evidence_session(&line, sp_tunnel_tls(s->tunnel));
     sp_log_end(&line);
 }
@@ -155,10 +171,10 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
     struct decision *d = sp_calloc(1, sizeof *d);
 
     (void)resumed; /* decided like any other (invariant 3) */
-    decide(s->tenant, chain, d);
+    decide(s, chain, d);
     s->decision = d;
     if (d->verdict.action != SP_ACTION_BLOCK)
-        return true; /* logged when the handshake is through: TLS 1.2 has not proved the key yet */
+        return true; /* logged in on_up, when the handshake is through */
     log_decision(s, d);
     *ret_alert = d->verdict.alert;
     return false;
@@ -194,7 +210,7 @@ static void decide_again(struct session *s)
         if (!take_up_tenant(s, match.tenant))
             return;
         sp_tls_peer_chain(sp_tunnel_tls(s->tunnel), &chain);
-        decide(s->tenant, &chain, &d);
+        decide(s, &chain, &d);
         s->unvalidated = d.verdict.action == SP_ACTION_ALLOW_UNVALIDATED;
     }
     log_decision(s, &d);
@@ -433,6 +449,7 @@ void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
 
     all->registry = gw_registry_ref(registry);
     all->generation++;
+    gw_chain_cache_clear(all->chains);
     gw_registry_unref(old);
     all->sweep_next = all->first;
     on_sweep(all);
@@ -495,6 +512,7 @@ enum sp_err gw_sessions_new(const struct gw_sessions_options *options, struct gw
     }
     all->options = *options;
     all->registry = gw_registry_ref(registry);
+    all->chains = gw_chain_cache_new(GW_CHAIN_CACHE_ENTRIES);
     all->sweep_timer = sp_timer_new(options->loop, on_sweep, all);
     *ret_sessions = all;
     return SP_OK;
@@ -508,5 +526,6 @@ void gw_sessions_free(struct gw_sessions *all)
     sp_timer_free(all->sweep_timer);
     sp_resolver_free(all->resolver);
     gw_registry_unref(all->registry);
+    gw_chain_cache_free(all->chains);
     free(all);
 }

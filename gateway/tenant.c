@@ -68,6 +68,13 @@ void gw_tenant_drop_channel(struct gw_tenant *tenant)
     drop(&tenant->counters->channels);
 }
 
+const struct gw_acl *gw_tenant_acl(const struct gw_tenant *tenant, bool unvalidated)
+{
+    const struct gw_tenant_config *config = tenant->config;
+
+    return unvalidated && config->unvalidated_acl ? config->unvalidated_acl : config->acl;
+}
+
 /* ---- loading ---- */
 
 enum sp_err gw_tenant_check_coverage(const struct sp_tls_cred *cred, const char *whose,
@@ -124,6 +131,27 @@ static enum sp_err load_own_cred(struct gw_tenant *tenant, const struct gw_tenan
                                     err);
 }
 
+/* What the exceptions say, without their notes; bytes only, like the state below. */
+static void digest_exceptions(const struct sp_policy *policy, uint8_t ret_digest[SP_SHA256_LEN])
+{
+    struct record {
+        char fingerprint[72];
+        uint8_t reason, until[8];
+    };
+    const struct sp_exception *exceptions = policy->exceptions.items;
+    size_t count = policy->exceptions.count;
+    struct record *records = sp_calloc(count + 1, sizeof *records);
+
+    for (size_t i = 0; i < count; i++) {
+        strncpy(records[i].fingerprint, exceptions[i].fingerprint,
+                sizeof records[i].fingerprint - 1);
+        records[i].reason = (uint8_t)exceptions[i].reason;
+        memcpy(records[i].until, &exceptions[i].until, sizeof records[i].until);
+    }
+    sp_sha256(records, count * sizeof *records, ret_digest);
+    free(records);
+}
+
 /* Everything that changes whom this tenant lets in, or how it is decided. */
 static void make_epoch(struct gw_tenant *tenant)
 {
@@ -132,7 +160,9 @@ static void make_epoch(struct gw_tenant *tenant)
     struct {
         char id[GW_TENANT_ID_MAX + 1];
         uint8_t trust_digest[32], crl_digest[32];
+        uint8_t exceptions[SP_SHA256_LEN];
         uint8_t enabled, require_eku, on_failure, on[SP_REASON_COUNT];
+        uint8_t max_chain, min_key_bits[2];
     } state; /* bytes only: no padding */
     size_t i;
 
@@ -140,8 +170,12 @@ static void make_epoch(struct gw_tenant *tenant)
     memcpy(state.id, config->id, sizeof state.id);
     sp_tls_trust_digest(tenant->trust, state.trust_digest);
     sp_tls_crl_set_digest(tenant->crls, state.crl_digest);
+    digest_exceptions(policy, state.exceptions);
     state.enabled = config->enabled;
     state.require_eku = config->client_validation.require_eku;
+    state.max_chain = (uint8_t)config->client_validation.max_chain;
+    state.min_key_bits[0] = (uint8_t)(config->client_validation.min_key_bits >> 8);
+    state.min_key_bits[1] = (uint8_t)config->client_validation.min_key_bits;
     state.on_failure = (uint8_t)policy->on_failure;
     for (i = 0; i < SP_REASON_COUNT; i++)
         state.on[i] = (uint8_t)policy->on[i];
@@ -170,19 +204,21 @@ static bool lets_no_certificate_pass(const struct sp_policy *policy)
            (own == SP_DECIDE_UNSET && policy->on_failure == SP_DECIDE_ALLOW);
 }
 
-static void warn_wide_rules(const struct gw_tenant_config *config, struct sp_warnings *warnings)
+static void warn_wide_rules(const struct gw_tenant_config *config, const char *key,
+                            const struct sp_json_strings *rules, const struct gw_acl *acl,
+                            struct sp_warnings *warnings)
 {
     char path[48];
     size_t i;
 
-    for (i = 0; i < config->egress.allow.count; i++) {
-        if (!gw_acl_rule_is_wide(config->acl, i))
+    for (i = 0; i < rules->count; i++) {
+        if (!gw_acl_rule_is_wide(acl, i))
             continue;
-        snprintf(path, sizeof path, "$.egress.allow[%zu]", i);
+        snprintf(path, sizeof path, "$.egress.%s[%zu]", key, i);
         sp_warnings_add(warnings, config->path, path,
                         "rule \"%s\" opens loopback, private and metadata addresses too; \"*:443\" "
                         "names every public host",
-                        config->egress.allow.items[i]);
+                        rules->items[i]);
     }
 }
 
@@ -194,6 +230,18 @@ static enum sp_err load_crls(struct gw_tenant *tenant, const struct gw_tenant_so
     return sp_settings_load_crls(gw_keyring_crl_pool(sources->keyring), config->path,
                                  "$.client_validation.crls", &config->client_validation.crls,
                                  tenant->trust, sources->now, warnings, &tenant->crls, err);
+}
+
+static void warn(const struct gw_tenant *tenant, int64_t now, struct sp_warnings *warnings)
+{
+    const struct gw_tenant_config *config = tenant->config;
+    const struct gw_egress *egress = &config->egress;
+
+    sp_settings_warn_exceptions(warnings, config->path, "$.client_validation", tenant->policy, now);
+    sp_settings_warn_exceptions(warnings, config->path, "$.client_validation.shadow",
+                                &config->client_validation.shadow.policy, now);
+    warn_wide_rules(config, "allow", &egress->allow, config->acl, warnings);
+    warn_wide_rules(config, "unvalidated", &egress->unvalidated, config->unvalidated_acl, warnings);
 }
 
 static enum sp_err load_files(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
@@ -218,7 +266,6 @@ static void derive(struct gw_tenant *tenant, const struct gw_tenant_sources *sou
 {
     tenant->id = tenant->config->id;
     tenant->policy = &tenant->config->client_validation.policy;
-    tenant->acl = tenant->config->acl;
     tenant->certificate_optional = lets_no_certificate_pass(tenant->policy);
     make_epoch(tenant);
     make_ticket_key(tenant, sources->ticket_master);
@@ -240,7 +287,7 @@ enum sp_err gw_tenant_load(const char *path, const struct gw_tenant_sources *sou
         return rc;
     }
     derive(tenant, sources);
-    warn_wide_rules(tenant->config, warnings);
+    warn(tenant, sources->now, warnings);
     tenant->counters = sp_calloc(1, sizeof *tenant->counters);
     atomic_init(&tenant->counters->refs, 1);
     *ret_tenant = tenant;

@@ -32,6 +32,9 @@ struct gw_tenant_counters {
     _Atomic size_t refs;
     _Atomic uint64_t tunnels;
     _Atomic uint64_t channels;
+    /* Of all decisions so far, those where the shadow policy would have blocked what passed, and
+     * the other way round. */
+    _Atomic uint64_t shadow_would_block, shadow_would_allow;
 };
 
 struct gw_tenant {
@@ -39,7 +42,6 @@ struct gw_tenant {
     struct gw_tenant_config *config; /* one reference: enabled, names, validation, limits */
     const char *id;                  /* config->id */
     const struct sp_policy *policy;  /* config->client_validation.policy */
-    const struct gw_acl *acl;        /* config->acl */
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */
     struct sp_tls_cred *cred;    /* its own, or the common one */
@@ -81,6 +83,9 @@ void gw_tenant_move_tunnel(struct gw_tenant *from, struct gw_tenant *to);
 void gw_tenant_drop_tunnel(struct gw_tenant *tenant);
 bool gw_tenant_take_channel(struct gw_tenant *tenant);
 void gw_tenant_drop_channel(struct gw_tenant *tenant);
+
+/* The egress rules for its channels. */
+const struct gw_acl *gw_tenant_acl(const struct gw_tenant *tenant, bool unvalidated);
 
 /* Shared with the registry, for common names: an error at "$PATH.server_names[i]" for the first
  * name that the certificate does not cover. `whose`: "certificate c1.pem". */

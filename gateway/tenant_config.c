@@ -9,6 +9,16 @@
 
 static const char *const egress_mode_names[] = {[GW_EGRESS_DIRECT] = "direct", NULL};
 
+static const struct sp_json_field shadow_fields[] = {
+    SP_SETTINGS_POLICY_ROWS(struct gw_shadow, policy),
+    {.key = "require_eku",
+     .type = SP_JSON_BOOL,
+     .offset = offsetof(struct gw_shadow, require_eku),
+     .default_uint = true},
+    SP_SETTINGS_CHAIN_ROWS(struct gw_shadow),
+    {.key = NULL},
+};
+
 static const struct sp_json_field client_validation_fields[] = {
     {.key = "trusted_cas",
      .type = SP_JSON_PATHS,
@@ -22,6 +32,12 @@ static const struct sp_json_field client_validation_fields[] = {
      .type = SP_JSON_BOOL,
      .offset = offsetof(struct gw_client_validation, require_eku),
      .default_uint = true},
+    SP_SETTINGS_CHAIN_ROWS(struct gw_client_validation),
+    {.key = "shadow",
+     .type = SP_JSON_OBJECT,
+     .offset = offsetof(struct gw_client_validation, shadow),
+     .fields = shadow_fields,
+     .present_offset = SP_JSON_PRESENT(struct gw_client_validation, shadow.is_set)},
     {.key = NULL},
 };
 
@@ -35,6 +51,11 @@ static const struct sp_json_field egress_fields[] = {
      .type = SP_JSON_STRINGS,
      .offset = offsetof(struct gw_egress, allow),
      .max = 1000},
+    {.key = "unvalidated",
+     .type = SP_JSON_STRINGS,
+     .offset = offsetof(struct gw_egress, unvalidated),
+     .max = 1000,
+     .present_offset = SP_JSON_PRESENT(struct gw_egress, has_unvalidated)},
     {.key = NULL},
 };
 
@@ -127,42 +148,65 @@ static enum sp_err check_names(struct gw_tenant_config *config, struct sp_error 
                          config->certificate ? "certificate" : "private_key");
 }
 
-static enum sp_err check_policy(struct gw_tenant_config *config, struct sp_error *err)
+/* The policy at json_path. *ret_source is for its owner to free. */
+static enum sp_err check_policy(const struct gw_tenant_config *config, const char *json_path,
+                                struct sp_policy *policy, char **ret_source, struct sp_error *err)
 {
-    struct sp_policy *policy = &config->client_validation.policy;
     enum sp_err rc;
 
     rc = sp_settings_check_policy(policy, SP_REASON_BIT(SP_REASON_NOT_TLS),
-                                  "without TLS there is no tunnel", config->path,
-                                  "$.client_validation", err);
+                                  "without TLS there is no tunnel", config->path, json_path, err);
+    if (rc == SP_OK)
+        rc = sp_settings_check_policy(
+            policy,
+            SP_REASON_BIT(SP_REASON_UNKNOWN_SERVER_NAME) | SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN) |
+                SP_REASON_BIT(SP_REASON_TENANT_AMBIGUOUS),
+            "it is found where no tenant, so no tenant's policy, is known", config->path, json_path,
+            err);
+    if (rc == SP_OK)
+        rc = sp_settings_finish_policy(policy, config->path, json_path, err);
     if (rc != SP_OK)
         return rc;
-    rc = sp_settings_check_policy(policy,
-                                  SP_REASON_BIT(SP_REASON_UNKNOWN_SERVER_NAME) |
-                                      SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN) |
-                                      SP_REASON_BIT(SP_REASON_TENANT_AMBIGUOUS),
-                                  "it is found where no tenant, so no tenant's policy, is known",
-                                  config->path, "$.client_validation", err);
-    if (rc != SP_OK)
-        return rc;
-    SP_REQUIRE(asprintf(&config->policy_source, "%s: $.client_validation", config->path) >= 0);
-    policy->source = config->policy_source;
+    SP_REQUIRE(asprintf(ret_source, "%s: %s", config->path, json_path) >= 0);
+    policy->source = *ret_source;
     return SP_OK;
 }
 
-static enum sp_err parse_acl(struct gw_tenant_config *config, struct sp_error *err)
+static enum sp_err check_policies(struct gw_tenant_config *config, struct sp_error *err)
 {
-    const struct sp_json_strings *allow = &config->egress.allow;
+    struct gw_client_validation *validation = &config->client_validation;
+    enum sp_err rc = check_policy(config, "$.client_validation", &validation->policy,
+                                  &config->policy_source, err);
+
+    if (rc == SP_OK && validation->shadow.is_set)
+        rc = check_policy(config, "$.client_validation.shadow", &validation->shadow.policy,
+                          &config->shadow_source, err);
+    return rc;
+}
+
+static enum sp_err parse_acl(struct gw_tenant_config *config, const char *key,
+                             const struct sp_json_strings *rules, struct gw_acl **ret_acl,
+                             struct sp_error *err)
+{
     struct sp_error why = {.kind = SP_OK};
     char path[48];
     size_t bad = 0;
 
-    if (gw_acl_parse((const char *const *)allow->items, allow->count, &config->acl, &bad, &why) ==
-        SP_OK)
+    if (gw_acl_parse((const char *const *)rules->items, rules->count, ret_acl, &bad, &why) == SP_OK)
         return SP_OK;
-    snprintf(path, sizeof path, "$.egress.allow[%zu]", bad);
-    return sp_json_error(err, config->path, path, "rule \"%.120s\": %s", allow->items[bad],
+    snprintf(path, sizeof path, "$.egress.%s[%zu]", key, bad);
+    return sp_json_error(err, config->path, path, "rule \"%.120s\": %s", rules->items[bad],
                          why.text);
+}
+
+static enum sp_err parse_acls(struct gw_tenant_config *config, struct sp_error *err)
+{
+    struct gw_egress *egress = &config->egress;
+    enum sp_err rc = parse_acl(config, "allow", &egress->allow, &config->acl, err);
+
+    if (rc == SP_OK && egress->has_unvalidated)
+        rc = parse_acl(config, "unvalidated", &egress->unvalidated, &config->unvalidated_acl, err);
+    return rc;
 }
 
 enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **ret_config,
@@ -179,9 +223,9 @@ enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **re
     if (rc == SP_OK)
         rc = check_names(config, err);
     if (rc == SP_OK)
-        rc = check_policy(config, err);
+        rc = check_policies(config, err);
     if (rc == SP_OK)
-        rc = parse_acl(config, err);
+        rc = parse_acls(config, err);
     if (rc != SP_OK) {
         gw_tenant_config_unref(config);
         return rc;
@@ -202,7 +246,9 @@ void gw_tenant_config_unref(struct gw_tenant_config *config)
         return;
     sp_json_done(tenant_fields, config);
     gw_acl_free(config->acl);
+    gw_acl_free(config->unvalidated_acl);
     free(config->policy_source);
+    free(config->shadow_source);
     free(config->path);
     free(config);
 }

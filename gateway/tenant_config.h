@@ -14,18 +14,30 @@ struct gw_acl; /* gateway/acl.h */
 
 #define GW_TENANT_ID_MAX 64
 
+/* A second policy, decided beside the live one and acting on nothing. Same CAs. */
+struct gw_shadow {
+    bool is_set;             /* there is one */
+    struct sp_policy policy; /* .source is "FILE: $.client_validation.shadow" */
+    bool require_eku;
+    uint64_t max_chain, min_key_bits;
+};
+
 struct gw_client_validation {
     struct sp_json_strings trusted_cas; /* paths; at least one */
     struct sp_json_strings crls;        /* paths */
     struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
     bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
+    uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
+    struct gw_shadow shadow;
 };
 
 enum gw_egress_mode { GW_EGRESS_DIRECT };
 
 struct gw_egress {
-    int mode;                     /* enum gw_egress_mode */
-    struct sp_json_strings allow; /* as written; parsed in gw_tenant_config.acl */
+    int mode;                           /* enum gw_egress_mode */
+    struct sp_json_strings allow;       /* as written; parsed in gw_tenant_config.acl */
+    struct sp_json_strings unvalidated; /* the same, in place of `allow` for unvalidated tunnels */
+    bool has_unvalidated;               /* the list is there, though it may be empty */
 };
 
 struct gw_tenant_limits {
@@ -37,13 +49,14 @@ struct gw_tenant_config {
     _Atomic size_t refs;
     char id[GW_TENANT_ID_MAX + 1];
     char *path; /* of the file, as given */
-    char *policy_source;
+    char *policy_source, *shadow_source;
     bool enabled;
     struct sp_json_strings server_names; /* folded; may hold wildcards */
     char *certificate, *private_key;     /* both NULL: the common certificate */
     struct gw_client_validation client_validation;
     struct gw_egress egress;
     struct gw_acl *acl;
+    struct gw_acl *unvalidated_acl; /* NULL: acl is for unvalidated tunnels too */
     struct gw_tenant_limits limits;
 };
 

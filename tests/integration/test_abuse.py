@@ -33,6 +33,7 @@ class Case(lab.LabCase):
         self.addCleanup(self.origin.close)
         self.echo = lab.format_address(self.origin.start(origin.echo))
         self.witness = self.channel()
+        self.lab.gateway.wait("tunnel")  # its line comes by another way than its answer
         self.began = self.lab.gateway.mark()
 
     def channel(self, target=None):

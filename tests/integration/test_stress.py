@@ -2,8 +2,8 @@
 """Rare moments and heavy loads: what breaks only when things happen at the same time."""
 
 import asyncio
-import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -13,8 +13,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import lab
+import h2raw
 import origin
 import tls
+
+CHANNELS = int(os.environ.get("SALLYPORT_TEST_STORM", "1200"))
 
 
 class Case(lab.LabCase):
@@ -205,17 +208,227 @@ class Reset(Case):
                     self.lab.start_gateway()
 
 
+class Storm:
+    """Applications of every kind at the same time. Whatever happens to a channel, a byte that
+    arrives is the one that was sent there, and an end that looks clean comes after the last one."""
+
+    HEAD = struct.Struct(">cQQ")  # kind, size, reset after so many bytes (0: never)
+    PERIOD = 65521
+    BYTES = os.urandom(PERIOD) * 3
+    SIZES = (10, 1000, 100000, 1000000)
+
+    def __init__(self):
+        self.wrong = []  # what must never be
+        self.excused = False  # connections may break: a program is being killed
+
+    @classmethod
+    def piece(cls, at, length):
+        at %= cls.PERIOD
+        return cls.BYTES[at:at + min(length, 65536)]
+
+    @staticmethod
+    def reset(writer):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                                   struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def send(self, writer, size, cut):
+        at = 0
+        while at < size:
+            data = self.piece(at, (min(cut, size) if cut else size) - at)
+            writer.write(data)
+            await writer.drain()
+            at += len(data)
+            if cut and at >= cut:
+                self.reset(writer)
+                raise ConnectionResetError("our own")
+        writer.write_eof()
+
+    async def receive(self, reader, size, slow=False):
+        at = 0
+        while data := await reader.read(65536):
+            while data:
+                good = self.piece(at, len(data))
+                if not data.startswith(good):
+                    self.wrong.append("another byte after %d" % at)
+                    return
+                at += len(good)
+                data = data[len(good):]
+            if slow:
+                await asyncio.sleep(random.random() * 0.02)
+        if at != size:
+            self.wrong.append("a clean end after %d of %d bytes" % (at, size))
+
+    async def serve(self, reader, writer):
+        kind, size, cut = self.HEAD.unpack(await reader.readexactly(self.HEAD.size))
+        jobs = []
+        if kind in b"UB":
+            jobs.append(self.receive(reader, size))
+        if kind in b"DB":
+            jobs.append(self.send(writer, size, cut if kind == b"D" else 0))
+        await asyncio.gather(*jobs)
+        if kind == b"U":
+            writer.write(b"all")
+
+    async def talk(self, reader, writer, kind, size, cut):
+        slow = random.random() < 0.1
+        writer.write(self.HEAD.pack(kind, size, cut))
+        if kind == b"U":
+            await self.send(writer, size, cut)
+            if await reader.read(-1) != b"all":
+                self.wrong.append("the answer to an upload is lost")
+        elif kind == b"D":
+            await self.receive(reader, size, slow)
+        else:
+            await asyncio.gather(self.send(writer, size, 0), self.receive(reader, size, slow))
+
+    async def one(self, lab_, target, dead_end):
+        kind = random.choice((b"D", b"U", b"B", b"X"))
+        size = int(random.choice(self.SIZES) * random.random()) + 1
+        cut = random.randint(1, size) if kind != b"B" and random.random() < 0.25 else 0
+        to = lab.format_address(dead_end if kind == b"X" else target).encode()
+        writer = None
+        try:
+            reader, writer = await asyncio.open_connection(*lab_.doors[0])
+            writer.write(b"CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (to, to))
+            if kind == b"X":  # gives up while it is dialled
+                await asyncio.sleep(random.random() * 0.2)
+                return
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise ConnectionError(head)
+            await self.talk(reader, writer, kind, size, cut)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            if not cut and not self.excused:
+                self.wrong.append("%s of %d bytes: %r" % (kind, size, error))
+        finally:
+            if writer:
+                writer.close()
+
+    async def rage(self, lab_, count, at_once, target, dead_end):
+        gate = asyncio.Semaphore(at_once)
+
+        async def gated():
+            async with gate:
+                try:
+                    await asyncio.wait_for(self.one(lab_, target, dead_end), 60 * lab.SLOW)
+                except asyncio.TimeoutError:
+                    self.wrong.append("a channel stands still")
+        await asyncio.gather(*[gated() for _ in range(count)])
+
+
+class DeadEnd:
+    """An address where nobody ever answers: the queue of those who wait to be accepted is full."""
+
+    def __init__(self):
+        self.server = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.address = self.server.getsockname()
+        self.waiting = [socket.socket() for _ in range(3)]
+        for sock in self.waiting:
+            sock.setblocking(False)
+            sock.connect_ex(self.address)
+
+    def close(self):
+        for sock in (self.server, *self.waiting):
+            sock.close()
+
+
+class Storms(Case):
+    def setUp(self):
+        super().setUp()
+        self.storm = Storm()
+        self.target = self.origin.start(self.storm.serve)
+        self.dead_end = DeadEnd()
+        self.addCleanup(self.dead_end.close)
+        self.lab.agent_config["tunnels"] = 1
+        self.lab.gateway_config.setdefault("limits", {})["dial_ms"] = 500
+        self.lab.start()
+
+    def rage(self, meanwhile=None, count=CHANNELS):
+        """A storm; `meanwhile` is called over and over until it has passed."""
+        files = self.lab.gateway.open_files(), self.lab.agent.open_files()
+        future = asyncio.run_coroutine_threadsafe(
+            self.storm.rage(self.lab, count, 200, self.target, self.dead_end.address),
+            self.origin.loop)
+        while meanwhile and not future.done():
+            meanwhile()
+        future.result(200 * lab.SLOW)
+        self.assertEqual(self.storm.wrong, [])
+        for program, was in zip((self.lab.gateway, self.lab.agent), files):
+            lab.until(lambda p=program, w=was: p.open_files() <= w + 2,
+                      what="%s closes what it opened" % program.name)
+
+    def test_nothing_is_lost_mixed_up_cut_in_silence_or_left_open(self):
+        self.rage()
+        self.assertEqual(len(self.lab.gateway.all("tunnel")), 1)
+
+    def test_reloads_as_fast_as_they_can_disturb_nobody(self):
+        turns = [0]
+
+        def meanwhile():
+            turns[0] += 1
+            policy = self.lab.tenants[self.lab.a]["client_validation"]
+            policy["on"] = {"expired": ("allow", "block")[turns[0] % 2]}
+            self.lab.tenants[self.lab.b]["enabled"] = bool(turns[0] % 3)
+            self.lab.reload()
+        self.rage(meanwhile)
+        self.assertEqual(len(self.lab.agent.all("tunnel")), 1)
+
+    def test_a_gateway_that_is_killed_and_comes_back_cuts_nothing_in_silence(self):
+        self.storm.excused = True
+
+        def meanwhile():
+            time.sleep(random.random())
+            self.lab.gateway.kill()
+            self.lab.forget(self.lab.gateway)
+            self.lab.gateway_config["listen"] = [lab.format_address(self.lab.address)]
+            self.lab.start_gateway()
+        self.rage(meanwhile)
+        self.assertTrue(self.lab.agent.all("tunnel_closed", lambda e: e.cut > 0))
+
+
+class Cancelled(Case):
+    def test_thousands_of_channels_cancelled_while_they_are_dialled_leave_nothing(self):
+        dead_end = DeadEnd()
+        self.addCleanup(dead_end.close)
+        self.lab.tenants[self.lab.a]["limits"] = {"tunnels": 10, "channels": 20000}
+        self.lab.start_gateway()
+        files = self.lab.gateway.open_files()
+        ctx = tls.context(self.lab.client(self.lab.a), ("h2",))
+        client = tls.Client(self.lab.address, self.lab.name_of(self.lab.a), ctx)
+        self.addCleanup(client.close)
+        h2 = h2raw.Connection(client)
+        fields = h2raw.connect_fields(lab.format_address(dead_end.address))
+        cancel = struct.pack(">I", 8)
+        for at_once in (True, False):  # in the same breath, and after the dialling has begun
+            first = 1 if at_once else 4001
+            ids = range(first, first + 4000, 2)
+            opened = [h2raw.frame(h2raw.HEADERS, h2raw.END_HEADERS, i, fields) for i in ids]
+            resets = [h2raw.frame(h2raw.RST_STREAM, 0, i, cancel) for i in ids]
+            if at_once:
+                h2.send(*[f for pair in zip(opened, resets) for f in pair])
+            else:
+                h2.send(*opened)
+                lab.until(lambda: self.lab.gateway.open_files() > files + 1900, what="it dials")
+                h2.send(*resets)
+            h2.send(h2raw.frame(h2raw.PING, 0, 0, b"question"))
+            h2.wait(h2raw.PING)
+        ended = self.lab.gateway.wait_count("channel", 4000)
+        self.assertEqual({e.how for e in ended}, {"remote_reset"})
+        lab.until(lambda: self.lab.gateway.open_files() <= files + 1, what="sockets are closed")
+
+
 class TheEnd(Case):
     def test_peers_that_do_not_answer_hold_the_end_up_once_and_not_once_a_worker(self):
         self.lab.gateway_config["workers"] = 8
         self.lab.gateway_config.setdefault("limits", {})["drain_ms"] = 100
         self.lab.start_gateway()
-        target = self.origin.start(origin.silent)
-        held = [self.channel(target) for _ in range(32)]  # they never close their end
-        begun = time.monotonic()
-        self.lab.stop(self.lab.gateway)
-        self.assertLess(time.monotonic() - begun, 4 * lab.SLOW)
-        self.assertEqual(len(held), 32)
+        with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+            held = [self.channel(server.getsockname()) for _ in range(32)]
+            begun = time.monotonic()
+            self.lab.stop(self.lab.gateway)  # nobody of them closes
+            self.assertLess(time.monotonic() - begun, 4 * lab.SLOW)
+            self.assertEqual(len(held), 32)
 
 
 if __name__ == "__main__":

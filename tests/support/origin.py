@@ -143,7 +143,7 @@ async def reset_after_a_line(reader, writer):
 async def silent(reader, _writer):
     """Accepts and never reads: its receive buffer fills."""
     reader._transport.pause_reading()  # pylint: disable=protected-access
-    await asyncio.Event().wait()
+    await asyncio.sleep(3600)  # a timer: what nothing but itself refers to would be collected
 
 
 def expecting_reset(seen):

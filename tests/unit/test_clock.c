@@ -75,6 +75,41 @@ START_TEST(a_span_is_told_in_its_largest_whole_unit)
 }
 END_TEST
 
+static const struct {
+    const char *text;
+    int64_t seconds; /* -1: refused */
+} moments[] = {
+    {"1970-01-01T00:00:00Z", 0},
+    {"2026-11-21T21:46:50Z", 1795297610},
+    {"2024-02-29T00:00:00Z", 1709164800},
+    {"9999-12-31T23:59:59Z", 253402300799},
+    {"2023-02-29T00:00:00Z", -1},
+    {"2026-11-31T00:00:00Z", -1},
+    {"2026-13-01T00:00:00Z", -1},
+    {"2026-00-01T00:00:00Z", -1},
+    {"2026-11-21T24:00:00Z", -1},
+    {"2026-11-21T23:59:60Z", -1},
+    {"1969-12-31T23:59:59Z", -1},
+    {"2026-11-21T21:46:50", -1},
+    {"2026-11-21T21:46:50z", -1},
+    {"2026-11-21 21:46:50Z", -1},
+    {"2026-11-21T21:46:50+01:00", -1},
+    {"2026-11-21T21:46:50Z ", -1},
+    {" 026-11-21T21:46:50Z", -1},
+    {"2026-11-21", -1},
+    {"", -1},
+};
+
+START_TEST(a_moment_is_read_back_as_it_is_written_and_nothing_else_is_one)
+{
+    int64_t seconds = -1;
+    bool ok = sp_time_parse(moments[_i].text, &seconds);
+
+    ck_assert_msg(ok == (moments[_i].seconds >= 0), "%s", moments[_i].text);
+    ck_assert_msg(seconds == moments[_i].seconds, "%s", moments[_i].text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("clock");
@@ -87,6 +122,8 @@ int main(void)
     tcase_add_loop_test(tc, times_are_written_as_rfc_3339_in_utc, 0, COUNT(times));
     tcase_add_test(tc, a_time_beyond_the_calendar_is_still_text);
     tcase_add_loop_test(tc, a_span_is_told_in_its_largest_whole_unit, 0, COUNT(spans));
+    tcase_add_loop_test(tc, a_moment_is_read_back_as_it_is_written_and_nothing_else_is_one, 0,
+                        sizeof moments / sizeof moments[0]);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);

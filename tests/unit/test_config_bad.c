@@ -16,7 +16,7 @@
 #include "gateway/registry.h"
 #include "tests/support/scene.h"
 
-#define CASES_MAX 256
+#define CASES_MAX 512
 #define CASES_MIN 60 /* the folder was found, and nobody emptied it */
 
 struct bad_case {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/acl.h"
 #include "gateway/registry.h"
 #include "tests/support/scene.h"
 
@@ -54,6 +55,12 @@ static void ticket_key_of(const char *text, uint8_t ret_key[SP_TICKET_KEY_LEN])
     "}"
 #define CA "\"trusted_cas\": [\"../client-ca.pem\"]"
 
+/* An exception, in a file; the note is no part of any decision. */
+#define EXCEPTION(digit, reason, until, note)                                                      \
+    ", \"exceptions\": [{\"fingerprint\": \"sha256:"                                               \
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde" digit                        \
+    "\", \"reason\": \"" reason "\", \"until\": \"" until "\"" note "}]"
+
 static const struct {
     const char *text;
     bool same; /* as the plain tenant's key */
@@ -63,6 +70,7 @@ static const struct {
     {TENANT_T(CA ", \"on_failure\": \"block\"", ""), true},
     {TENANT_T("\"trusted_cas\": [\"../client-ca-copy.pem\"]", ""), true},
     {TENANT_T(CA, ", \"egress\": {\"allow\": [\"*:443\"]}, \"limits\": {\"tunnels\": 1}"), true},
+    {TENANT_T(CA, ", \"egress\": {\"unvalidated\": [\"*:443\"]}"), true},
     {TENANT_T("\"trusted_cas\": [\"../other-ca.pem\"]", ""), false},
     {TENANT_T("\"trusted_cas\": [\"../client-ca.pem\", \"../other-ca.pem\"]", ""), false},
     {TENANT_T(CA, ", \"enabled\": false"), false},
@@ -71,6 +79,13 @@ static const struct {
     {TENANT_T(CA ", \"on\": {\"expired\": \"block\"}", ""), false},
     {TENANT_T(CA ", \"on\": {\"not_yet_valid\": \"allow\"}", ""), false},
     {TENANT_T(CA ", \"require_eku\": false", ""), false},
+    {TENANT_T(CA ", \"exceptions\": []", ""), true},
+    {TENANT_T(CA ", \"max_chain\": 10, \"min_key_bits\": 2048", ""), true},
+    {TENANT_T(CA ", \"max_chain\": 9", ""), false},
+    {TENANT_T(CA ", \"min_key_bits\": 2049", ""), false},
+    {TENANT_T(CA ", \"min_key_bits\": 4096", ""), false},
+    {TENANT_T(CA ", \"shadow\": {\"on_failure\": \"allow\", \"max_chain\": 1}", ""), true},
+    {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:00Z", ""), ""), false},
 };
 
 START_TEST(the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else)
@@ -80,6 +95,28 @@ START_TEST(the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else)
     ticket_key_of(variants[0].text, plain);
     ticket_key_of(variants[_i].text, key);
     ck_assert_msg(!memcmp(plain, key, sizeof key) == variants[_i].same, "%s", variants[_i].text);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    bool same;
+} exceptions[] = {
+    {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:00Z", ""), ""), true},
+    {TENANT_T(CA EXCEPTION("F", "expired", "2999-01-01T00:00:00Z", ", \"note\": \"x\""), ""), true},
+    {TENANT_T(CA EXCEPTION("e", "expired", "2999-01-01T00:00:00Z", ""), ""), false},
+    {TENANT_T(CA EXCEPTION("f", "revoked", "2999-01-01T00:00:00Z", ""), ""), false},
+    {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:01Z", ""), ""), false},
+};
+
+START_TEST(the_ticket_key_changes_with_all_that_an_exception_decides_by)
+{
+    uint8_t plain[SP_TICKET_KEY_LEN], key[SP_TICKET_KEY_LEN];
+
+    ticket_key_of(exceptions[0].text, plain);
+    ticket_key_of(exceptions[_i].text, key);
+    ck_assert_msg(!memcmp(plain, key, sizeof key) == exceptions[_i].same, "%s",
+                  exceptions[_i].text);
 }
 END_TEST
 
@@ -133,6 +170,45 @@ START_TEST(a_certificate_is_optional_where_the_policy_lets_its_absence_pass)
     registry = load();
     ck_assert_msg(tenant_of(registry, "t")->certificate_optional == optionals[_i].optional, "%s",
                   optionals[_i].policy);
+    gw_registry_unref(registry);
+}
+END_TEST
+
+/* ---- egress of unvalidated tunnels ---- */
+
+static const struct {
+    const char *egress;
+    bool validated, unvalidated; /* may reach a.example:443 */
+} egresses[] = {
+    {"{\"allow\": [\"a.example:443\"]}", true, true},
+    {"{\"allow\": [\"a.example:443\"], \"unvalidated\": [\"b.example:443\"]}", true, false},
+    {"{\"allow\": [\"a.example:443\"], \"unvalidated\": []}", true, false},
+    {"{\"allow\": [\"b.example:443\"], \"unvalidated\": [\"a.example:443\"]}", false, true},
+    {"{\"unvalidated\": [\"a.example:443\"]}", false, true},
+    {"{}", false, false},
+};
+
+START_TEST(unvalidated_tunnels_have_their_own_rules_where_there_are_some)
+{
+    static const char destination[] = "a.example:443";
+    struct gw_registry *registry;
+    const struct gw_tenant *tenant;
+    struct sp_target target;
+    char text[512];
+
+    scene_clear();
+    scene_write_gateway("common", "");
+    snprintf(text, sizeof text, TENANT_T(CA, ", \"egress\": %s"), egresses[_i].egress);
+    scene_write("tenants.d/t.json", text);
+    registry = load();
+    tenant = tenant_of(registry, "t");
+    ck_assert_int_eq(sp_target_parse(destination, strlen(destination), &target, NULL), SP_OK);
+    ck_assert_msg((gw_acl_check_request(gw_tenant_acl(tenant, false), &target) == GW_ACL_MAYBE) ==
+                      egresses[_i].validated,
+                  "%s", egresses[_i].egress);
+    ck_assert_msg((gw_acl_check_request(gw_tenant_acl(tenant, true), &target) == GW_ACL_MAYBE) ==
+                      egresses[_i].unvalidated,
+                  "%s", egresses[_i].egress);
     gw_registry_unref(registry);
 }
 END_TEST
@@ -251,9 +327,13 @@ int main(void)
     tcase_add_unchecked_fixture(tcase, scene_enter, scene_leave);
     tcase_add_loop_test(tcase, the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else, 0,
                         sizeof variants / sizeof variants[0]);
+    tcase_add_loop_test(tcase, the_ticket_key_changes_with_all_that_an_exception_decides_by, 0,
+                        sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tcase, no_two_tenants_and_no_two_masters_have_one_ticket_key);
     tcase_add_loop_test(tcase, a_certificate_is_optional_where_the_policy_lets_its_absence_pass, 0,
                         sizeof optionals / sizeof optionals[0]);
+    tcase_add_loop_test(tcase, unvalidated_tunnels_have_their_own_rules_where_there_are_some, 0,
+                        sizeof egresses / sizeof egresses[0]);
     tcase_add_test(tcase, counters_go_on_across_a_reload_and_are_each_tenants_own);
     tcase_add_test(tcase, a_tenant_outlives_its_registry_while_a_session_holds_it);
     tcase_add_test(tcase, threads_that_take_and_drop_leave_the_count_where_it_was);

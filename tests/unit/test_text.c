@@ -79,6 +79,23 @@ START_TEST(no_character_reads_behind_the_end)
 }
 END_TEST
 
+START_TEST(of_ascii_only_what_is_printable_stands_for_itself)
+{
+    for (int c = 0; c < 0x80; c++) {
+        const char text[] = {(char)c};
+        const char *pos = text;
+        char out[SP_TEXT_STEP];
+        size_t len = sp_text_escape(&pos, text + 1, out);
+
+        ck_assert_ptr_eq(pos, text + 1);
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+            ck_assert_msg(len == 1 && out[0] == c, "%#x", (unsigned)c);
+        else
+            ck_assert_msg(len > 1 && out[0] == '\\', "%#x", (unsigned)c);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("text");
@@ -90,6 +107,7 @@ int main(void)
     tcase_add_loop_test(tc, a_quoted_text_is_escaped_and_cut_between_characters, 0, COUNT(quotes));
     tcase_add_test(tc, every_fill_of_a_buffer_stays_inside_it);
     tcase_add_test(tc, no_character_reads_behind_the_end);
+    tcase_add_test(tc, of_ascii_only_what_is_printable_stands_for_itself);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);

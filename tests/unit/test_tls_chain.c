@@ -5,6 +5,7 @@
 #include "common/tls_trust.h"
 
 #include <check.h>
+#include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -42,6 +43,7 @@ struct scene {
     const char *sent, *trusted; /* NULL: "lm" and "r" */
     enum sp_purpose purpose;
     bool require_eku;
+    unsigned max_chain, min_key_bits;
     const char *name;
     int64_t later; /* query->now, relative to now */
     char damaged;  /* one letter: a byte of its signature is flipped */
@@ -243,6 +245,21 @@ static const struct scene scenes[] = {
     {.what = "a CA certificate as a client's", .sent = "mr", .observed = BIT(WRONG_PURPOSE),
      .detail = "digitalSignature"},
     /* strength */
+    {.what = "RSA-2048 where 2048 are the least", .leaf.key = CERTS_RSA2048, .min_key_bits = 2048},
+    {.what = "RSA-2048 where 2049 are the least", .leaf.key = CERTS_RSA2048, .min_key_bits = 2049,
+     .observed = BIT(WEAK_ALGORITHM), .detail = "its RSA key has 2048 bits, 2049 are the least"},
+    {.what = "an RSA-2048 root where 4096 are the least", .root.key = CERTS_RSA2048,
+     .min_key_bits = 4096, .observed = BIT(WEAK_ALGORITHM),
+     .detail = "'CN=Acme Root CA,O=Acme' is weak: its RSA key has 2048 bits, 4096 are the least"},
+    {.what = "P-256 where RSA needs 8192", .min_key_bits = 8192},
+    {.what = "as many certificates as are allowed", .max_chain = 2},
+    {.what = "one more than is allowed", .max_chain = 1, .observed = BIT(CHAIN_TOO_LARGE),
+     .detail = "2 certificates were presented, 1 are the most"},
+    {.what = "one more than is allowed, and all else that is wrong", .max_chain = 1,
+     .leaf.eku = CERTS_EKU_SERVER, .leaf.end = -DAY, .trusted = "y",
+     .observed = BIT(CHAIN_TOO_LARGE) | BIT(WRONG_PURPOSE) | BIT(EXPIRED) |
+                 BIT(UNTRUSTED_ISSUER),
+     .detail = "2 certificates were presented"},
     {.what = "an RSA-1024 leaf", .leaf.key = CERTS_RSA1024, .observed = BIT(WEAK_ALGORITHM),
      .detail = "its RSA key has 1024 bits, 2048 are the least"},
     {.what = "an RSA-1024 intermediate", .mid.key = CERTS_RSA1024, .observed = BIT(WEAK_ALGORITHM),
@@ -486,8 +503,11 @@ static void expect(const char *what, const struct sp_facts *facts, sp_reason_set
 START_TEST(a_scene_has_exactly_its_reasons)
 {
     const struct scene *scene = &scenes[_i];
-    struct sp_chain_query query = {
-        .purpose = scene->purpose, .require_eku = scene->require_eku, .name = scene->name};
+    struct sp_chain_query query = {.purpose = scene->purpose,
+                                   .require_eku = scene->require_eku,
+                                   .max_chain = scene->max_chain,
+                                   .min_key_bits = scene->min_key_bits,
+                                   .name = scene->name};
     struct sp_facts facts;
     struct stage st;
 
@@ -553,6 +573,77 @@ START_TEST(ten_certificates_are_allowed_and_the_eleventh_is_too_many)
     expect("eleven", &facts, BIT(CHAIN_TOO_LARGE), "more than 10 certificates");
     ck_assert_uint_eq(facts.chain_len, 11);
     ck_assert_str_eq(facts.subject, "CN=alice,O=Acme");
+    stage_free(&st);
+}
+END_TEST
+
+/* --- pinned keys --- */
+
+/* As openssl would: the digest of the SubjectPublicKeyInfo's DER. */
+static void pin_of(struct stage *st, char letter, char buf[72])
+{
+    char *pem = certs_pair_certificate_pem(pair_of(st, letter));
+    gnutls_datum_t text = {(unsigned char *)pem, (unsigned)strlen(pem)}, spki = {NULL, 0};
+    gnutls_x509_crt_t crt;
+    gnutls_pubkey_t key;
+    uint8_t digest[32];
+
+    gnutls_x509_crt_init(&crt);
+    gnutls_pubkey_init(&key);
+    ck_assert_int_eq(gnutls_x509_crt_import(crt, &text, GNUTLS_X509_FMT_PEM), 0);
+    ck_assert_int_eq(gnutls_pubkey_import_x509(key, crt, 0), 0);
+    ck_assert_int_eq(gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER, &spki), 0);
+    gnutls_hash_fast(GNUTLS_DIG_SHA256, spki.data, spki.size, digest);
+    strcpy(buf, "sha256:");
+    for (size_t i = 0; i < sizeof digest; i++)
+        snprintf(buf + 7 + 2 * i, 3, "%02x", digest[i]);
+    gnutls_free(spki.data);
+    gnutls_pubkey_deinit(key);
+    gnutls_x509_crt_deinit(crt);
+    free(pem);
+}
+
+static const struct {
+    const char *sent, *pinned; /* letters */
+    char damaged;
+    sp_reason_set observed;
+} pinned[] = {
+    {"lm", "l", 0, 0},
+    {"lm", "m", 0, 0},
+    {"lm", "r", 0, 0},
+    {"lm", "yl", 0, 0},
+    {"lm", "y", 0, BIT(UNTRUSTED_ISSUER)},
+    {"lm", "s", 0, BIT(UNTRUSTED_ISSUER)},                        /* the root's name, another key */
+    {"lmy", "y", 0, BIT(UNTRUSTED_ISSUER)},                       /* sent, but not on the path */
+    {"lm", "m", 'l', BIT(BAD_SIGNATURE) | BIT(UNTRUSTED_ISSUER)}, /* not signed by it */
+    {"lm", "l", 'l', BIT(BAD_SIGNATURE)},
+    {"lmrrrrrrrrr", "l", 0, BIT(CHAIN_TOO_LARGE) | BIT(UNTRUSTED_ISSUER)}, /* not looked at */
+    {"", "l", 0, BIT(NO_CERTIFICATE) | BIT(UNTRUSTED_ISSUER)},
+};
+
+START_TEST(a_pinned_key_must_be_on_the_path)
+{
+    struct sp_chain_query query;
+    struct sp_facts facts;
+    struct stage st;
+    char pins[2][72], leaf[72];
+    const char *list[] = {pins[0], pins[1]};
+
+    plain_stage(&st, "lm", &query);
+    for (size_t i = 0; i < st.chain.count; i++)
+        free(st.copies[i]);
+    send(&st, pinned[_i].sent, pinned[_i].damaged);
+    query.pins = list;
+    query.pin_count = strlen(pinned[_i].pinned);
+    for (size_t i = 0; i < query.pin_count; i++)
+        pin_of(&st, pinned[_i].pinned[i], pins[i]);
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect(pinned[_i].pinned, &facts, pinned[_i].observed, NULL);
+    pin_of(&st, 'l', leaf);
+    if (facts.observed == BIT(UNTRUSTED_ISSUER)) {
+        ck_assert_ptr_nonnull(strstr(facts.detail, "no pinned key matches: found sha256:"));
+        ck_assert_ptr_nonnull(strstr(facts.detail, leaf));
+    }
     stage_free(&st);
 }
 END_TEST
@@ -702,6 +793,7 @@ static Suite *chain_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, no_certificate_is_its_own_reason);
     tcase_add_test(tc, ten_certificates_are_allowed_and_the_eleventh_is_too_many);
+    tcase_add_loop_test(tc, a_pinned_key_must_be_on_the_path, 0, sizeof pinned / sizeof pinned[0]);
     tcase_add_test(tc, more_than_64_KiB_are_not_even_looked_at);
     tcase_add_loop_test(tc, a_leaf_that_cannot_be_parsed_is_refused, 0, 3);
     tcase_add_test(tc, no_cut_and_no_flipped_byte_of_the_leaf_passes);

@@ -30,6 +30,17 @@ START_TEST(sha256_gives_the_digests_of_fips_180)
 }
 END_TEST
 
+START_TEST(sha256_of_parts_is_that_of_their_text)
+{
+    static const struct sp_sha256_part parts[] = {{"a", 1}, {"", 0}, {"bc", 2}};
+    uint8_t digest[SP_SHA256_LEN];
+
+    sp_sha256_parts(parts, 3, digest);
+    check_hex(digest, sizeof digest,
+              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+END_TEST
+
 /* Python: hmac twice by the formulas of RFC 5869, salt of 64 zero bytes. */
 START_TEST(kdf_is_hkdf_sha512)
 {
@@ -64,6 +75,7 @@ int main(void)
     int failed;
 
     tcase_add_test(tcase, sha256_gives_the_digests_of_fips_180);
+    tcase_add_test(tcase, sha256_of_parts_is_that_of_their_text);
     tcase_add_test(tcase, kdf_is_hkdf_sha512);
     tcase_add_test(tcase, kdf_depends_on_every_byte_of_secret_and_info);
     suite_add_tcase(suite, tcase);

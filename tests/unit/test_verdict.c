@@ -35,9 +35,13 @@ static const struct {
 };
 #define ROWS (sizeof table / sizeof table[0])
 
+#define NOW         INT64_C(1800000000)
+#define FINGERPRINT "sha256:0011"
+
 static struct sp_facts facts_with(sp_reason_set observed)
 {
-    struct sp_facts facts = {.observed = observed, .has_certificate = true};
+    struct sp_facts facts = {
+        .observed = observed, .has_certificate = true, .fingerprint = FINGERPRINT};
 
     return facts;
 }
@@ -73,7 +77,7 @@ static void check_cell(size_t row, int on_failure, int on)
     char rule[256];
 
     policy.on[table[row].reason] = on;
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_uint_eq(v.observed, facts.observed);
     ck_assert_int_eq(v.reason, table[row].reason);
     ck_assert_int_eq(v.action, let_through ? SP_ACTION_ALLOW_UNVALIDATED : SP_ACTION_BLOCK);
@@ -104,7 +108,7 @@ START_TEST(without_a_tenant_everything_observed_is_blocked)
     struct sp_facts facts = facts_with(SP_REASON_BIT(table[_i].reason));
     struct sp_verdict v;
 
-    sp_verdict_decide(&facts, NULL, &v);
+    sp_verdict_decide(&facts, NULL, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
     ck_assert_int_eq(v.reason, table[_i].reason);
     ck_assert_int_eq(v.alert, table[_i].alert);
@@ -127,7 +131,7 @@ START_TEST(of_two_reasons_the_weightiest_that_blocks_is_the_cause)
             policy.on[table[second].reason] = allowed & 2 ? SP_DECIDE_ALLOW : SP_DECIDE_BLOCK;
             if (allowed == 3)
                 cause = table[_i].reason;
-            sp_verdict_decide(&facts, &policy, &v);
+            sp_verdict_decide(&facts, &policy, NOW, &v);
             ck_assert_int_eq(v.action,
                              allowed == 3 ? SP_ACTION_ALLOW_UNVALIDATED : SP_ACTION_BLOCK);
             ck_assert_int_eq(v.reason, cause);
@@ -147,11 +151,11 @@ START_TEST(all_reasons_at_once_pass_only_when_each_is_allowed)
 
     for (size_t i = 0; i < ROWS; i++)
         policy.on[i] = SP_DECIDE_ALLOW;
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_ALLOW_UNVALIDATED);
     ck_assert_int_eq(v.reason, SP_REASON_NOT_TLS);
     policy.on[_i] = SP_DECIDE_BLOCK;
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
     ck_assert_int_eq(v.reason, table[_i].reason);
 }
@@ -163,7 +167,7 @@ START_TEST(nothing_observed_is_valid_and_names_no_rule)
     struct sp_facts facts = facts_with(0);
     struct sp_verdict v;
 
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_ALLOW);
     ck_assert_int_eq(v.reason, SP_REASON_COUNT);
     ck_assert_int_eq(v.alert, -1);
@@ -179,7 +183,7 @@ START_TEST(facts_that_were_never_filled_are_blocked)
     struct sp_facts facts = {0};
     struct sp_verdict v;
 
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
     ck_assert_int_eq(v.reason, SP_REASON_NO_CERTIFICATE);
     ck_assert_uint_eq(v.observed, SP_REASON_BIT(SP_REASON_NO_CERTIFICATE));
@@ -191,7 +195,7 @@ START_TEST(a_clean_chain_without_a_tenant_is_blocked)
     struct sp_facts facts = facts_with(0);
     struct sp_verdict v;
 
-    sp_verdict_decide(&facts, NULL, &v);
+    sp_verdict_decide(&facts, NULL, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
     ck_assert_int_eq(v.reason, SP_REASON_TENANT_UNKNOWN);
     ck_assert_int_eq(v.alert, 49);
@@ -204,11 +208,11 @@ START_TEST(a_decision_that_is_no_decision_blocks)
     struct sp_policy policy = {.on_failure = 77, .source = NULL};
     struct sp_verdict v;
 
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
     policy.on_failure = SP_DECIDE_ALLOW;
     policy.on[SP_REASON_EXPIRED] = -1;
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
     ck_assert_str_eq(v.rule, "policy.on.expired");
 }
@@ -225,9 +229,89 @@ START_TEST(a_long_source_keeps_its_end_and_the_key)
     memset(source, 'x', sizeof source);
     strcpy(source + sizeof source - 40, "/c9.json: $.client_validation");
     policy.source = source;
-    sp_verdict_decide(&facts, &policy, &v);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_str_eq(v.rule + strlen(v.rule) - strlen(end), end);
     ck_assert(strncmp(v.rule, "...xxx", 6) == 0);
+}
+END_TEST
+
+/* What an exception may be made for, written out from the design. */
+static bool is_excusable(enum sp_reason reason)
+{
+    return reason == SP_REASON_REVOKED ||
+           (table[reason].blanket && reason != SP_REASON_NO_CERTIFICATE);
+}
+
+static char fingerprint[] = FINGERPRINT;
+static char other_fingerprint[] = "sha256:0012";
+
+START_TEST(an_exception_lets_its_reason_pass_until_it_ends)
+{
+    static const int64_t offsets[] = {-86400, -1, 0, 1, 86400};
+    enum sp_reason reason = table[_i].reason;
+    struct sp_facts facts = facts_with(SP_REASON_BIT(reason));
+    struct sp_exception exception = {
+        .fingerprint = fingerprint, .reason = (int)reason, .until = NOW};
+    struct sp_policy policy = {.source = "t.json: $.client_validation",
+                               .exceptions = {&exception, 1}};
+    struct sp_verdict v;
+
+    ck_assert_int_eq(sp_reason_is_excusable(reason), is_excusable(reason));
+    for (size_t on = SP_DECIDE_UNSET; on <= SP_DECIDE_BLOCK; on += SP_DECIDE_BLOCK)
+        for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+            bool passes = is_excusable(reason) && offsets[i] < 0;
+
+            policy.on[reason] = (int)on;
+            sp_verdict_decide(&facts, &policy, NOW + offsets[i], &v);
+            ck_assert_int_eq(v.action, passes ? SP_ACTION_ALLOW_UNVALIDATED : SP_ACTION_BLOCK);
+            ck_assert_int_eq(v.reason, reason);
+            ck_assert_int_eq(v.alert, passes ? -1 : table[_i].alert);
+            ck_assert(passes == !strcmp(v.rule, "t.json: $.client_validation.exceptions[0]"));
+        }
+}
+END_TEST
+
+START_TEST(an_exception_is_for_its_certificate_and_its_reason_only)
+{
+    struct sp_exception exceptions[] = {
+        {.fingerprint = other_fingerprint, .reason = SP_REASON_EXPIRED, .until = NOW + 1},
+        {.fingerprint = fingerprint, .reason = SP_REASON_WRONG_PURPOSE, .until = NOW + 1},
+        {.fingerprint = fingerprint, .reason = SP_REASON_EXPIRED, .until = NOW},
+        {.fingerprint = fingerprint, .reason = SP_REASON_EXPIRED, .until = NOW + 1},
+    };
+    struct sp_facts facts = facts_with(SP_REASON_BIT(SP_REASON_EXPIRED));
+    struct sp_policy policy = {.source = "p", .exceptions = {exceptions, 3}};
+    struct sp_verdict v;
+
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
+    ck_assert_str_eq(v.rule, "p.on_failure (default: block)");
+    policy.exceptions.count = 4;
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_ALLOW_UNVALIDATED);
+    ck_assert_str_eq(v.rule, "p.exceptions[3]");
+    facts.has_certificate = false; /* nobody has proved anything */
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
+}
+END_TEST
+
+START_TEST(an_exception_for_one_reason_does_not_excuse_another)
+{
+    struct sp_exception exception = {
+        .fingerprint = fingerprint, .reason = SP_REASON_REVOKED, .until = NOW + 1};
+    struct sp_facts facts =
+        facts_with(SP_REASON_BIT(SP_REASON_REVOKED) | SP_REASON_BIT(SP_REASON_EXPIRED));
+    struct sp_policy policy = {.source = "p", .exceptions = {&exception, 1}};
+    struct sp_verdict v;
+
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
+    ck_assert_int_eq(v.reason, SP_REASON_EXPIRED);
+    policy.on[SP_REASON_EXPIRED] = SP_DECIDE_ALLOW;
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_ALLOW_UNVALIDATED);
+    ck_assert_str_eq(v.rule, "p.exceptions[0]");
 }
 END_TEST
 
@@ -241,8 +325,9 @@ static const struct {
     {44, "certificate_revoked", "revoked", "revoked"},
     {45, "certificate_expired", "expired", "expired"},
     {46, "certificate_unknown", "revoked", "does not accept"},
-    {48, "unknown_ca", "the gateway does not know the CA that issued our certificate",
+    {48, "unknown_ca", "the gateway does not know the CA that issued our certificate, or",
      "trust the CA"},
+    {48, "unknown_ca", "intermediate CA is missing from our file", "intermediate CA is missing"},
     {49, "access_denied", "tenant", "will not go on"},
     {51, "decrypt_error", "key", "key"},
     {70, "protocol_version", "version", "version"},
@@ -302,6 +387,9 @@ static Suite *verdict_suite(void)
     tcase_add_test(tc, a_clean_chain_without_a_tenant_is_blocked);
     tcase_add_test(tc, a_decision_that_is_no_decision_blocks);
     tcase_add_test(tc, a_long_source_keeps_its_end_and_the_key);
+    tcase_add_loop_test(tc, an_exception_lets_its_reason_pass_until_it_ends, 0, ROWS);
+    tcase_add_test(tc, an_exception_is_for_its_certificate_and_its_reason_only);
+    tcase_add_test(tc, an_exception_for_one_reason_does_not_excuse_another);
     suite_add_tcase(suite, tc);
     tc = tcase_create("alerts");
     tcase_add_loop_test(tc, alerts_are_sentences_for_people, 0, sizeof alerts / sizeof alerts[0]);

@@ -1,0 +1,577 @@
+/* conn: TLS on real sockets and a real loop: opening, talking, and every way to end. The loop ends
+ * by itself when nothing is left on it, so what is not closed hangs the test. */
+#include "common/conn.h"
+
+#include "common/loop.h"
+#include "common/tls_cred.h"
+#include "tests/support/tls_pair.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MUCH (3 * 1024 * 1024)
+
+/* One end's owner: what it does when, and what happened to it. */
+struct side {
+    struct sp_conn *conn;
+    const char *name; /* of a client */
+    size_t to_send;   /* a pattern of so many bytes, then close_notify when finish is set */
+    bool finish;
+    bool refuse_peer;
+    char close_at, abort_at; /* 'o'pen, 'd'ata, 'e'of, 'f'lush */
+    bool pause_at_data, close_at_both_ends;
+    size_t close_at_got; /* not 0: closes when it has so much */
+    size_t sent, got, roomiest;
+    int opens, eofs, closes, pauses;
+    struct sp_error why;
+};
+
+static struct sp_loop *loop;
+static struct side server, client;
+static int plain = -1; /* our own descriptor, instead of a client */
+
+static uint8_t pattern(size_t at)
+{
+    return (uint8_t)(at * 7 + at / 251);
+}
+
+static bool on_hello(void *ctx, const char *name, struct sp_tls_choice *ret_choice)
+{
+    (void)ctx;
+    (void)name;
+    ret_choice->cred = tls_world.server;
+    return true;
+}
+
+static void on_bad_name(void *ctx)
+{
+    (void)ctx;
+}
+
+static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+{
+    struct side *s = ctx;
+
+    (void)resumed;
+    *ret_alert = GNUTLS_A_UNKNOWN_CA;
+    return chain->count && !s->refuse_peer;
+}
+
+static const struct sp_tls_callbacks tls_callbacks = {on_hello, on_bad_name, on_peer};
+
+static void end_at(struct side *s, char where)
+{
+    static const struct sp_error why = {.kind = SP_ERR_DENIED, .text = "test"};
+
+    if (s->close_at == where)
+        sp_conn_close(s->conn, &why);
+    if (s->abort_at == where)
+        sp_conn_abort(s->conn, &why);
+}
+
+static void on_open(void *ctx)
+{
+    struct side *s = ctx;
+
+    s->opens++;
+    end_at(s, 'o');
+}
+
+static void on_data(void *ctx, const uint8_t *data, size_t len)
+{
+    struct side *s = ctx;
+    bool right = true;
+
+    ck_assert_int_eq(s->opens, 1);
+    ck_assert_int_eq(s->closes, 0);
+    ck_assert_int_le(s->pauses, 1); /* nothing comes while it is paused */
+    for (size_t i = 0; i < len; i++)
+        right &= data[i] == pattern(s->got + i);
+    ck_assert(right); /* one for all: each costs a write to check's pipe */
+    s->got += len;
+    if (s->pause_at_data) {
+        s->pauses++;
+        sp_conn_pause(s->conn, true);
+    }
+    end_at(s, 'd');
+    if (s->got == s->close_at_got)
+        sp_conn_close(s->conn, NULL);
+}
+
+static void end_if_both_ended(struct side *s)
+{
+    if (s->close_at_both_ends && s->eofs && s->sent == s->to_send)
+        sp_conn_close(s->conn, NULL);
+}
+
+static void on_eof(void *ctx)
+{
+    struct side *s = ctx;
+
+    s->eofs++;
+    end_at(s, 'e');
+    end_if_both_ended(s);
+}
+
+static void on_flush(void *ctx)
+{
+    struct side *s = ctx;
+    uint8_t piece[10000];
+
+    while (s->sent < s->to_send && sp_conn_has_room(s->conn)) {
+        size_t n = s->to_send - s->sent < sizeof piece ? s->to_send - s->sent : sizeof piece;
+        size_t waiting;
+
+        for (size_t i = 0; i < n; i++)
+            piece[i] = pattern(s->sent + i);
+        sp_conn_write(s->conn, piece, n);
+        s->sent += n;
+        waiting = sp_tls_output(sp_conn_tls(s->conn))->len;
+        s->roomiest = waiting > s->roomiest ? waiting : s->roomiest;
+        if (s->sent == s->to_send && s->finish)
+            sp_conn_finish(s->conn);
+    }
+    end_at(s, 'f');
+    end_if_both_ended(s);
+}
+
+static void on_closed(void *ctx, const struct sp_error *why)
+{
+    struct side *s = ctx;
+
+    s->closes++;
+    s->why = *why;
+}
+
+static const struct sp_conn_callbacks callbacks = {on_open, on_data, on_eof, on_flush, on_closed};
+
+/* Two ends of a TCP connection. */
+static void tcp_pair(int *ret_a, int *ret_b)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof addr;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&addr, sizeof addr), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
+    *ret_a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(*ret_a, (struct sockaddr *)&addr, sizeof addr), 0);
+    *ret_b = accept(listener, NULL, NULL);
+    ck_assert_int_ge(*ret_b, 0);
+    close(listener);
+}
+
+static void start(struct side *s, int fd, bool is_client, unsigned handshake_ms)
+{
+    const struct sp_tls_client_options client_options = {TLS_NAME_A, tls_world.alice, true};
+    const struct sp_conn_options options = {.handshake_ms = handshake_ms,
+                                            .params = tls_world.params[SP_TLS_1_3],
+                                            .client = is_client ? &client_options : NULL,
+                                            .tls = &tls_callbacks};
+    struct sp_error err = {.text = ""};
+
+    ck_assert_msg(sp_conn_new(loop, fd, &options, &callbacks, s, &s->conn, &err) == SP_OK, "%s",
+                  err.text);
+}
+
+static void start_both_within(unsigned handshake_ms)
+{
+    int a, b;
+
+    tcp_pair(&a, &b);
+    start(&client, a, true, handshake_ms);
+    start(&server, b, false, handshake_ms);
+}
+
+static void start_both(void)
+{
+    start_both_within(5000);
+}
+
+/* The server, and our own descriptor at the other end. */
+static void start_server(unsigned handshake_ms)
+{
+    int b;
+
+    tcp_pair(&plain, &b);
+    start(&server, b, false, handshake_ms);
+}
+
+static void setup(void)
+{
+    memset(&server, 0, sizeof server);
+    memset(&client, 0, sizeof client);
+    ck_assert_int_eq(sp_loop_new(&loop, NULL), SP_OK);
+}
+
+static void teardown(void)
+{
+    sp_loop_free(loop); /* aborts on a handle left open */
+    if (plain >= 0)
+        close(plain);
+    plain = -1;
+}
+
+static void assert_closed(const struct side *s, enum sp_err kind)
+{
+    ck_assert_int_eq(s->closes, 1);
+    ck_assert_msg(s->why.kind == kind, "kind %d: %s", (int)s->why.kind, s->why.text);
+}
+
+/* ---- talking ---- */
+
+START_TEST(megabytes_go_both_ways_and_both_ends_close_in_order)
+{
+    client.to_send = server.to_send = MUCH;
+    client.finish = server.finish = true;
+    client.close_at_both_ends = server.close_at_both_ends = true;
+    start_both();
+    sp_loop_run(loop);
+    ck_assert_uint_eq(server.got, MUCH);
+    ck_assert_uint_eq(client.got, MUCH);
+    ck_assert_int_eq(server.eofs + client.eofs, 2);
+    assert_closed(&server, SP_OK);
+    assert_closed(&client, SP_OK);
+    ck_assert_uint_le(server.roomiest, 160 * 1024);
+    ck_assert_uint_le(client.roomiest, 160 * 1024);
+}
+END_TEST
+
+START_TEST(one_end_may_finish_long_before_the_other)
+{
+    client.to_send = 10;
+    server.to_send = MUCH;
+    client.finish = server.finish = true;
+    client.close_at_both_ends = server.close_at_both_ends = true;
+    start_both();
+    sp_loop_run(loop);
+    ck_assert_uint_eq(server.got, 10);
+    ck_assert_uint_eq(client.got, MUCH);
+    assert_closed(&server, SP_OK);
+    assert_closed(&client, SP_OK);
+}
+END_TEST
+
+static void on_resume(void *ctx)
+{
+    struct side *s = ctx;
+
+    ck_assert_int_eq(s->pauses, 1);
+    ck_assert_uint_le(s->got, 16384);
+    /* Its peer is stuck, with no more than its room. */
+    ck_assert_uint_lt(client.sent, client.to_send);
+    ck_assert_uint_le(client.roomiest, 160 * 1024);
+    s->pause_at_data = false;
+    s->pauses = 0;
+    sp_conn_pause(s->conn, false);
+}
+
+START_TEST(a_paused_end_is_given_nothing_and_then_everything)
+{
+    struct sp_timer *timer = sp_timer_new(loop, on_resume, &server);
+
+    client.to_send = MUCH * 8; /* more than sockets hold */
+    client.finish = true;
+    server.pause_at_data = true;
+    client.close_at_both_ends = server.close_at_both_ends = true;
+    server.finish = true;
+    server.close_at = 'e';
+    client.close_at = 'e';
+    start_both();
+    sp_timer_start(timer, 300);
+    sp_loop_run(loop);
+    ck_assert_uint_eq(server.got, MUCH * 8);
+    assert_closed(&server, SP_ERR_DENIED); /* by its own word */
+    sp_timer_free(timer);
+    sp_loop_run(loop);
+}
+END_TEST
+
+static void on_resume_parked(void *ctx)
+{
+    struct side *s = ctx;
+
+    ck_assert_uint_eq(s->got, 10000);
+    s->pause_at_data = false;
+    s->pauses = 0;
+    sp_conn_pause(s->conn, false);
+}
+
+/* Everything is in when it resumes: no byte from the network will wake it. */
+START_TEST(what_came_before_the_pause_is_given_after_it)
+{
+    struct sp_timer *timer = sp_timer_new(loop, on_resume_parked, &server);
+
+    client.to_send = 30000;
+    client.close_at = 'e';
+    server.pause_at_data = true;
+    server.to_send = 1;
+    start_both();
+    sp_timer_start(timer, 300);
+    server.close_at_got = client.to_send;
+    sp_loop_run(loop);
+    ck_assert_uint_eq(server.got, 30000);
+    assert_closed(&server, SP_OK);
+    sp_timer_free(timer);
+    sp_loop_run(loop);
+}
+END_TEST
+
+static void on_enough(void *ctx)
+{
+    struct side *s = ctx;
+
+    sp_conn_close(s->conn, NULL);
+}
+
+START_TEST(an_end_whose_peer_has_left_waits_quietly)
+{
+    struct sp_timer *timer = sp_timer_new(loop, on_enough, &server);
+    clock_t before = clock();
+
+    client.close_at = 'o';
+    start_both();
+    sp_timer_start(timer, 3000);
+    sp_loop_run(loop);
+    ck_assert_int_eq(server.eofs, 1);
+    assert_closed(&server, SP_OK);
+    ck_assert_int_lt((clock() - before) * 1000 / CLOCKS_PER_SEC, 1000);
+    sp_timer_free(timer);
+    sp_loop_run(loop);
+}
+END_TEST
+
+/* ---- ending ---- */
+
+START_TEST(a_refused_client_is_told_the_alert)
+{
+    server.refuse_peer = true;
+    start_both();
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_PEER_CERT);
+    ck_assert_int_eq(server.opens, 0);
+    assert_closed(&client, SP_ERR_PEER_ALERT);
+    ck_assert_int_eq(client.why.code, GNUTLS_A_UNKNOWN_CA);
+}
+END_TEST
+
+START_TEST(a_client_that_writes_at_once_still_learns_why_it_was_refused)
+{
+    server.refuse_peer = true;
+    client.to_send = MUCH;
+    start_both();
+    sp_loop_run(loop);
+    assert_closed(&client, SP_ERR_PEER_ALERT);
+    ck_assert_int_eq(client.why.code, GNUTLS_A_UNKNOWN_CA);
+}
+END_TEST
+
+START_TEST(a_server_that_is_refused_is_told_the_alert)
+{
+    client.refuse_peer = true;
+    start_both();
+    sp_loop_run(loop);
+    assert_closed(&client, SP_ERR_PEER_CERT);
+    assert_closed(&server, SP_ERR_PEER_ALERT);
+    ck_assert_int_eq(server.opens, 0);
+}
+END_TEST
+
+static const char moments[] = "odef";
+
+/* _i: the moment; from 4: the same by abort. */
+START_TEST(closing_inside_any_callback_ends_in_one_on_closed)
+{
+    client.to_send = server.to_send = 1000;
+    client.finish = true;
+    client.close_at = 'e';
+    if (_i < 4)
+        server.close_at = moments[_i];
+    else
+        server.abort_at = moments[_i - 4];
+    start_both();
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_DENIED);
+    assert_closed(&client, _i < 4 ? SP_ERR_DENIED : SP_ERR_SYS); /* its own word; a reset */
+    ck_assert_int_eq(client.eofs, _i < 4);
+}
+END_TEST
+
+static void on_refuse(void *ctx)
+{
+    static const struct sp_error why = {.kind = SP_ERR_DENIED, .text = "later"};
+    struct side *s = ctx;
+
+    ck_assert_int_eq(s->opens, 1);
+    sp_conn_refuse(s->conn, GNUTLS_A_CERTIFICATE_REVOKED, &why);
+    sp_conn_refuse(s->conn, GNUTLS_A_ACCESS_DENIED, &why); /* once is enough */
+    sp_conn_close(s->conn, NULL);
+}
+
+START_TEST(an_open_end_outlives_the_handshakes_deadline_and_may_be_refused_later)
+{
+    struct sp_timer *timer = sp_timer_new(loop, on_refuse, &server);
+
+    start_both_within(1500);
+    sp_timer_start(timer, 2000);
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_DENIED);
+    assert_closed(&client, SP_ERR_PEER_ALERT);
+    ck_assert_int_eq(client.why.code, GNUTLS_A_CERTIFICATE_REVOKED);
+    sp_timer_free(timer);
+    sp_loop_run(loop);
+}
+END_TEST
+
+/* ---- peers that are none ---- */
+
+static void reply_is(const char *begin)
+{
+    char reply[2048] = "";
+    ssize_t n = recv(plain, reply, sizeof reply - 1, MSG_WAITALL);
+
+    if (begin[0])
+        ck_assert_msg(n > 0 && !strncmp(reply, begin, strlen(begin)), "got: %s", reply);
+    else
+        ck_assert_int_le(n, 0);
+}
+
+START_TEST(plain_http_is_answered_in_plain_words)
+{
+    static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    start_server(5000);
+    ck_assert_int_gt(write(plain, request, sizeof request - 1), 0);
+    shutdown(plain, SHUT_WR);
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_TLS);
+    ck_assert_int_eq(server.why.code, SP_CONN_NOT_TLS);
+    reply_is("HTTP/1.1 400 ");
+}
+END_TEST
+
+START_TEST(other_bytes_are_answered_with_nothing)
+{
+    start_server(5000);
+    ck_assert_int_eq(write(plain, "\x80\x2e\x01\x03\x01", 5), 5);
+    shutdown(plain, SHUT_WR);
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_TLS);
+    ck_assert_int_eq(server.why.code, SP_CONN_NOT_TLS);
+    reply_is("");
+}
+END_TEST
+
+START_TEST(a_silent_peer_meets_the_deadline)
+{
+    uint64_t began = sp_loop_clock_us();
+
+    start_server(150);
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_TIMEOUT);
+    ck_assert_uint_ge(sp_loop_clock_us() - began, 140 * 1000);
+    ck_assert_uint_lt(sp_loop_clock_us() - began, 6 * 1000 * 1000);
+}
+END_TEST
+
+static struct sp_timer *drip_timer;
+static int dripped;
+
+static void on_drip(void *ctx)
+{
+    static const uint8_t start_of_hello[] = {0x16, 3, 1, 0x10, 0, 1, 0, 0x0f, 0xfc, 3, 3};
+
+    (void)ctx;
+    if (server.closes || dripped > 1000)
+        return;
+    ck_assert_int_eq(write(plain, &start_of_hello[dripped < 10 ? dripped : 10], 1), 1);
+    dripped++;
+    sp_timer_start(drip_timer, 10);
+}
+
+START_TEST(a_peer_that_drips_meets_the_deadline_all_the_same)
+{
+    dripped = 0;
+    drip_timer = sp_timer_new(loop, on_drip, NULL);
+    start_server(200);
+    sp_timer_start(drip_timer, 1);
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_TIMEOUT);
+    ck_assert_int_gt(dripped, 3);
+    sp_timer_free(drip_timer);
+    sp_loop_run(loop);
+}
+END_TEST
+
+START_TEST(a_peer_that_goes_away_in_the_handshake_is_told_as_closed)
+{
+    start_server(5000);
+    ck_assert_int_eq(write(plain, "\x16\x03\x01\x01", 4), 4);
+    close(plain);
+    plain = -1;
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_CLOSED);
+    ck_assert_int_eq(server.opens, 0);
+}
+END_TEST
+
+START_TEST(a_reset_is_told_as_the_systems_error)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    start_server(5000);
+    ck_assert_int_eq(setsockopt(plain, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    close(plain);
+    plain = -1;
+    sp_loop_run(loop);
+    assert_closed(&server, SP_ERR_SYS);
+    ck_assert_int_eq(server.why.code, ECONNRESET);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("conn");
+    TCase *t = tcase_create("conn");
+
+    tcase_set_timeout(t, 30);
+    tcase_add_unchecked_fixture(t, tls_world_enter, tls_world_leave);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, megabytes_go_both_ways_and_both_ends_close_in_order);
+    tcase_add_test(t, one_end_may_finish_long_before_the_other);
+    tcase_add_test(t, a_paused_end_is_given_nothing_and_then_everything);
+    tcase_add_test(t, what_came_before_the_pause_is_given_after_it);
+    tcase_add_test(t, an_end_whose_peer_has_left_waits_quietly);
+    tcase_add_test(t, a_refused_client_is_told_the_alert);
+    tcase_add_test(t, a_client_that_writes_at_once_still_learns_why_it_was_refused);
+    tcase_add_test(t, a_server_that_is_refused_is_told_the_alert);
+    tcase_add_loop_test(t, closing_inside_any_callback_ends_in_one_on_closed, 0, 8);
+    tcase_add_test(t, an_open_end_outlives_the_handshakes_deadline_and_may_be_refused_later);
+    tcase_add_test(t, plain_http_is_answered_in_plain_words);
+    tcase_add_test(t, other_bytes_are_answered_with_nothing);
+    tcase_add_test(t, a_silent_peer_meets_the_deadline);
+    tcase_add_test(t, a_peer_that_drips_meets_the_deadline_all_the_same);
+    tcase_add_test(t, a_peer_that_goes_away_in_the_handshake_is_told_as_closed);
+    tcase_add_test(t, a_reset_is_told_as_the_systems_error);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    int failed;
+
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
