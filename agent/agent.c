@@ -8,6 +8,7 @@
 #include "common/resolve.h"
 #include "common/sock.h"
 #include "common/tls_session.h"
+#include "common/token_bucket.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,8 +18,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define DRAIN_MS 10000
-#define CLOSE_MS 2000
+#define LIMIT_LINES 5 /* at once; then one a second */
+#define DRAIN_MS    10000
+#define CLOSE_MS    2000
 
 /* A listening door. Survives a reload whose configuration has one at the same address. */
 struct open_door {
@@ -45,6 +47,8 @@ struct agent {
     struct open_door **doors; /* config->door_count of them; NULL while ending */
     struct pool *pools;
     struct agent_clients clients;
+    size_t turned_away; /* since the last line that said so */
+    struct sp_token_bucket limit_lines;
     struct sp_signal *on_hup, *on_term, *on_int;
     struct sp_timer *end_late;
     enum { SERVING, DRAINING, CLOSING } phase;
@@ -86,17 +90,29 @@ static const struct agent_door_kind *const kinds[] = {
     [AGENT_DOOR_FORWARD] = &agent_door_forward,
 };
 
+/* A flood of connections must not be a flood of lines. */
+static void log_turned_away(struct agent *a, const struct sp_addr *peer)
+{
+    char text[SP_ADDR_TEXT];
+
+    a->turned_away++;
+    if (!sp_token_bucket_take(&a->limit_lines, sp_loop_now_ms(a->loop)))
+        return;
+    sp_log_message(a->log, SP_LOG_WARNING, "limit",
+                   "%zu turned away, the last one %s: limits.connections (%zu) is reached",
+                   a->turned_away, sp_addr_format(peer, text),
+                   (size_t)a->config->limits.connections);
+    a->turned_away = 0;
+}
+
 static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
 {
     struct open_door *open = ctx;
     struct agent *a = open->agent;
-    char text[SP_ADDR_TEXT];
 
     if (a->clients.count >= a->config->limits.connections) {
-        sp_log_message(a->log, SP_LOG_WARNING, "limit",
-                       "%s was turned away: limits.connections (%zu) is reached",
-                       sp_addr_format(peer, text), (size_t)a->config->limits.connections);
         close(fd);
+        log_turned_away(a, peer);
         return;
     }
     agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config);
@@ -422,6 +438,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
         return rc;
     }
     doors_commit(a, config, opened);
+    sp_token_bucket_init(&a->limit_lines, LIMIT_LINES, 1, sp_loop_now_ms(a->loop));
     a->clients.loop = a->loop;
     a->clients.log = a->log;
     a->clients.on_empty = on_clients_gone;

@@ -5,6 +5,7 @@
 #include "common/evidence.h"
 #include "common/loop.h"
 #include "common/resolve.h"
+#include "common/token_bucket.h"
 #include "common/tunnel.h"
 #include "gateway/carry.h"
 #include "gateway/chain_cache.h"
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #define MAX_CHANNELS   20000 /* a tunnel's; the tenant's own limit is counted apart */
+#define LIMIT_LINES    5     /* at once; then one a second */
 #define SWEEP_SLICE_US 2000  /* of deciding again in one go: other tunnels go on meanwhile */
 
 static const char shutting_down[] = "the gateway is shutting down";
@@ -41,6 +43,8 @@ struct gw_sessions {
     struct gw_carries carries;
     struct gw_chain_cache *chains; /* of this generation */
     uint64_t next_id;
+    size_t turned_away; /* since the last line that said so */
+    struct sp_token_bucket limit_lines;
     bool draining;
 };
 
@@ -379,6 +383,21 @@ static const struct sp_tunnel_callbacks callbacks = {
 
 /* ---- all of them ---- */
 
+/* A flood of connections must not be a flood of lines. */
+static void log_turned_away(struct gw_sessions *all, const struct sp_addr *peer)
+{
+    char text[SP_ADDR_TEXT];
+
+    all->turned_away++;
+    if (!sp_token_bucket_take(&all->limit_lines, sp_loop_now_ms(all->options.loop)))
+        return;
+    sp_log_message(all->options.log, SP_LOG_WARNING, "limit",
+                   "%zu turned away, the last one %s: limits.connections (%zu) is reached",
+                   all->turned_away, sp_addr_format(peer, text),
+                   (size_t)all->registry->config->limits.connections);
+    all->turned_away = 0;
+}
+
 void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *peer)
 {
     const struct gw_config *config = all->registry->config;
@@ -398,9 +417,7 @@ void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *p
         config->limits.connections) {
         atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
         close(fd);
-        sp_log_message(all->options.log, SP_LOG_WARNING, "limit",
-                       "%s was turned away: limits.connections (%zu) is reached",
-                       sp_addr_format(peer, text), (size_t)config->limits.connections);
+        log_turned_away(all, peer);
         return;
     }
     s = sp_calloc(1, sizeof *s);
@@ -513,6 +530,7 @@ enum sp_err gw_sessions_new(const struct gw_sessions_options *options, struct gw
     all->options = *options;
     all->registry = gw_registry_ref(registry);
     all->chains = gw_chain_cache_new(GW_CHAIN_CACHE_ENTRIES);
+    sp_token_bucket_init(&all->limit_lines, LIMIT_LINES, 1, sp_loop_now_ms(options->loop));
     all->sweep_timer = sp_timer_new(options->loop, on_sweep, all);
     *ret_sessions = all;
     return SP_OK;

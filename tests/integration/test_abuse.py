@@ -210,6 +210,49 @@ class Readers(Case):
         self.check_undisturbed()
 
 
+class TooMany(Case):
+    """limits.connections: a newcomer is turned away, what is open goes on, the log says so without
+    a line for each."""
+
+    def setUp(self):
+        super().setUp()
+        self.lab.gateway_config["limits"]["connections"] = 3
+        self.lab.reload()
+        self.began = self.lab.gateway.mark()
+
+    def test_the_gateway_turns_newcomers_away_and_says_so_in_few_lines(self):
+        held = [self.channel(), self.channel()]  # with the witness: three
+        for _ in range(200):
+            with lab.connect(self.lab.address) as sock:
+                self.assertEqual(sock.recv(1), b"")
+        self.witness.send(b"undisturbed?")
+        self.assertEqual(self.witness.recv(), b"undisturbed?")
+        line = self.lab.gateway.wait("limit", since=self.began)
+        self.assertIn("limits.connections (3) is reached", line.message)
+        self.assertLess(len(self.lab.gateway.all("limit", since=self.began)), 30)
+        for client in held:
+            client.close()
+        self.lab.gateway.wait_count("tunnel_closed", 2, since=self.began)
+        self.check_undisturbed()
+
+    def test_the_agent_turns_applications_away_and_says_so_in_few_lines(self):
+        self.lab.gateway_config["limits"]["connections"] = 1000
+        self.lab.reload()
+        self.lab.agent_config["limits"] = {"connections": 2}
+        self.lab.start_agent()
+        door = self.lab.doors[0]
+        held = [lab.connect(door), lab.connect(door)]
+        for _ in range(200):
+            with lab.connect(door) as sock:
+                self.assertEqual(sock.recv(1), b"")
+        line = self.lab.agent.wait("limit")
+        self.assertIn("limits.connections (2) is reached", line.message)
+        self.assertLess(len(self.lab.agent.all("limit")), 30)
+        for sock in held:
+            sock.close()
+        self.check_undisturbed()
+
+
 class Resets(Case):
     def test_a_reset_at_any_point_of_the_handshake_disturbs_nobody(self):
         hello = tls.client_hello(tls.host_name(self.name))

@@ -323,7 +323,8 @@ static void put(struct bytes *b, const void *data, size_t len)
         b->data = realloc(b->data, b->room);
         ck_assert_ptr_nonnull(b->data);
     }
-    memcpy(b->data + b->len, data, len);
+    if (len)
+        memcpy(b->data + b->len, data, len);
     b->len += len;
 }
 
