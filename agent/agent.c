@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define LIMIT_LINES 5 /* at once; then one a second */
@@ -468,24 +467,13 @@ static void agent_free(struct agent *a)
         sp_log_close(a->log);
 }
 
-/* Each application is a descriptor, or two: take what the administrator grants. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 enum sp_err agent_run(const char *config_path, struct sp_error *err)
 {
     struct agent a = {.config_path = config_path};
     enum sp_err rc;
 
     sp_signals_hold(true); /* until they are ours */
-    raise_descriptor_limit();
+    sp_descriptors_raise();
     rc = start(&a, err);
     if (rc == SP_OK) {
         log_warnings(&a);

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -251,6 +252,16 @@ void sp_sock_reset(struct sp_sock *sock)
         return;
     close_resets(sock, true);
     close(sp_sock_release(sock));
+}
+
+void sp_descriptors_raise(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static enum sp_err listen_on(int fd, struct sp_addr *addr, bool reuse_port, struct sp_error *err)

@@ -52,6 +52,9 @@ void sp_sock_guard(struct sp_sock *sock);
 void sp_sock_close(struct sp_sock *sock); /* orderly: FIN if nothing unread; NULL is fine */
 void sp_sock_reset(struct sp_sock *sock); /* RST: the peer sees that this was no clean end */
 
+/* Each channel is a descriptor: takes as many as the administrator grants (the hard limit). */
+void sp_descriptors_raise(void);
+
 /* A bound, listening TCP socket, not yet on a loop (so that a reload can open it before it
  * commits). reuse_port: several workers share one address. Port 0 is replaced by the port given, in
  * *addr. */

@@ -184,7 +184,7 @@ enum sp_err gw_config_load(const char *path, struct gw_config **ret_config, stru
     config->path = sp_strdup(path);
     rc = finish(config, err);
     if (rc != SP_OK) {
-        gw_config_free(config);
+        gw_config_unref(config);
         return rc;
     }
     *ret_config = config;
@@ -197,7 +197,7 @@ struct gw_config *gw_config_ref(struct gw_config *config)
     return config;
 }
 
-void gw_config_free(struct gw_config *config)
+void gw_config_unref(struct gw_config *config)
 {
     if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;

@@ -53,5 +53,5 @@ struct gw_config {
 SP_MUST_USE enum sp_err gw_config_load(const char *path, struct gw_config **ret_config,
                                        struct sp_error *err);
 struct gw_config *gw_config_ref(struct gw_config *config);
-void gw_config_free(struct gw_config *config); /* drops one reference; NULL is fine */
+void gw_config_unref(struct gw_config *config); /* drops one reference; NULL is fine */
 #endif

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define CRL_LOOK_MS 1000 /* how soon a changed CRL file is noticed */
@@ -378,17 +377,6 @@ static void on_drain_late(void *ctx)
 
 /* ---- start ---- */
 
-/* Each channel is a descriptor: take what the administrator grants. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static enum sp_err start(struct gateway *g, struct sp_error *err)
 {
     const struct gw_config *config;
@@ -450,7 +438,7 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
     enum sp_err rc;
 
     sp_signals_hold(true); /* until they are ours; of the workers always */
-    raise_descriptor_limit();
+    sp_descriptors_raise();
     rc = start(&g, err);
     if (rc == SP_OK) {
         log_warnings(&g);

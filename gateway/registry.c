@@ -354,6 +354,6 @@ void gw_registry_unref(struct gw_registry *registry)
     sp_hash_free(registry->by_name);
     sp_tls_cred_unref(registry->common_cred);
     sp_warnings_done(&registry->warnings);
-    gw_config_free(registry->config);
+    gw_config_unref(registry->config);
     free(registry);
 }

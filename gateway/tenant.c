@@ -327,7 +327,7 @@ void gw_tenant_unref(struct gw_tenant *tenant)
 {
     if (!tenant || atomic_fetch_sub_explicit(&tenant->refs, 1, memory_order_acq_rel) != 1)
         return;
-    gw_tenant_config_free(tenant->config);
+    gw_tenant_config_unref(tenant->config);
     sp_tls_crl_set_unref(tenant->crls);
     sp_tls_trust_unref(tenant->trust);
     sp_tls_cred_unref(tenant->cred);

@@ -227,7 +227,7 @@ enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **re
     if (rc == SP_OK)
         rc = parse_acls(config, err);
     if (rc != SP_OK) {
-        gw_tenant_config_free(config);
+        gw_tenant_config_unref(config);
         return rc;
     }
     *ret_config = config;
@@ -240,7 +240,7 @@ struct gw_tenant_config *gw_tenant_config_ref(struct gw_tenant_config *config)
     return config;
 }
 
-void gw_tenant_config_free(struct gw_tenant_config *config)
+void gw_tenant_config_unref(struct gw_tenant_config *config)
 {
     if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;

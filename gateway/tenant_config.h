@@ -63,5 +63,5 @@ struct gw_tenant_config {
 SP_MUST_USE enum sp_err
 gw_tenant_config_load(const char *path, struct gw_tenant_config **ret_config, struct sp_error *err);
 struct gw_tenant_config *gw_tenant_config_ref(struct gw_tenant_config *config);
-void gw_tenant_config_free(struct gw_tenant_config *config); /* drops one; NULL is fine */
+void gw_tenant_config_unref(struct gw_tenant_config *config); /* drops one; NULL is fine */
 #endif

@@ -63,7 +63,7 @@ START_TEST(all_that_a_file_says_is_bound)
     ck_assert_uint_eq(config->keepalive.timeout_s, 2);
     ck_assert_str_eq(config->resolver_servers, "127.0.0.1:5353,::1,[::1]:53");
     ck_assert_uint_eq(config->resolver.timeout_ms, 400);
-    gw_config_free(config);
+    gw_config_unref(config);
 }
 END_TEST
 
@@ -89,7 +89,7 @@ START_TEST(what_a_file_leaves_out_has_its_preset)
     ck_assert_uint_eq(config->keepalive.timeout_s, 10);
     ck_assert_ptr_null(config->resolver_servers);
     ck_assert_uint_eq(config->resolver.timeout_ms, 5000);
-    gw_config_free(config);
+    gw_config_unref(config);
 }
 END_TEST
 
@@ -106,7 +106,7 @@ START_TEST(an_object_that_is_there_but_empty_has_its_presets_too)
     ck_assert_uint_eq(config->limits.connections, 100000);
     ck_assert_uint_eq(config->keepalive.idle_s, 30);
     ck_assert_uint_eq(config->resolver.timeout_ms, 5000);
-    gw_config_free(config);
+    gw_config_unref(config);
 }
 END_TEST
 
@@ -118,7 +118,7 @@ START_TEST(one_address_may_be_listened_at_under_two_ports_and_under_any_port_twi
                              "  \"127.0.0.1:0\"] }");
 
     ck_assert_uint_eq(config->listen_texts.count, 5);
-    gw_config_free(config);
+    gw_config_unref(config);
 }
 END_TEST
 

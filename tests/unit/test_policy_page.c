@@ -61,7 +61,7 @@ static const char *decide_at_gateway(const char *keys, enum sp_reason reason)
     if (gw_tenant_config_load("tenants.d/t.json", &config, NULL) != SP_OK)
         return NULL;
     status = decide(&config->client_validation.policy, reason);
-    gw_tenant_config_free(config);
+    gw_tenant_config_unref(config);
     return status;
 }
 
