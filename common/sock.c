@@ -151,18 +151,6 @@ ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len)
     return taken < 0 ? -errno : taken;
 }
 
-ssize_t sp_sock_writev(struct sp_sock *sock, const struct iovec *iov, int count)
-{
-    struct msghdr message = {.msg_iovlen = (size_t)count};
-    ssize_t taken;
-
-    memcpy(&message.msg_iov, &iov, sizeof iov); /* the kernel only reads what it names */
-    do
-        taken = sendmsg(sock->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    while (taken < 0 && errno == EINTR);
-    return taken < 0 ? -errno : taken;
-}
-
 void sp_sock_shutdown_write(struct sp_sock *sock)
 {
     (void)shutdown(sock->fd, SHUT_WR); /* ENOTCONN: the peer was faster; a read will tell */

@@ -10,7 +10,6 @@
 #include "common/error.h"
 #include <stdint.h>
 #include <sys/types.h>
-#include <sys/uio.h>
 
 struct sp_loop;
 struct sp_sock;     /* opaque */
@@ -38,7 +37,6 @@ void sp_sock_keep_alive(struct sp_sock *sock);
 ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap);
 /* Bytes taken, or -errno (-EAGAIN: no room now). Never SIGPIPE. */
 ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len);
-ssize_t sp_sock_writev(struct sp_sock *sock, const struct iovec *iov, int count);
 void sp_sock_shutdown_write(struct sp_sock *sock); /* FIN */
 int sp_sock_error(struct sp_sock *sock);           /* SO_ERROR: positive errno or 0 */
 bool sp_sock_peer(const struct sp_sock *sock, struct sp_addr *ret_addr);
