@@ -26,6 +26,8 @@ void tls_visit_next(void)
                                .refuse = visit.server.owner.refuse,
                                .accept_nobody = visit.server.owner.accept_nobody,
                                .no_tickets = visit.server.owner.no_tickets,
+                               .waits = visit.server.owner.waits,
+                               .claim_waits = visit.server.owner.claim_waits,
                                .alert = visit.server.owner.alert};
 
     if (visit.client.gnutls)
