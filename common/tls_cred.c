@@ -20,8 +20,9 @@
 #define DN_TEXT       512
 #define NAMES_TEXT    4096
 #define KEY_ID_LEN    32
-/* Of a response: in TLS 1.3 it must fit an extension (RFC 8446 4.2), 4 bytes of its own with it. */
-#define STAPLE_MAX (65535 - 4)
+/* Of a response: in TLS 1.3 it must fit the extensions of one certificate (RFC 8446 4.4.2), with two
+ * headers of 4 bytes. */
+#define STAPLE_MAX (65535 - 8)
 /* The times and all the rest are judged elsewhere. */
 #define ONLY_SIGNATURE                                                                             \
     (GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS |               \

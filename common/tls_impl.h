@@ -70,6 +70,8 @@ struct sp_tls_session {
  * one that the ticket is of. */
 bool sp_tls_key_was_proved(const struct sp_tls_session *session);
 void sp_tls_chain_of_peer(const struct sp_tls_session *session, struct sp_chain *ret_chain);
+/* Whether the peer's certificates and staples leave a ticket small enough to be sent. */
+bool sp_tls_peer_fits_ticket(const struct sp_tls_session *session);
 /* Asks on_peer. WAIT: `waiting` is set. REFUSE: refuse_alert is. */
 enum sp_tls_judgement sp_tls_judge(struct sp_tls_session *session, const struct sp_chain *chain);
 /* The same where nothing can wait: true when accepted. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define TICKET_PEER_MAX (32 * 1024)
+
 bool sp_tls_key_was_proved(const struct sp_tls_session *s)
 {
     if (gnutls_session_is_resumed(s->gnutls))
@@ -32,6 +34,23 @@ static struct sp_bytes staple_of_peer(const struct sp_tls_session *s,
         gnutls_ocsp_status_request_get2(s->gnutls, 0, &der) < 0)
         return (struct sp_bytes){0};
     return (struct sp_bytes){der.data, der.size};
+}
+
+/* GnuTLS puts all of it into the ticket, whose length has 16 bits, and does not look: what is more
+ * would be sent cut, and end the connection. */
+bool sp_tls_peer_fits_ticket(const struct sp_tls_session *s)
+{
+    unsigned count = 0;
+    const gnutls_datum_t *list = gnutls_certificate_get_peers(s->gnutls, &count);
+    gnutls_datum_t der;
+    size_t total = 0;
+
+    for (unsigned i = 0; list && i < count; i++) {
+        total += list[i].size;
+        if (gnutls_ocsp_status_request_get2(s->gnutls, i, &der) >= 0)
+            total += der.size;
+    }
+    return total <= TICKET_PEER_MAX;
 }
 
 enum sp_tls_judgement sp_tls_judge(struct sp_tls_session *s, const struct sp_chain *chain)

@@ -294,7 +294,8 @@ static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_er
     s->phase = SP_TLS_IS_OPEN;
     s->barren = 0;
     /* One ticket, and only after the verdict; TLS 1.2 has sent its own inside the handshake. */
-    if (s->tickets && gnutls_protocol_get_version(s->gnutls) >= GNUTLS_TLS1_3)
+    if (s->tickets && gnutls_protocol_get_version(s->gnutls) >= GNUTLS_TLS1_3 &&
+        sp_tls_peer_fits_ticket(s))
         gnutls_session_ticket_send(s->gnutls, 1, 0);
     return SP_TLS_OPEN;
 }
