@@ -141,7 +141,7 @@ static void log_draining(const struct agent_link *link)
 
 /* ---- the tunnel ---- */
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct agent_link *link = ctx;
     const struct agent_config *config = link->options.config;
@@ -160,12 +160,11 @@ static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *
     };
     struct decision *d = sp_calloc(1, sizeof *d);
 
-    (void)resumed;
-    sp_chain_examine(chain, &query, &d->facts);
+    sp_chain_examine(peer->chain, &query, &d->facts);
     sp_verdict_decide(&d->facts, &validation->policy, now, &d->verdict);
     link->decision = d;
     *ret_alert = d->verdict.alert;
-    return d->verdict.action != SP_ACTION_BLOCK;
+    return d->verdict.action != SP_ACTION_BLOCK ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
 }
 
 static void on_up(void *ctx)

@@ -169,19 +169,18 @@ static bool on_hello(void *ctx, const char *name, struct sp_tls_choice *choice)
     return true;
 }
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct session *s = ctx;
     struct decision *d = sp_calloc(1, sizeof *d);
 
-    (void)resumed; /* decided like any other (invariant 3) */
-    decide(s, chain, d);
+    decide(s, peer->chain, d); /* resumed: like any other (invariant 3) */
     s->decision = d;
     if (d->verdict.action != SP_ACTION_BLOCK)
-        return true; /* logged in on_up, when the handshake is through */
+        return SP_TLS_ACCEPT; /* logged in on_up, when the handshake is through */
     log_decision(s, d);
     *ret_alert = d->verdict.alert;
-    return false;
+    return SP_TLS_REFUSE;
 }
 
 /* Moves to the next generation of its tenant. True: another trust or another policy. */
@@ -374,7 +373,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
 }
 
 static const struct sp_tunnel_callbacks callbacks = {
-    .tls = {on_hello, on_bad_name, on_peer},
+    .tls = {.on_hello = on_hello, .on_bad_name = on_bad_name, .on_peer = on_peer},
     .on_up = on_up,
     .on_channel = on_channel,
     .on_bad_request = on_bad_request,

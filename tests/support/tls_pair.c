@@ -154,23 +154,46 @@ static bool leaf_is(const struct sp_chain *chain, const struct certs_pair *pair)
     return chain->count && chain->certs[0].len == len && !memcmp(chain->certs[0].data, der, len);
 }
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct tls_end *end = ctx;
     struct tls_owner *owner = &end->owner;
+    const struct sp_chain *chain = peer->chain;
 
-    owner->peers++;
+    ck_assert_int_eq(owner->peers, 0);
+    ck_assert(!sp_tls_is_waiting(end->tls));
+    owner->asked++;
     owner->chain_count = chain->count;
-    owner->resumed = resumed;
+    owner->resumed = peer->resumed;
+    ck_assert_uint_le(peer->staple.len, sizeof owner->staple);
+    owner->staple_len = peer->staple.len;
+    if (peer->staple.len)
+        memcpy(owner->staple, peer->staple.data, peer->staple.len);
     owner->is_alice = leaf_is(chain, tls_world.alice_pair);
     owner->is_bob = leaf_is(chain, tls_world.bob_pair);
     owner->output_at_peer = sp_tls_output(end->tls)->len;
     ck_assert(!sp_tls_is_open(end->tls));
     *ret_alert = owner->alert ? owner->alert : GNUTLS_A_CERTIFICATE_REQUIRED;
-    return !owner->refuse && (chain->count || owner->accept_nobody);
+    if (owner->asked <= owner->waits)
+        return SP_TLS_WAIT;
+    owner->peers++;
+    return !owner->refuse && (chain->count || owner->accept_nobody) ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
 }
 
-static const struct sp_tls_callbacks callbacks = {on_hello, on_bad_name, on_peer};
+static bool on_claim(void *ctx, const struct sp_chain *chain)
+{
+    struct tls_end *end = ctx;
+    struct tls_owner *owner = &end->owner;
+
+    ck_assert(!sp_tls_is_waiting(end->tls));
+    ck_assert_int_eq(owner->asked, 0);
+    ck_assert_uint_gt(chain->count, 0);
+    owner->claims++;
+    owner->claim_is_alice = leaf_is(chain, tls_world.alice_pair);
+    return owner->claims > owner->claim_waits;
+}
+
+static const struct sp_tls_callbacks callbacks = {on_hello, on_bad_name, on_peer, on_claim};
 
 static void end_init(struct tls_end *end)
 {
@@ -268,6 +291,12 @@ void tls_end_feed(struct tls_end *end, const void *data, size_t len)
 void tls_end_fin(struct tls_end *end)
 {
     sp_tls_feed(end->tls, NULL, 0);
+    end_step(end);
+}
+
+void tls_end_continue(struct tls_end *end)
+{
+    sp_tls_continue(end->tls);
     end_step(end);
 }
 

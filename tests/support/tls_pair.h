@@ -16,6 +16,8 @@
 #define TLS_NAME_B  "b.example"        /* tenant B */
 #define TLS_NAME_O  "optional.example" /* tenant A's key, but no certificate is insisted on */
 
+#define TLS_STAPLE_MAX (64 * 1024)
+
 struct certs_pair;
 
 struct tls_world {
@@ -38,8 +40,15 @@ struct tls_owner {
     bool accept_nobody;   /* on_peer says yes even to count 0 */
     bool no_tickets;
     int alert;
+    int waits;       /* so many times on_peer waits before it decides */
+    int claim_waits; /* the same for on_claim */
     /* What it saw: */
-    int hellos, bad_names, peers;
+    int hellos, bad_names;
+    int peers, asked; /* times that on_peer decided, and was called */
+    int claims;       /* times that on_claim was called */
+    bool claim_is_alice;
+    uint8_t staple[TLS_STAPLE_MAX];
+    size_t staple_len;
     char name[256]; /* of on_hello; "(none)" */
     size_t chain_count;
     bool resumed, is_alice, is_bob;
@@ -62,6 +71,8 @@ void tls_end_done(struct tls_end *end);
 /* Gives it bytes and steps until it wants more or has failed. */
 void tls_end_feed(struct tls_end *end, const void *data, size_t len);
 void tls_end_fin(struct tls_end *end);
+/* sp_tls_continue, and steps. */
+void tls_end_continue(struct tls_end *end);
 void tls_end_write(struct tls_end *end, const char *text);
 /* The fatal alert that is the last record of its output, when that is still in the clear; -1. */
 int tls_end_clear_alert(struct tls_end *end);

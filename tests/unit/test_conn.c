@@ -16,7 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MUCH (3 * 1024 * 1024)
+#define MUCH    (3 * 1024 * 1024)
+#define WAIT_MS 100
 
 /* One end's owner: what it does when, and what happened to it. */
 struct side {
@@ -25,6 +26,9 @@ struct side {
     size_t to_send;   /* a pattern of so many bytes, then close_notify when finish is set */
     bool finish;
     bool refuse_peer;
+    int waits, asked;         /* so many times on_peer waits; it was called */
+    struct sp_timer *on_wait; /* started when it waits */
+    bool continue_inside;
     char close_at, abort_at; /* 'o'pen, 'd'ata, 'e'of, 'f'lush */
     bool pause_at_data, close_at_both_ends;
     size_t close_at_got; /* not 0: closes when it has so much */
@@ -55,16 +59,23 @@ static void on_bad_name(void *ctx)
     (void)ctx;
 }
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct side *s = ctx;
 
-    (void)resumed;
+    ck_assert_int_eq(s->opens, 0);
     *ret_alert = GNUTLS_A_UNKNOWN_CA;
-    return chain->count && !s->refuse_peer;
+    if (s->asked++ < s->waits) {
+        if (s->continue_inside)
+            sp_conn_continue(s->conn);
+        if (s->on_wait)
+            sp_timer_start(s->on_wait, WAIT_MS);
+        return SP_TLS_WAIT;
+    }
+    return peer->chain->count && !s->refuse_peer ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
 }
 
-static const struct sp_tls_callbacks tls_callbacks = {on_hello, on_bad_name, on_peer};
+static const struct sp_tls_callbacks tls_callbacks = {on_hello, on_bad_name, on_peer, NULL};
 
 static void end_at(struct side *s, char where)
 {
