@@ -304,6 +304,8 @@ const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
         crt = import(&cert);
         if (!crt)
             return "a certificate in it cannot be read";
+        /* First, so that no key but the issuer's own, and one he vouched for, is ever computed
+         * with: a stranger's may be of any size. */
         why = no_delegate(&cert, crt, issuer, issuer_crt, now, buf, buf_len);
         if (!why && !is_signed_by(&basic->sig, crt))
             why = "its signature is not the responder's, whose name it has";

@@ -92,9 +92,8 @@ static void put_time(struct maker *m, int64_t at, bool utc)
     char text[32];
     struct tm tm;
 
-    SP_REQUIRE(gmtime_r(&seconds, &tm) &&
-               strftime(text, sizeof text, utc ? "%y%m%d%H%M%SZ" : "%Y%m%d%H%M%SZ", &tm));
-    put_all(m, utc ? 0x17 : 0x18, text, strlen(text));
+    SP_REQUIRE(gmtime_r(&seconds, &tm) && strftime(text, sizeof text, "%Y%m%d%H%M%SZ", &tm));
+    put_all(m, utc ? 0x17 : 0x18, text + (utc ? 2 : 0), strlen(text) - (utc ? 2 : 0));
 }
 
 static void put_extension(struct maker *m, const char *oid, bool critical, const void *value,
