@@ -244,6 +244,19 @@ bool sp_tls_x509_has_name(gnutls_x509_crt_t crt, gnutls_x509_subject_alt_name_t 
     return found;
 }
 
+void sp_tls_x509_each_name(gnutls_x509_crt_t crt,
+                           void (*each)(void *ctx, unsigned type, const gnutls_datum_t *name),
+                           void *ctx)
+{
+    gnutls_subject_alt_names_t sans = sans_of(crt);
+    gnutls_datum_t entry;
+    unsigned type, index = 0;
+
+    while (sans_next(sans, &index, &type, &entry))
+        each(ctx, type, &entry);
+    sans_free(sans);
+}
+
 /* Of the ASN.1 string types those whose characters are single bytes or UTF-8: in the wide ones
  * (BMPString, UniversalString) a zero byte is half of an ordinary character. */
 static bool is_bytewise(unsigned tag)
