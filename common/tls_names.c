@@ -63,29 +63,16 @@ static void add(struct sp_tls_names *names, enum sp_tls_name_kind kind, const gn
     item->len = strlen(item->text);
 }
 
-/* GnuTLS writes a NUL inside a value as \00; a backslash before a backslash is none of that. */
-static bool shows_nul(const gnutls_datum_t *dn)
-{
-    for (unsigned i = 0; i + 2 < dn->size; i++) {
-        if (dn->data[i] != '\\')
-            continue;
-        if (dn->data[i + 1] == '0' && dn->data[i + 2] == '0')
-            return true;
-        i++;
-    }
-    return false;
-}
-
 static void add_dn(struct sp_tls_names *names, enum sp_tls_name_kind kind, gnutls_x509_crt_t crt)
 {
+    bool issuer = kind == SP_TLS_NAME_ISSUER;
     gnutls_datum_t dn = {NULL, 0};
-    int rc = kind == SP_TLS_NAME_SUBJECT ? gnutls_x509_crt_get_dn3(crt, &dn, 0)
-                                         : gnutls_x509_crt_get_issuer_dn3(crt, &dn, 0);
 
-    if (rc < 0)
+    /* GnuTLS writes such a value in hexadecimal, so the text alone does not show it. */
+    if (sp_tls_x509_dn_has_nul(crt, issuer) ||
+        (issuer ? gnutls_x509_crt_get_issuer_dn3 : gnutls_x509_crt_get_dn3)(crt, &dn, 0) < 0)
         return;
-    if (!shows_nul(&dn))
-        add(names, kind, &dn);
+    add(names, kind, &dn);
     gnutls_free(dn.data);
 }
 

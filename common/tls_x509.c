@@ -264,12 +264,12 @@ static bool is_bytewise(unsigned tag)
     return tag == 12 || tag == 18 || tag == 19 || tag == 20 || tag == 22 || tag == 26;
 }
 
-static bool dn_has_nul(gnutls_x509_crt_t crt)
+bool sp_tls_x509_dn_has_nul(gnutls_x509_crt_t crt, bool issuer)
 {
     gnutls_x509_dn_t dn;
     gnutls_x509_ava_st ava;
 
-    if (gnutls_x509_crt_get_subject(crt, &dn) < 0)
+    if ((issuer ? gnutls_x509_crt_get_issuer : gnutls_x509_crt_get_subject)(crt, &dn) < 0)
         return false;
     for (int rdn = 0;; rdn++) {
         int i = 0;
@@ -290,7 +290,7 @@ bool sp_tls_x509_has_nul(gnutls_x509_crt_t crt)
     gnutls_subject_alt_names_t sans = sans_of(crt);
     gnutls_datum_t entry;
     unsigned type, index = 0;
-    bool found = dn_has_nul(crt);
+    bool found = sp_tls_x509_dn_has_nul(crt, false);
 
     while (!found && sans_next(sans, &index, &type, &entry))
         found = (type == GNUTLS_SAN_DNSNAME || type == GNUTLS_SAN_URI ||

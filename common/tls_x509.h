@@ -41,6 +41,7 @@ void sp_tls_x509_each_name(gnutls_x509_crt_t crt,
 /* A NUL inside a subject attribute or a textual alternative name: no honest CA makes one, and
  * whoever reads it as a C string is led to another name (the CVE-2009-2408 class). */
 bool sp_tls_x509_has_nul(gnutls_x509_crt_t crt);
+bool sp_tls_x509_dn_has_nul(gnutls_x509_crt_t crt, bool issuer); /* in an attribute of that name */
 
 enum sp_tls_eku { SP_TLS_EKU_ABSENT, SP_TLS_EKU_FITS, SP_TLS_EKU_LACKS };
 /* Whether extendedKeyUsage has `oid` or anyExtendedKeyUsage. What it has instead is written to

@@ -12,6 +12,7 @@ struct gw_match_literal {
     uint32_t place;
     uint16_t len;
     uint8_t tag; /* 2 * kind, + 1: a tail */
+    bool whole;  /* there is no wildcard: it is the whole name or nothing */
 };
 
 static uint8_t letter(const struct gw_match_literal *literal, size_t pos)
@@ -62,9 +63,12 @@ static void add_way(struct making *m, uint32_t place, int tag, const char *patte
         m->ways = reallocarray(m->ways, m->room, sizeof *m->ways);
         SP_REQUIRE(m->ways);
     }
-    m->ways[m->count++] = (struct way){
-        .literal = {.text = text, .place = place, .len = (uint16_t)len, .tag = (uint8_t)tag},
-        .pattern = pattern};
+    m->ways[m->count++] = (struct way){.literal = {.text = text,
+                                                   .place = place,
+                                                   .len = (uint16_t)len,
+                                                   .tag = (uint8_t)tag,
+                                                   .whole = !pattern[strcspn(pattern, "*?")]},
+                                       .pattern = pattern};
 }
 
 static void add_pattern(struct making *m, uint32_t place, int kind, const char *pattern)
@@ -96,7 +100,9 @@ static int way_order(const void *a, const void *b)
     const struct gw_match_literal *y = &(*(struct way *const *)b)->literal;
     int order = compare_letters(x, y);
 
-    return order ? order : (x->place > y->place) - (x->place < y->place);
+    if (!order)
+        order = (x->place > y->place) - (x->place < y->place);
+    return order ? order : x->whole - y->whole;
 }
 
 /* The caller frees. */
@@ -281,7 +287,7 @@ static void walk_name(struct range range, int tag, const struct sp_tls_name *nam
         const struct gw_match_literal *whole_end = first_from(range, (int)pos, 0);
 
         for (const struct gw_match_literal *at = range.begin; at < whole_end; at++)
-            if (!candidate(ctx, at->place))
+            if ((!at->whole || pos == name->len) && !candidate(ctx, at->place))
                 break;
         if (pos == name->len)
             return;
