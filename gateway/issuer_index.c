@@ -295,7 +295,7 @@ struct search {
     int64_t now;
     struct sp_tls_names names;
     struct gw_finding *ret;
-    struct examined examined[GW_ISSUER_INDEX_MISSES + HITS];
+    struct examined examined[GW_ISSUER_INDEX_MISSES + 1 + HITS];
     uint32_t found[2]; /* places, ascending */
     unsigned found_count, misses;
     uint32_t visited[GW_ISSUER_INDEX_SETS]; /* groups */
@@ -319,15 +319,14 @@ static bool verifies(struct search *s, const struct sp_tls_trust *trust)
     for (unsigned i = 0; i < s->ret->examined; i++)
         if (s->examined[i].trust == trust)
             return s->examined[i].verifies;
-    if (s->misses == GW_ISSUER_INDEX_MISSES || s->ret->examined - s->misses == HITS) {
-        s->given_up = "too many tenants have a CA of that name, with other keys";
-        return false;
-    }
+    if (s->ret->examined - s->misses == HITS)
+        return false; /* more than two were found */
     sp_chain_examine(s->chain, &query, &facts);
     good = !(facts.observed & hiding);
     s->examined[s->ret->examined++] = (struct examined){trust, good};
     if (!good) {
-        s->misses++;
+        if (s->misses++ == GW_ISSUER_INDEX_MISSES)
+            s->given_up = "too many tenants have a CA of that name, with other keys";
         memcpy(s->why_not, facts.detail, sizeof s->why_not);
     }
     return good;
@@ -486,12 +485,13 @@ static void conclude(struct search *s)
     } else if (s->found_count) {
         ret->kind = GW_FOUND_ONE;
     } else if (ret->examined) {
-        snprintf(ret->detail, room, "the CAs of no tenant verify the chain, though a name fits: %.400s",
-                 s->why_not);
-    } else if (ret->tried || s->visited_count || s->crowds_visited) {
         snprintf(ret->detail, room,
-                 "there are tenants with a CA '%.400s', but their client_validation.match does not fit",
-                 issuer_text(s));
+                 "the CAs of no tenant verify the chain, though a name fits: %.400s", s->why_not);
+    } else if (ret->tried || s->visited_count || s->crowds_visited) {
+        snprintf(
+            ret->detail, room,
+            "there are tenants with a CA '%.400s', but their client_validation.match does not fit",
+            issuer_text(s));
     } else {
         snprintf(ret->detail, room, "no tenant has a CA '%.400s'", issuer_text(s));
     }

@@ -24,8 +24,8 @@ struct gw_issuer_index; /* opaque */
 struct gw_tenant;
 
 /* Sets of CAs that do not verify the chain, though they have a CA of a name that it gives as an
- * issuer's and though a tenant's match fits: after so many the search gives up, and nobody is
- * found (a stop there could hide that there are two). Each costs about one verification. */
+ * issuer's and though a tenant's match fits: one more than these, and the search gives up and
+ * nobody is found (a stop there could hide that there are two). Each costs one verification. */
 #define GW_ISSUER_INDEX_MISSES 8
 /* Sets of CAs whose names alone make them candidates. Far above what honest CAs lead to: it takes
  * as many CAs of one name, and a chain without an authority key identifier. */
