@@ -172,7 +172,7 @@ static void make_epoch(struct gw_tenant *tenant)
     struct {
         char id[GW_TENANT_ID_MAX + 1];
         uint8_t trust_digest[32], crl_digest[32];
-        uint8_t exceptions[SP_SHA256_LEN], ocsp[SP_SHA256_LEN];
+        uint8_t exceptions[SP_SHA256_LEN], ocsp[SP_SHA256_LEN], match[GW_CERT_MATCH_DIGEST];
         uint8_t enabled, require_eku, on_failure, on[SP_REASON_COUNT];
         uint8_t max_chain, min_key_bits[2];
     } state; /* bytes only: no padding */
@@ -184,6 +184,7 @@ static void make_epoch(struct gw_tenant *tenant)
     sp_tls_crl_set_digest(tenant->crls, state.crl_digest);
     digest_exceptions(policy, state.exceptions);
     digest_ocsp(&config->client_validation.ocsp, state.ocsp);
+    gw_cert_match_digest(&config->client_validation.match, state.match);
     state.enabled = config->enabled;
     state.require_eku = config->client_validation.require_eku;
     state.max_chain = (uint8_t)config->client_validation.max_chain;

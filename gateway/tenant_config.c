@@ -68,6 +68,11 @@ static const struct sp_json_field client_validation_fields[] = {
      .offset = offsetof(struct gw_client_validation, require_eku),
      .default_uint = true},
     SP_SETTINGS_CHAIN_ROWS(struct gw_client_validation),
+    {.key = "match",
+     .type = SP_JSON_OBJECT,
+     .offset = offsetof(struct gw_client_validation, match),
+     .fields = gw_cert_match_fields,
+     .present_offset = SP_JSON_PRESENT(struct gw_client_validation, match.is_set)},
     {.key = "shadow",
      .type = SP_JSON_OBJECT,
      .offset = offsetof(struct gw_client_validation, shadow),
@@ -259,6 +264,9 @@ enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **re
         rc = check_names(config, err);
     if (rc == SP_OK)
         rc = check_policies(config, err);
+    if (rc == SP_OK)
+        rc = gw_cert_match_finish(&config->client_validation.match, config->path,
+                                  "$.client_validation.match", err);
     if (rc == SP_OK)
         rc = parse_acls(config, err);
     if (rc != SP_OK) {

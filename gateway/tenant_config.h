@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/settings.h"
 #include "common/verdict.h"
+#include "gateway/cert_match.h"
 
 struct gw_acl; /* gateway/acl.h */
 
@@ -38,6 +39,7 @@ struct gw_client_validation {
     struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
     bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
     uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
+    struct gw_cert_match match;         /* what the names of its clients must fit */
     struct gw_shadow shadow;
 };
 
