@@ -24,7 +24,7 @@ struct gw_shadow {
 
 struct gw_client_validation {
     struct sp_json_strings trusted_cas; /* paths; at least one */
-    struct sp_json_strings crls;        /* paths */
+    struct sp_json_strings crls;        /* paths, URLs */
     struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
     bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
     uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
