@@ -3,10 +3,13 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/uplink.h"
+#include "common/crl_source.h"
+#include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
+#include "common/tls_crl.h"
 #include "common/tls_session.h"
 #include "common/token_bucket.h"
 
@@ -20,6 +23,7 @@
 #define LIMIT_LINES 5 /* at once; then one a second */
 #define DRAIN_MS    10000
 #define CLOSE_MS    2000
+#define CRL_MS      2000 /* how long a start waits for CRLs that are fetched */
 
 /* A listening door. Survives a reload whose configuration has one at the same address. */
 struct open_door {
@@ -41,6 +45,8 @@ struct agent {
     struct sp_log *log;
     struct sp_loop *loop;
     struct sp_resolver *resolver;
+    struct sp_fetcher *fetcher;
+    struct sp_crl_source *crls;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
     struct open_door **doors; /* config->door_count of them; NULL while ending */
@@ -299,9 +305,10 @@ static void connect_uplink(struct agent *a)
         agent_uplink_retire(old, pool->uplink);
 }
 
-/* ---- signals ---- */
+/* ---- signals, and CRLs that change ---- */
 
-static void log_reload(struct agent *a, const struct sp_error *err)
+/* cause NULL: told so by SIGHUP. */
+static void log_reload(struct agent *a, const char *cause, const struct sp_error *err)
 {
     char message[sizeof err->where + sizeof err->text + 32];
     struct sp_log_line line;
@@ -309,9 +316,52 @@ static void log_reload(struct agent *a, const struct sp_error *err)
     if (!sp_log_begin(&line, a->log, err ? SP_LOG_ERROR : SP_LOG_INFO, "reload"))
         return;
     sp_log_bool(&line, "ok", !err);
+    sp_log_str(&line, "cause", cause);
     if (err)
         sp_log_str(&line, "error", sp_error_message(err, message, sizeof message));
     sp_log_end(&line);
+}
+
+static void follow_crls(struct agent *a, const struct agent_config *config)
+{
+    sp_crl_source_begin(a->crls, config->cache_dir);
+    sp_crl_source_add(a->crls, config->crls);
+    sp_crl_source_end(a->crls);
+}
+
+/* With what has been fetched so far, if that is something. Files are read with it: one that cannot
+ * be used leaves all as it was. */
+static enum sp_err with_fetched(struct agent *a, struct agent_config **config, struct sp_error *err)
+{
+    struct agent_config *next;
+    enum sp_err rc = agent_config_renew_crls(*config, a->crls, &next, err);
+
+    if (rc != SP_OK)
+        return rc;
+    agent_config_unref(*config);
+    *config = next;
+    return SP_OK;
+}
+
+/* The same configuration with other lists: tunnels stay, unless they do not pass any more. */
+static void on_crls_changed(void *ctx)
+{
+    struct agent *a = ctx;
+    uint8_t before[32], after[32];
+    struct sp_error err;
+
+    if (a->phase != SERVING || !a->clients.uplink)
+        return;
+    sp_tls_crl_set_digest(a->config->crls, before);
+    if (with_fetched(a, &a->config, &err) != SP_OK) {
+        log_reload(a, "crl", &err);
+        return;
+    }
+    sp_tls_crl_set_digest(a->config->crls, after);
+    for (struct pool *pool = a->pools; pool; pool = pool->next)
+        agent_uplink_renew(pool->uplink, a->config);
+    if (memcmp(before, after, sizeof before) != 0)
+        log_reload(a, "crl", NULL);
 }
 
 static void on_hup(void *ctx)
@@ -325,6 +375,8 @@ static void on_hup(void *ctx)
     if (a->phase != SERVING)
         return;
     rc = agent_config_load(a->config_path, &next, &err);
+    if (rc == SP_OK && next->crls)
+        rc = with_fetched(a, &next, &err);
     if (rc == SP_OK)
         rc = doors_prepare(a, next, &opened, &err);
     if (rc == SP_OK) {
@@ -335,12 +387,13 @@ static void on_hup(void *ctx)
     }
     if (rc != SP_OK) {
         agent_config_unref(next);
-        log_reload(a, &err);
+        log_reload(a, NULL, &err);
         return;
     }
     doors_commit(a, next, opened);
+    follow_crls(a, a->config);
     connect_uplink(a);
-    log_reload(a, NULL);
+    log_reload(a, NULL, NULL);
     log_warnings(a);
 }
 
@@ -411,6 +464,25 @@ static void log_ready(struct agent *a)
     sp_log_end(&line);
 }
 
+/* Before the first tunnel: the lists that are kept, or can be had soon. */
+static enum sp_err take_first_crls(struct agent *a, struct agent_config **config,
+                                   struct sp_error *err)
+{
+    struct sp_crl_source_options options = {
+        .loop = a->loop, .log = a->log, .on_change = on_crls_changed, .ctx = a};
+    enum sp_err rc = sp_fetcher_new(a->loop, a->resolver, &a->fetcher, err);
+
+    if (rc != SP_OK)
+        return rc;
+    options.fetcher = a->fetcher;
+    a->crls = sp_crl_source_new(&options);
+    follow_crls(a, *config);
+    if (!(*config)->crls)
+        return SP_OK;
+    sp_crl_source_wait(a->crls, CRL_MS);
+    return with_fetched(a, config, err);
+}
+
 static enum sp_err start(struct agent *a, struct sp_error *err)
 {
     struct agent_config *config;
@@ -430,6 +502,8 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
 
         rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
     }
+    if (rc == SP_OK)
+        rc = take_first_crls(a, &config, err);
     if (rc == SP_OK)
         rc = doors_prepare(a, config, &opened, err);
     if (rc != SP_OK) {
@@ -457,6 +531,8 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
+    sp_crl_source_free(a->crls);
+    sp_fetcher_free(a->fetcher);
     sp_resolver_free(a->resolver);
     if (a->loop)
         sp_loop_free(a->loop);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/crl_source.h"
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
@@ -124,6 +125,7 @@ static const struct sp_json_field agent_fields[] = {
      .min = 1,
      .max = AGENT_TUNNELS_MAX,
      .default_uint = 2},
+    {.key = "cache_dir", .type = SP_JSON_PATH, .offset = offsetof(struct agent_config, cache_dir)},
     OBJECT(tls, false, sp_settings_tls_fields),
     OBJECT(log, false, sp_settings_log_fields),
     OBJECT(keepalive, false, sp_settings_keepalive_fields),
@@ -243,16 +245,24 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
             return rc;
     }
     rc = check_validation(config, err);
+    if (rc == SP_OK)
+        rc = sp_settings_check_cache(config->cache_dir, config->path, err);
     return rc == SP_OK ? sp_settings_check_log(&config->log, config->path, err) : rc;
 }
 
-static enum sp_err load_crls(struct agent_config *config, struct sp_error *err)
+static enum sp_err load_crls(const struct agent_config *config, const struct sp_crl_source *fetched,
+                             struct sp_warnings *warnings, struct sp_tls_crl_set **ret_crls,
+                             struct sp_error *err)
 {
     struct sp_tls_crl_pool *pool = sp_tls_crl_pool_new();
-    enum sp_err rc = sp_settings_load_crls(
-        pool, config->path, "$.server_validation.crls", &config->server_validation.crls,
-        config->trust, sp_clock_wall_s(), &config->warnings, &config->crls, err);
+    enum sp_err rc;
 
+    if (fetched)
+        sp_crl_source_fill(fetched, pool);
+    sp_tls_crl_pool_add(pool, config->crls);
+    rc = sp_settings_load_crls(pool, config->path, "$.server_validation.crls",
+                               &config->server_validation.crls, config->trust, sp_clock_wall_s(),
+                               warnings, ret_crls, err);
     sp_tls_crl_pool_free(pool);
     return rc;
 }
@@ -271,7 +281,7 @@ static enum sp_err load_keys(struct agent_config *config, struct sp_error *err)
                               identity->certificate, config->cred, sp_clock_wall_s());
     rc = sp_settings_load_trust(config->path, "$.server_validation.ca_files", &validation->ca_files,
                                 validation->mode == AGENT_TRUST_STORE, &config->trust, err);
-    return rc == SP_OK ? load_crls(config, err) : rc;
+    return rc == SP_OK ? load_crls(config, NULL, &config->warnings, &config->crls, err) : rc;
 }
 
 enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
@@ -294,6 +304,29 @@ enum sp_err agent_config_load(const char *path, struct agent_config **ret_config
     return SP_OK;
 }
 
+/* The new one borrows from the origin, which lives as long; so there is never a chain of them. */
+enum sp_err agent_config_renew_crls(struct agent_config *config,
+                                    const struct sp_crl_source *fetched,
+                                    struct agent_config **ret_config, struct sp_error *err)
+{
+    struct agent_config *origin = config->origin ? config->origin : config;
+    struct sp_warnings warnings = {.items = NULL};
+    struct sp_tls_crl_set *crls;
+    struct agent_config *next;
+    enum sp_err rc = load_crls(config, fetched, &warnings, &crls, err);
+
+    sp_warnings_done(&warnings);
+    if (rc != SP_OK)
+        return rc;
+    next = sp_calloc(1, sizeof *next);
+    memcpy(next, origin, sizeof *next);
+    atomic_init(&next->refs, 1);
+    next->crls = crls;
+    next->origin = agent_config_ref(origin);
+    *ret_config = next;
+    return SP_OK;
+}
+
 struct agent_config *agent_config_ref(struct agent_config *config)
 {
     atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
@@ -304,10 +337,15 @@ void agent_config_unref(struct agent_config *config)
 {
     if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;
+    sp_tls_crl_set_unref(config->crls);
+    if (config->origin) {
+        agent_config_unref(config->origin);
+        free(config);
+        return;
+    }
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);
     sp_tls_cred_unref(config->cred);
-    sp_tls_crl_set_unref(config->crls);
     sp_tls_trust_unref(config->trust);
     free(config->policy_source);
     free(config->path);

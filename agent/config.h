@@ -12,6 +12,7 @@
 #include "common/settings.h"
 #include "common/verdict.h"
 
+struct sp_crl_source;
 struct sp_tls_cred;
 struct sp_tls_crl_set;
 struct sp_tls_trust;
@@ -28,7 +29,7 @@ enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
 struct agent_server_validation {
     int mode; /* enum agent_validation_mode */
     struct sp_json_strings ca_files;
-    struct sp_json_strings crls;        /* paths */
+    struct sp_json_strings crls;        /* paths, URLs */
     struct sp_policy policy;            /* .source is "FILE: $.server_validation" */
     uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
     struct sp_json_strings pinned_keys; /* the same; folded */
@@ -71,10 +72,17 @@ struct agent_config {
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */
     struct sp_warnings warnings; /* for the caller to log */
+    char *cache_dir;             /* folder of what was fetched; NULL: kept in memory only */
+    struct agent_config *origin; /* not NULL: it owns all here but `crls` */
 };
 
 SP_MUST_USE enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
                                           struct sp_error *err);
+/* The same with the CRLs as they are now: files read again, URLs as `fetched` has them. */
+SP_MUST_USE enum sp_err agent_config_renew_crls(struct agent_config *config,
+                                                const struct sp_crl_source *fetched,
+                                                struct agent_config **ret_config,
+                                                struct sp_error *err);
 struct agent_config *agent_config_ref(struct agent_config *config);
 void agent_config_unref(struct agent_config *config); /* NULL is fine */
 #endif

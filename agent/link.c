@@ -8,6 +8,7 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/tls_cred.h"
+#include "common/tls_session.h"
 #include "common/tunnel.h"
 
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct decision {
 
 struct agent_link {
     struct agent_link_options options;
+    struct sp_target gateway;
     const struct agent_link_callbacks *callbacks;
     void *ctx;
     struct sp_query *query;
@@ -33,6 +35,7 @@ struct agent_link {
     struct sp_task gone_soon;
     struct sp_error why;
     bool up, closing; /* closing: we end it ourselves */
+    bool renewed;     /* between the verdict and up */
 };
 
 static void link_gone(struct agent_link *link, const struct sp_error *why)
@@ -40,6 +43,7 @@ static void link_gone(struct agent_link *link, const struct sp_error *why)
     link->callbacks->on_gone(link->ctx, link, why, link->up);
     sp_task_cancel(&link->gone_soon);
     sp_timer_free(link->deadline);
+    agent_config_unref(link->options.config);
     free(link->decision);
     free(link);
 }
@@ -141,9 +145,8 @@ static void log_draining(const struct agent_link *link)
 
 /* ---- the tunnel ---- */
 
-static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
+static void decide(struct agent_link *link, const struct sp_chain *chain)
 {
-    struct agent_link *link = ctx;
     const struct agent_config *config = link->options.config;
     const struct agent_server_validation *validation = &config->server_validation;
     const int64_t now = sp_clock_wall_s();
@@ -160,11 +163,18 @@ static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, 
     };
     struct decision *d = sp_calloc(1, sizeof *d);
 
-    sp_chain_examine(peer->chain, &query, &d->facts);
+    sp_chain_examine(chain, &query, &d->facts);
     sp_verdict_decide(&d->facts, &validation->policy, now, &d->verdict);
     link->decision = d;
-    *ret_alert = d->verdict.alert;
-    return d->verdict.action != SP_ACTION_BLOCK ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
+}
+
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
+{
+    struct agent_link *link = ctx;
+
+    decide(link, peer->chain);
+    *ret_alert = link->decision->verdict.alert;
+    return link->decision->verdict.action != SP_ACTION_BLOCK ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
 }
 
 static void on_up(void *ctx)
@@ -177,6 +187,8 @@ static void on_up(void *ctx)
     free(link->decision);
     link->decision = NULL;
     link->callbacks->on_up(link->ctx, link);
+    if (link->renewed)
+        agent_link_renew(link, link->options.config);
 }
 
 static void on_draining(void *ctx)
@@ -312,6 +324,9 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
     struct agent_link *link = sp_calloc(1, sizeof *link);
 
     link->options = *options;
+    link->gateway = *options->gateway;
+    link->options.gateway = &link->gateway;
+    link->options.config = agent_config_ref(options->config);
     link->callbacks = callbacks;
     link->ctx = ctx;
     link->tls = (struct sp_tls_client_options){
@@ -324,6 +339,32 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
     link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
                              on_resolved, link);
     return link;
+}
+
+void agent_link_renew(struct agent_link *link, struct agent_config *config)
+{
+    const struct sp_verdict *verdict;
+    struct sp_chain chain;
+    struct sp_error why;
+
+    agent_config_ref(config);
+    agent_config_unref(link->options.config);
+    link->options.config = config;
+    link->renewed = !link->up;
+    if (!link->up || link->closing)
+        return;
+    sp_tls_peer_chain(sp_tunnel_tls(link->tunnel), &chain);
+    decide(link, &chain);
+    verdict = &link->decision->verdict;
+    if (verdict->action == SP_ACTION_BLOCK) {
+        log_decision(link);
+        sp_error_code(&why, SP_ERR_PEER_CERT, verdict->alert, "the gateway's CRLs changed: %s: %s",
+                      sp_reason_name(verdict->reason), link->decision->facts.detail);
+        link->closing = true;
+        sp_tunnel_close(link->tunnel, &why);
+    }
+    free(link->decision);
+    link->decision = NULL;
 }
 
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link)

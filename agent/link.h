@@ -24,8 +24,8 @@ struct agent_link_options {
     struct sp_log *log;
     const struct sp_tls_params *params;
     struct sp_resolver *resolver;
-    const struct agent_config *config;
-    const struct sp_target *gateway;
+    struct agent_config *config;     /* the link takes a reference */
+    const struct sp_target *gateway; /* copied */
 };
 
 struct agent_link_callbacks {
@@ -38,6 +38,9 @@ struct agent_link_callbacks {
 struct agent_link *agent_link_new(const struct agent_link_options *options,
                                   const struct agent_link_callbacks *callbacks, void *ctx);
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link); /* NULL unless up or draining */
+/* The same configuration with other CRLs. One that is up is decided again: what no longer passes is
+ * closed, with its channels. */
+void agent_link_renew(struct agent_link *link, struct agent_config *config);
 /* Ends it, with GOAWAY if it is up: channels may finish. */
 void agent_link_retire(struct agent_link *link);
 void agent_link_close(struct agent_link *link); /* at once; on_gone follows from the loop */

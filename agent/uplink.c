@@ -206,6 +206,15 @@ struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options
     return uplink;
 }
 
+void agent_uplink_renew(struct agent_uplink *uplink, struct agent_config *config)
+{
+    agent_config_ref(config);
+    agent_config_unref(uplink->config);
+    uplink->config = config;
+    for (struct attempt *attempt = uplink->attempts; attempt; attempt = attempt->next)
+        agent_link_renew(attempt->link, config);
+}
+
 /* ---- its end ---- */
 
 void agent_uplink_retire(struct agent_uplink *uplink, struct agent_uplink *heir)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -67,4 +68,42 @@ void sp_file_done(struct sp_file *file)
         explicit_bzero(file->data, file->len);
     free(file->data);
     *file = (struct sp_file){0};
+}
+
+static int write_all(int fd, const uint8_t *data, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n ? errno : EIO;
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+enum sp_err sp_file_replace(const char *path, const void *data, size_t len, struct sp_error *err)
+{
+    SP_AUTO_FREE char *next = NULL;
+    int failure = 0, fd;
+
+    SP_REQUIRE(asprintf(&next, "%s.new", path) >= 0);
+    unlink(next); /* left by a crash; and no link is followed */
+    fd = open(next, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return sp_error_sys(err, errno, "%s: cannot be written", next);
+    failure = write_all(fd, data, len);
+    if (!failure && fsync(fd) < 0)
+        failure = errno;
+    if (close(fd) < 0 && !failure)
+        failure = errno;
+    if (!failure && rename(next, path) < 0)
+        failure = errno;
+    if (!failure)
+        return SP_OK;
+    unlink(next);
+    return sp_error_sys(err, failure, "%s: cannot be written", path);
 }

@@ -1,6 +1,7 @@
 /*
  * file: a whole file in memory, for what is read at start and reload: certificates, keys,
- * configuration. Blocking I/O: never on a loop's path. Thread-safe: no shared state.
+ * configuration; and for what is kept over a restart. Blocking I/O: never on a loop's path.
+ * Thread-safe: no shared state.
  */
 #ifndef SALLYPORT_COMMON_FILE_H
 #define SALLYPORT_COMMON_FILE_H
@@ -22,4 +23,8 @@ SP_MUST_USE enum sp_err sp_file_read(const char *path, size_t max, struct sp_fil
                                      struct sp_error *err);
 /* Overwrites the bytes (they may be a key), frees them; a zeroed struct is fine. */
 void sp_file_done(struct sp_file *file);
+/* Puts a file in the place of what was there, whole or not at all: written beside it (path +
+ * ".new", mode 0600), on the disk, then renamed. */
+SP_MUST_USE enum sp_err sp_file_replace(const char *path, const void *data, size_t len,
+                                        struct sp_error *err);
 #endif

@@ -172,6 +172,13 @@ static enum sp_err run_check(struct binder *b, const struct sp_json_field *f, co
     return reject(b, "%s", why.text);
 }
 
+bool sp_json_is_url(const char *value)
+{
+    size_t len = strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+    return len > 1 && !strncmp(value + len, ":/", 2);
+}
+
 /* A string or path; min and max are its lengths. */
 static enum sp_err parse_string(struct binder *b, const struct sp_json_field *f, bool is_path,
                                 const json_t *value, uint64_t min, uint64_t max, char **ret_text)
@@ -187,8 +194,9 @@ static enum sp_err parse_string(struct binder *b, const struct sp_json_field *f,
         return reject(b, "must not be empty");
     if (len < min || len > max)
         return reject(b, "is %zu bytes long, wanted are %" PRIu64 " to %" PRIu64, len, min, max);
-    text = is_path ? sp_json_fields_path(b->file, json_string_value(value))
-                   : sp_strdup(json_string_value(value));
+    text = is_path && !(f->or_url && sp_json_is_url(json_string_value(value)))
+               ? sp_json_fields_path(b->file, json_string_value(value))
+               : sp_strdup(json_string_value(value));
     rc = run_check(b, f, text);
     if (rc)
         return rc;

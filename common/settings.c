@@ -15,6 +15,7 @@
 #include "common/tls_crl.h"
 #include "common/tls_session.h"
 #include "common/tls_trust.h"
+#include "common/url.h"
 
 static const char *const level_names[] = {
     [SP_LOG_ERROR] = "error", [SP_LOG_WARNING] = "warning", [SP_LOG_INFO] = "info",
@@ -343,10 +344,21 @@ enum sp_err sp_settings_load_trust(const char *file, const char *json_path,
 
 enum sp_err sp_settings_check_crl(const char *value, struct sp_error *err)
 {
-    if (!strstr(value, "http:/") && !strstr(value, "https:/"))
+    return sp_json_is_url(value) ? sp_url_check(value, err) : SP_OK;
+}
+
+enum sp_err sp_settings_check_cache(const char *cache_dir, const char *file, struct sp_error *err)
+{
+    struct stat st;
+
+    if (!cache_dir)
         return SP_OK;
-    return sp_error_set(err, SP_ERR_CONFIG,
-                        "a URL is not supported yet; wanted: the path of a file");
+    if (stat(cache_dir, &st) < 0)
+        return sp_json_error(err, file, "$.cache_dir", "%s: %s; wanted is a folder that is there",
+                             cache_dir, strerrordesc_np(errno));
+    if (!S_ISDIR(st.st_mode))
+        return sp_json_error(err, file, "$.cache_dir", "%s: is not a folder", cache_dir);
+    return SP_OK;
 }
 
 static void warn_crls(struct sp_warnings *warnings, const char *file, const char *json_path,
@@ -354,7 +366,7 @@ static void warn_crls(struct sp_warnings *warnings, const char *file, const char
 {
     char path[128], remark[1024];
 
-    for (size_t i = 0; sp_tls_crl_set_path(set, i); i++) {
+    for (size_t i = 0; sp_tls_crl_set_name(set, i); i++) {
         snprintf(path, sizeof path, "%s[%zu]", json_path, i);
         if (sp_tls_crl_set_remark(set, i, now, remark, sizeof remark))
             sp_warnings_add(warnings, file, path, "%s", remark);

@@ -129,14 +129,17 @@ SP_MUST_USE enum sp_err sp_settings_load_trust(const char *file, const char *jso
                                                bool use_system, struct sp_tls_trust **ret_trust,
                                                struct sp_error *err);
 
-/* Refuses an http(s) URL, for which there is no fetching yet. */
+/* A path, or a URL that can be fetched. */
 enum sp_err sp_settings_check_crl(const char *value, struct sp_error *err);
 /* The row `crls` of a table whose struct has a struct sp_json_strings as `member`. */
 #define SP_SETTINGS_CRLS_ROW(owner, member)                                                        \
     {                                                                                              \
         .key = "crls", .type = SP_JSON_PATHS, .offset = offsetof(owner, member), .max = 1000,      \
-        .check = sp_settings_check_crl                                                             \
+        .check = sp_settings_check_crl, .or_url = true                                             \
     }
+/* The key `cache_dir`: it must be a folder. NULL: none is wanted. */
+SP_MUST_USE enum sp_err sp_settings_check_cache(const char *cache_dir, const char *file,
+                                                struct sp_error *err);
 /* No paths: *ret_set is NULL. Warnings: what is stale now, and what no trusted CA issued. */
 SP_MUST_USE enum sp_err
 sp_settings_load_crls(struct sp_tls_crl_pool *pool, const char *file, const char *json_path,

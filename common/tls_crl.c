@@ -3,11 +3,12 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/hash.h"
+#include "common/json_bind.h"
+#include "common/tls_crl_judged.h"
 #include "common/tls_crl_parse.h"
 #include "common/tls_trust.h"
 #include "common/tls_x509.h"
 
-#include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509.h>
 #include <stdatomic.h>
@@ -32,6 +33,8 @@ struct read_file {
 struct sp_tls_crl_pool {
     struct sp_hash *by_path;   /* struct read_file */
     struct sp_hash *by_digest; /* struct sp_tls_crl_file, one reference each */
+    struct sp_hash *kept;      /* struct sp_tls_crl_kept, by URL and trust (struct kept_key) */
+    struct sp_hash *fetched;   /* struct sp_tls_crl_file: what that URL gave to any trust */
 };
 
 struct sp_tls_crl_pool *sp_tls_crl_pool_new(void)
@@ -40,7 +43,20 @@ struct sp_tls_crl_pool *sp_tls_crl_pool_new(void)
 
     pool->by_path = sp_hash_new();
     pool->by_digest = sp_hash_new();
+    pool->kept = sp_hash_new();
+    pool->fetched = sp_hash_new();
     return pool;
+}
+
+static void unref_files(struct sp_hash *table)
+{
+    const char *key;
+    size_t cursor = 0, key_len;
+    void *value;
+
+    while (sp_hash_next(table, &cursor, &key, &key_len, &value))
+        sp_tls_crl_file_unref(value);
+    sp_hash_free(table);
 }
 
 void sp_tls_crl_pool_free(struct sp_tls_crl_pool *pool)
@@ -58,10 +74,14 @@ void sp_tls_crl_pool_free(struct sp_tls_crl_pool *pool)
         free(read);
     }
     cursor = 0;
-    while (sp_hash_next(pool->by_digest, &cursor, &key, &key_len, &value))
-        sp_tls_crl_file_unref(value);
+    while (sp_hash_next(pool->kept, &cursor, &key, &key_len, &value)) {
+        sp_tls_crl_kept_done(value);
+        free(value);
+    }
     sp_hash_free(pool->by_path);
-    sp_hash_free(pool->by_digest);
+    sp_hash_free(pool->kept);
+    unref_files(pool->by_digest);
+    unref_files(pool->fetched);
     free(pool);
 }
 
@@ -70,6 +90,57 @@ static void pool_put(struct sp_tls_crl_pool *pool, struct sp_tls_crl_file *file)
     if (!sp_hash_put(pool->by_digest, file->digest, sizeof file->digest, file))
         sp_tls_crl_file_ref(file);
 }
+
+/* ---- URLs ---- */
+
+struct kept_key {
+    uint8_t trust[DIGEST_LEN], url[DIGEST_LEN];
+};
+
+static struct kept_key key_of(const char *url, const struct sp_tls_trust *trust)
+{
+    struct kept_key key;
+
+    sp_tls_trust_digest(trust, key.trust);
+    SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, url, strlen(url), key.url) == 0);
+    return key;
+}
+
+void sp_tls_crl_pool_keep(struct sp_tls_crl_pool *pool, const char *url,
+                          const struct sp_tls_trust *trust, const struct sp_tls_crl_kept *kept)
+{
+    const struct kept_key key = key_of(url, trust);
+    const struct sp_tls_crl_judged *newest = kept->pending ? kept->pending : kept->good;
+    struct sp_tls_crl_kept *copy;
+
+    if (!sp_hash_get(pool->kept, &key, sizeof key)) {
+        copy = sp_calloc(1, sizeof *copy);
+        sp_tls_crl_kept_copy(copy, kept);
+        sp_hash_put(pool->kept, &key, sizeof key, copy);
+    }
+    if (newest && !sp_hash_put(pool->fetched, url, strlen(url), newest->file))
+        sp_tls_crl_file_ref(newest->file);
+}
+
+/* A trust that is new here begins with what others were given, if it can use it: a reload that adds
+ * a CA must not forget the lists. */
+static void find_kept(struct sp_tls_crl_pool *pool, const char *url, struct sp_tls_trust *trust,
+                      struct sp_tls_crl_kept *ret)
+{
+    const struct kept_key key = key_of(url, trust);
+    const struct sp_tls_crl_kept *known = sp_hash_get(pool->kept, &key, sizeof key);
+    struct sp_tls_crl_file *file = sp_hash_get(pool->fetched, url, strlen(url));
+    struct sp_error err;
+    bool changed;
+
+    *ret = (struct sp_tls_crl_kept){.good = NULL};
+    if (known)
+        sp_tls_crl_kept_copy(ret, known);
+    else if (file && sp_tls_crl_kept_offer(ret, file, trust, INT64_MAX, &changed, &err) != SP_OK)
+        sp_tls_crl_kept_why(ret, err.text);
+}
+
+/* ---- files ---- */
 
 void sp_tls_crl_stamp_of(const char *path, struct sp_tls_crl_stamp *ret_stamp)
 {
@@ -126,109 +197,89 @@ static enum sp_err pool_read(struct sp_tls_crl_pool *pool, const char *path,
     return SP_OK;
 }
 
-/* ---- signatures ---- */
-
-/* Where there is a key usage at all, cRLSign must be in it (RFC 5280 6.3.3 f). */
-static bool may_sign_crls(gnutls_x509_crt_t issuer)
-{
-    unsigned usage, critical;
-
-    return gnutls_x509_crt_get_key_usage(issuer, &usage, &critical) < 0 ||
-           (usage & GNUTLS_KEY_CRL_SIGN);
-}
-
-static bool is_signed_by(const struct sp_tls_crl *crl, gnutls_x509_crt_t issuer)
-{
-    gnutls_pubkey_t key;
-    int rc = gnutls_pubkey_init(&key);
-
-    SP_REQUIRE(rc == 0);
-    rc = gnutls_pubkey_import_x509(key, issuer, 0);
-    if (rc >= 0 && crl->is_digest)
-        rc = gnutls_pubkey_verify_hash2(key, crl->sign, 0, &crl->signed_part, &crl->signature);
-    else if (rc >= 0)
-        rc = gnutls_pubkey_verify_data2(key, crl->sign, 0, &crl->signed_part, &crl->signature);
-    gnutls_pubkey_deinit(key);
-    return rc >= 0 && may_sign_crls(issuer);
-}
-
 /* ---- sets ---- */
 
+/* Of a file, or of a URL the content that is good, or else the one that is pending, or neither. */
 struct crl_item {
-    char *path;
+    char *name;
     struct sp_tls_crl_stamp stamp;
-    struct sp_tls_crl_file *file;
-    gnutls_x509_crt_t *signers; /* of each list: the trusted CA that signed it; NULL: not one of
-                                   them, so perhaps an intermediate */
+    struct sp_tls_crl_judged *judged;
+    struct sp_tls_crl_kept *kept; /* NULL: a file */
 };
 
 struct sp_tls_crl_set {
     _Atomic size_t refs;
-    struct sp_tls_trust *trust; /* owns the signers */
+    struct sp_tls_trust *trust;
     struct crl_item *items;
     size_t count;
     uint8_t digest[DIGEST_LEN];
 };
 
-/* Finds the trusted CA that signed it. One that has a trusted CA's name and not its signature is
- * forged, damaged or made with another key: nothing to go on with. */
-static enum sp_err find_signer(const struct sp_tls_crl *crl, const struct sp_tls_trust *trust,
-                               gnutls_x509_crt_t *ret_signer, struct sp_error *err)
+static void load_url(struct crl_item *item, struct sp_tls_crl_pool *pool, const char *url,
+                     struct sp_tls_trust *trust)
 {
-    gnutls_x509_crt_t ca = NULL;
-    bool lacks_usage = false;
-    size_t i;
-
-    *ret_signer = NULL;
-    for (i = 0; (ca = sp_tls_trust_named(trust, crl->issuer.data, crl->issuer.size, i)); i++) {
-        if (is_signed_by(crl, ca)) {
-            *ret_signer = ca;
-            return SP_OK;
-        }
-        lacks_usage |= !may_sign_crls(ca);
-    }
-    if (!i)
-        return SP_OK;
-    return sp_error_set(err, SP_ERR_CONFIG,
-                        lacks_usage
-                            ? "a CRL in it is from '%s', a trusted CA that must not sign CRLs (its "
-                              "key usage has no cRLSign)"
-                            : "a CRL in it says it is from '%s', but the trusted CA of that name "
-                              "did not sign it: it is damaged, forged or made with another key",
-                        crl->issuer_text);
+    item->name = sp_strdup(url);
+    item->kept = sp_calloc(1, sizeof *item->kept);
+    find_kept(pool, url, trust, item->kept);
 }
 
 static enum sp_err load_item(struct sp_tls_crl_set *set, struct sp_tls_crl_pool *pool,
-                             const char *path, struct sp_error *err)
+                             const char *name, struct sp_error *err)
 {
     struct crl_item *item = &set->items[set->count];
     struct read_file *read;
-    enum sp_err rc = pool_read(pool, path, &read, err);
+    enum sp_err rc;
 
+    if (sp_json_is_url(name)) {
+        load_url(item, pool, name, set->trust);
+        set->count++;
+        return SP_OK;
+    }
+    rc = pool_read(pool, name, &read, err);
     if (rc != SP_OK)
         return rc;
-    set->count++;
-    item->path = sp_strdup(path);
+    rc = sp_tls_crl_judge(read->file, set->trust, &item->judged, err);
+    if (rc != SP_OK) {
+        sp_error_where(err, "%s", name);
+        return rc;
+    }
+    item->name = sp_strdup(name);
     item->stamp = read->stamp;
-    item->file = sp_tls_crl_file_ref(read->file);
-    item->signers = sp_calloc(item->file->count, sizeof item->signers[0]);
-    for (size_t i = 0; rc == SP_OK && i < item->file->count; i++)
-        rc = find_signer(&item->file->crls[i], set->trust, &item->signers[i], err);
-    if (rc != SP_OK)
-        sp_error_where(err, "%s", path);
-    return rc;
+    set->count++;
+    return SP_OK;
 }
 
+/* The contents of an item, the good one first; NULL past the last. */
+static const struct sp_tls_crl_judged *content(const struct crl_item *item, size_t index)
+{
+    const struct sp_tls_crl_judged *all[3] = {NULL};
+    size_t count = 0;
+
+    if (!item->kept)
+        return index ? NULL : item->judged;
+    if (item->kept->good)
+        all[count++] = item->kept->good;
+    if (item->kept->pending)
+        all[count++] = item->kept->pending;
+    return all[index];
+}
+
+/* What was not fetched yet is not there: a URL that is added changes nothing until it has given a
+ * list, so that open tunnels are not decided on a list that is only on its way. */
 static void make_digest(struct sp_tls_crl_set *set)
 {
-    SP_AUTO_FREE uint8_t *all = sp_calloc(set->count, DIGEST_LEN);
+    SP_AUTO_FREE uint8_t *all = sp_calloc(2 * set->count + 1, DIGEST_LEN);
+    const struct sp_tls_crl_judged *judged;
+    size_t count = 0;
 
     for (size_t i = 0; i < set->count; i++)
-        memcpy(all + i * DIGEST_LEN, set->items[i].file->digest, DIGEST_LEN);
-    SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, all, set->count * DIGEST_LEN, set->digest) == 0);
+        for (size_t k = 0; (judged = content(&set->items[i], k)); k++)
+            memcpy(all + count++ * DIGEST_LEN, judged->file->digest, DIGEST_LEN);
+    if (count)
+        SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, all, count * DIGEST_LEN, set->digest) == 0);
 }
 
-enum sp_err sp_tls_crl_set_load(struct sp_tls_crl_pool *pool, const char *const *paths,
+enum sp_err sp_tls_crl_set_load(struct sp_tls_crl_pool *pool, const char *const *names,
                                 size_t count, struct sp_tls_trust *trust,
                                 struct sp_tls_crl_set **ret_set, struct sp_error *err)
 {
@@ -239,7 +290,7 @@ enum sp_err sp_tls_crl_set_load(struct sp_tls_crl_pool *pool, const char *const 
     set->trust = sp_tls_trust_ref(trust);
     set->items = sp_calloc(count, sizeof set->items[0]);
     for (size_t i = 0; rc == SP_OK && i < count; i++)
-        rc = load_item(set, pool, paths[i], err);
+        rc = load_item(set, pool, names[i], err);
     if (rc != SP_OK) {
         sp_tls_crl_set_unref(set);
         return rc;
@@ -261,9 +312,11 @@ void sp_tls_crl_set_unref(struct sp_tls_crl_set *set)
     if (!set || atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) != 1)
         return;
     for (size_t i = 0; i < set->count; i++) {
-        free(set->items[i].path);
-        free(set->items[i].signers);
-        sp_tls_crl_file_unref(set->items[i].file);
+        free(set->items[i].name);
+        sp_tls_crl_judged_unref(set->items[i].judged);
+        if (set->items[i].kept)
+            sp_tls_crl_kept_done(set->items[i].kept);
+        free(set->items[i].kept);
     }
     sp_tls_trust_unref(set->trust);
     free(set->items);
@@ -272,8 +325,14 @@ void sp_tls_crl_set_unref(struct sp_tls_crl_set *set)
 
 void sp_tls_crl_pool_add(struct sp_tls_crl_pool *pool, const struct sp_tls_crl_set *set)
 {
-    for (size_t i = 0; set && i < set->count; i++)
-        pool_put(pool, set->items[i].file);
+    for (size_t i = 0; set && i < set->count; i++) {
+        const struct crl_item *item = &set->items[i];
+
+        if (item->kept)
+            sp_tls_crl_pool_keep(pool, item->name, set->trust, item->kept);
+        else
+            pool_put(pool, item->judged->file);
+    }
 }
 
 void sp_tls_crl_set_digest(const struct sp_tls_crl_set *set, uint8_t ret_digest[32])
@@ -284,9 +343,19 @@ void sp_tls_crl_set_digest(const struct sp_tls_crl_set *set, uint8_t ret_digest[
         memset(ret_digest, 0, DIGEST_LEN);
 }
 
-const char *sp_tls_crl_set_path(const struct sp_tls_crl_set *set, size_t index)
+const char *sp_tls_crl_set_name(const struct sp_tls_crl_set *set, size_t index)
 {
-    return set && index < set->count ? set->items[index].path : NULL;
+    return set && index < set->count ? set->items[index].name : NULL;
+}
+
+const struct sp_tls_crl_kept *sp_tls_crl_set_kept(const struct sp_tls_crl_set *set, size_t index)
+{
+    return set->items[index].kept;
+}
+
+struct sp_tls_trust *sp_tls_crl_set_trust(const struct sp_tls_crl_set *set)
+{
+    return set->trust;
 }
 
 const struct sp_tls_crl_stamp *sp_tls_crl_set_stamp(const struct sp_tls_crl_set *set, size_t index)
@@ -294,15 +363,27 @@ const struct sp_tls_crl_stamp *sp_tls_crl_set_stamp(const struct sp_tls_crl_set 
     return &set->items[index].stamp;
 }
 
-bool sp_tls_crl_set_is_outdated(const struct sp_tls_crl_set *set)
+static bool is_outdated(const struct crl_item *item, const struct sp_tls_trust *trust,
+                        const struct sp_tls_crl_pool *pool)
 {
     struct sp_tls_crl_stamp now;
 
-    for (size_t i = 0; set && i < set->count; i++) {
-        sp_tls_crl_stamp_of(set->items[i].path, &now);
-        if (!sp_tls_crl_stamp_equal(&now, &set->items[i].stamp))
-            return true;
+    if (item->kept) {
+        const struct kept_key key = key_of(item->name, trust);
+        const struct sp_tls_crl_kept *kept = sp_hash_get(pool->kept, &key, sizeof key);
+
+        return kept && !sp_tls_crl_kept_equal(kept, item->kept);
     }
+    sp_tls_crl_stamp_of(item->name, &now);
+    return !sp_tls_crl_stamp_equal(&now, &item->stamp);
+}
+
+bool sp_tls_crl_set_is_outdated(const struct sp_tls_crl_set *set,
+                                const struct sp_tls_crl_pool *pool)
+{
+    for (size_t i = 0; set && i < set->count; i++)
+        if (is_outdated(&set->items[i], set->trust, pool))
+            return true;
     return false;
 }
 
@@ -317,28 +398,29 @@ bool sp_tls_crl_set_remark(const struct sp_tls_crl_set *set, size_t index, int64
                            size_t buf_len)
 {
     const struct crl_item *item = &set->items[index];
+    const struct sp_tls_crl_judged *judged = content(item, 0);
     char span[SP_TIME_LEN], when[SP_TIME_LEN];
 
-    for (size_t i = 0; i < item->file->count; i++) {
-        const struct sp_tls_crl *crl = &item->file->crls[i];
+    for (size_t i = 0; judged && i < judged->file->count; i++) {
+        const struct sp_tls_crl *crl = &judged->file->crls[i];
         enum sp_tls_crl_state state = state_at(crl, now);
 
         if (state == SP_TLS_CRL_STALE)
             snprintf(buf, buf_len,
                      "the CRL of '%s' in %s is stale since %s (%s): whom it is about is crl_stale",
-                     crl->issuer_text, item->path, sp_time_span(now - crl->next_update, span),
+                     crl->issuer_text, item->name, sp_time_span(now - crl->next_update, span),
                      sp_time_format(crl->next_update, when));
         else if (state == SP_TLS_CRL_EARLY)
             snprintf(buf, buf_len,
                      "the CRL of '%s' in %s is from the future, in %s (%s): whom it is about is "
                      "crl_stale; is the clock right",
-                     crl->issuer_text, item->path, sp_time_span(crl->this_update - now, span),
+                     crl->issuer_text, item->name, sp_time_span(crl->this_update - now, span),
                      sp_time_format(crl->this_update, when));
-        else if (!item->signers[i])
+        else if (!judged->signers[i])
             snprintf(buf, buf_len,
                      "the CRL of '%s' in %s is from none of the trusted CAs: it counts only where "
                      "the peer sends an intermediate certificate of that name",
-                     crl->issuer_text, item->path);
+                     crl->issuer_text, item->name);
         else
             continue;
         return true;
@@ -398,41 +480,75 @@ static void answer_from(const struct crl_item *item, const struct sp_tls_crl *cr
         .is_revoked = entry != NULL,
         .revoked_at = entry ? entry->revoked_at : 0,
         .cause = entry ? cause_text(entry->cause) : "",
-        .path = item->path,
+        .path = item->name,
         .this_update = crl->this_update,
         .next_update = crl->next_update,
     };
+}
+
+struct asked {
+    gnutls_x509_crt_t crt, issuer;
+    gnutls_datum_t dn; /* the issuer's */
+    int64_t now;
+};
+
+static bool is_same_crt(gnutls_x509_crt_t a, gnutls_x509_crt_t b)
+{
+    return a == b || (a && gnutls_x509_crt_equals(a, b));
+}
+
+static void ask_list(const struct crl_item *item, const struct sp_tls_crl_judged *judged, size_t k,
+                     const struct asked *asked, struct sp_tls_crl_answer *ret)
+{
+    const struct sp_tls_crl *crl = &judged->file->crls[k];
+    enum sp_tls_crl_state state = state_at(crl, asked->now);
+
+    if (crl->issuer.size != asked->dn.size ||
+        memcmp(crl->issuer.data, asked->dn.data, asked->dn.size) != 0)
+        return;
+    if (!is_same_crt(judged->signers[k], asked->issuer) &&
+        !sp_tls_crl_judged_is_by(crl, asked->issuer)) {
+        if (judged->signers[k]) /* that of another CA, with another key and this name */
+            return;
+        state = SP_TLS_CRL_UNSIGNED;
+    } else {
+        atomic_store_explicit(&judged->proven[k], true, memory_order_relaxed);
+        if (changes_at(crl, asked->now) < ret->holds_until)
+            ret->holds_until = changes_at(crl, asked->now);
+    }
+    if (is_better(crl, state, ret))
+        answer_from(item, crl, state, asked->crt, ret);
 }
 
 void sp_tls_crl_set_ask(const struct sp_tls_crl_set *set, struct gnutls_x509_crt_int *crt,
                         struct gnutls_x509_crt_int *issuer, int64_t now,
                         struct sp_tls_crl_answer *ret_answer)
 {
-    gnutls_datum_t dn = {NULL, 0};
+    struct asked asked = {.crt = crt, .issuer = issuer, .now = now};
+    const struct sp_tls_crl_judged *judged;
 
     *ret_answer =
         (struct sp_tls_crl_answer){.state = SP_TLS_CRL_NONE, .cause = "", .holds_until = INT64_MAX};
-    if (!set || gnutls_x509_crt_get_raw_dn(issuer, &dn) < 0)
+    if (!set || gnutls_x509_crt_get_raw_dn(issuer, &asked.dn) < 0)
         return;
-    for (size_t i = 0; i < set->count; i++) {
+    for (size_t i = 0; i < set->count; i++)
+        for (size_t n = 0; (judged = content(&set->items[i], n)); n++)
+            for (size_t k = 0; k < judged->file->count; k++)
+                ask_list(&set->items[i], judged, k, &asked, ret_answer);
+    gnutls_free(asked.dn.data);
+}
+
+bool sp_tls_crl_set_gap(const struct sp_tls_crl_set *set, const char **ret_url,
+                        const char **ret_why)
+{
+    for (size_t i = 0; set && i < set->count; i++) {
         const struct crl_item *item = &set->items[i];
 
-        for (size_t k = 0; k < item->file->count; k++) {
-            const struct sp_tls_crl *crl = &item->file->crls[k];
-            enum sp_tls_crl_state state = state_at(crl, now);
-
-            if (crl->issuer.size != dn.size || memcmp(crl->issuer.data, dn.data, dn.size) != 0)
-                continue;
-            if (item->signers[k] != issuer && !is_signed_by(crl, issuer)) {
-                if (item->signers[k]) /* that of another CA, with another key and this name */
-                    continue;
-                state = SP_TLS_CRL_UNSIGNED;
-            } else if (changes_at(crl, now) < ret_answer->holds_until) {
-                ret_answer->holds_until = changes_at(crl, now);
-            }
-            if (is_better(crl, state, ret_answer))
-                answer_from(item, crl, state, crt, ret_answer);
-        }
+        if (!item->kept || sp_tls_crl_kept_is_known(item->kept))
+            continue;
+        *ret_url = item->name;
+        *ret_why = item->kept->pending ? NULL : item->kept->why ? item->kept->why : "";
+        return true;
     }
-    gnutls_free(dn.data);
+    return false;
 }

@@ -274,22 +274,44 @@ static void judge_listed(const struct sp_tls_path *path, unsigned i, int64_t now
     snprintf(f->crl.from, sizeof f->crl.from, "%s", answer->path);
 }
 
+/* An issuer without a list is not asked about, unless it may be his list that is not there yet. */
+static void judge_unlisted(const struct sp_chain_query *query, struct sp_tls_findings *f)
+{
+    const char *url, *why;
+
+    if (!sp_tls_crl_set_gap(query->crls, &url, &why))
+        return;
+    if (why)
+        sp_tls_findings_add(f, SP_REASON_CRL_STALE, "the CRL of %s was never fetched%s%s", url,
+                            why[0] ? ": " : " yet", why);
+    else
+        sp_tls_findings_add(f, SP_REASON_CRL_STALE,
+                            "the CRL of %s is neither from a trusted CA nor from one that the peer "
+                            "sent",
+                            url);
+}
+
 /* From the trusted CA down: nobody's word counts whose own certificate is not verified. Whatever
  * else is wrong with the path does not keep a revocation from being seen. */
 static void judge_revocation(const struct sp_tls_path *path, const struct sp_chain_query *query,
                              bool is_verified, struct sp_tls_findings *f)
 {
     struct sp_tls_crl_answer answer;
+    bool is_unlisted = false;
 
     for (unsigned i = path->count; i-- > 0;) {
         gnutls_x509_crt_t issuer = issuer_of(path, i);
 
         if (!issuer || (!is_verified && !sp_tls_path_signed_by(path->crts[i], issuer)))
-            return;
+            break;
         sp_tls_crl_set_ask(query->crls, path->crts[i], issuer, query->now, &answer);
         if (answer.state != SP_TLS_CRL_NONE)
             judge_listed(path, i, query->now, &answer, f);
+        else
+            is_unlisted = true;
     }
+    if (is_unlisted)
+        judge_unlisted(query, f);
 }
 
 static void judge_anchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,

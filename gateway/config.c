@@ -93,6 +93,7 @@ static const struct sp_json_field gateway_fields[] = {
      .type = SP_JSON_PATH,
      .offset = offsetof(struct gw_config, tenants),
      .required = true},
+    {.key = "cache_dir", .type = SP_JSON_PATH, .offset = offsetof(struct gw_config, cache_dir)},
     OBJECT(tls, sp_settings_tls_fields),
     OBJECT(log, sp_settings_log_fields),
     OBJECT(limits, limits_fields),
@@ -168,6 +169,9 @@ static enum sp_err finish(struct gw_config *config, struct sp_error *err)
         return sp_json_error(err, config->path, "$.unknown_server_name",
                              "\"common\" needs $.common with a certificate to show");
     join_resolver_servers(config);
+    rc = sp_settings_check_cache(config->cache_dir, config->path, err);
+    if (rc != SP_OK)
+        return rc;
     return sp_settings_check_log(&config->log, config->path, err);
 }
 

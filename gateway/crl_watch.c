@@ -34,7 +34,9 @@ struct gw_crl_watch *gw_crl_watch_new(const struct gw_registry *registry,
     for (size_t i = 0; i < registry->tenant_count; i++) {
         const struct sp_tls_crl_set *crls = registry->tenants[i]->crls;
 
-        for (size_t k = 0; (path = sp_tls_crl_set_path(crls, k)) != NULL; k++) {
+        for (size_t k = 0; (path = sp_tls_crl_set_name(crls, k)) != NULL; k++) {
+            if (sp_tls_crl_set_kept(crls, k)) /* a URL */
+                continue;
             seen = older ? sp_hash_get(older->seen, path, strlen(path)) : NULL;
             watch_file(watch, path, seen ? seen : sp_tls_crl_set_stamp(crls, k));
         }

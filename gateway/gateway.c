@@ -1,11 +1,13 @@
 #include "gateway/gateway.h"
 
+#include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/resolve.h"
 #include "common/sock.h"
 #include "common/tls_session.h"
 #include "gateway/config.h"
-#include "gateway/crl_watch.h"
+#include "gateway/crl_feed.h"
 #include "gateway/registry.h"
 #include "gateway/worker.h"
 
@@ -17,7 +19,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define CRL_LOOK_MS 1000 /* how soon a changed CRL file is noticed */
+#define CRL_FIRST_MS 2000 /* how long a start waits for CRLs that are fetched */
 
 struct gateway {
     const char *config_path;
@@ -32,8 +34,11 @@ struct gateway {
     struct sp_loop *loop;
     struct sp_signal *on_hup, *on_term, *on_int;
     struct sp_async *drained;
-    struct sp_timer *drain_late, *crl_look;
-    struct gw_crl_watch *crl_watch;
+    struct sp_timer *drain_late;
+    /* What we fetch for ourselves, on this thread. */
+    struct sp_resolver *resolver;
+    struct sp_fetcher *fetcher;
+    struct gw_crl_feed *crl_feed;
     bool draining, at_once;
 };
 
@@ -248,9 +253,10 @@ static enum sp_err reload_prepare(struct gateway *g, struct gw_registry **ret_ne
     return SP_OK;
 }
 
-/* Takes the reference to `next`, and `bound`. Nothing in it can fail. */
+/* Takes the reference to `next`, and `bound`. Nothing in it can fail. cause: as for log_reload;
+ * is_quiet: without a cause it is not worth a line. */
 static void commit(struct gateway *g, struct gw_registry *next, const struct gw_listen_change *rows,
-                   struct sp_addr *bound, const char *cause)
+                   struct sp_addr *bound, const char *cause, bool is_quiet)
 {
     size_t listens = next->config->listen_texts.count;
     SP_AUTO_FREE struct gw_listen_change *mine = sp_calloc(listens, sizeof *mine);
@@ -266,8 +272,9 @@ static void commit(struct gateway *g, struct gw_registry *next, const struct gw_
     g->registry = next;
     free(g->bound);
     g->bound = bound;
-    g->crl_watch = gw_crl_watch_new(next, g->crl_watch);
-    log_reload(g, cause, NULL);
+    gw_crl_feed_follow(g->crl_feed, next);
+    if (cause || !is_quiet)
+        log_reload(g, cause, NULL);
     log_warnings(g);
 }
 
@@ -286,14 +293,14 @@ static void on_hup(void *ctx)
         log_reload(g, NULL, &err);
         return;
     }
-    commit(g, next, rows, bound, NULL);
+    commit(g, next, rows, bound, NULL, false);
     if (count_workers(next->config) != g->worker_count)
         sp_log_message(g->log, SP_LOG_WARNING, "configuration",
                        "%s: $.workers: a new number takes a restart; %zu go on", g->config_path,
                        g->worker_count);
 }
 
-/* ---- CRL files that change ---- */
+/* ---- CRLs that change ---- */
 
 static void log_crl_failures(struct gateway *g, const struct sp_warnings *failures)
 {
@@ -307,35 +314,71 @@ static void log_crl_failures(struct gateway *g, const struct sp_warnings *failur
     }
 }
 
-/* Like a reload in which nothing but these tenants has changed: the listeners are kept. */
-static void take_new_crls(struct gateway *g)
+/* It may be no more than the reason why there is no list yet. */
+static bool is_same_trust(const struct gw_registry *a, const struct gw_registry *b)
+{
+    for (size_t i = 0; i < a->tenant_count; i++)
+        if (memcmp(a->tenants[i]->ticket_epoch, b->tenants[i]->ticket_epoch, GW_TICKET_EPOCH_LEN))
+            return false;
+    return true;
+}
+
+static struct gw_registry *next_crls(struct gateway *g)
 {
     struct sp_warnings failures = {.items = NULL};
-    struct gw_registry *next = gw_registry_reload_crls(g->registry, g->ticket_master, &failures);
+    struct gw_registry *next = gw_registry_reload_crls(g->registry, g->ticket_master,
+                                                       gw_crl_feed_source(g->crl_feed), &failures);
+
+    log_crl_failures(g, &failures);
+    sp_warnings_done(&failures);
+    return next;
+}
+
+/* Like a reload in which nothing but these tenants has changed: the listeners are kept. */
+static void on_crls_changed(void *ctx)
+{
+    struct gateway *g = ctx;
+    struct gw_registry *next = g->draining || !g->worker_count ? NULL : next_crls(g);
     size_t listens = g->registry->config->listen_texts.count;
     SP_AUTO_FREE struct gw_listen_change *rows = sp_calloc(listens * g->worker_count, sizeof *rows);
     struct sp_addr *bound;
 
-    log_crl_failures(g, &failures);
-    sp_warnings_done(&failures);
     if (!next)
         return;
     for (size_t k = 0; k < listens * g->worker_count; k++)
         rows[k] = (struct gw_listen_change){.keep = (int)(k / g->worker_count), .fd = -1};
     bound = sp_calloc(listens, sizeof *bound);
     memcpy(bound, g->bound, listens * sizeof *bound);
-    commit(g, next, rows, bound, "crl");
+    commit(g, next, rows, bound, is_same_trust(next, g->registry) ? NULL : "crl", true);
 }
 
-static void on_crl_look(void *ctx)
+/* Before anything is served: the lists that are kept, or can be had soon. */
+static void take_first_crls(struct gateway *g)
 {
-    struct gateway *g = ctx;
+    struct gw_registry *next;
 
-    if (g->draining)
+    gw_crl_feed_follow(g->crl_feed, g->registry);
+    gw_crl_feed_wait(g->crl_feed, CRL_FIRST_MS);
+    next = next_crls(g);
+    if (!next)
         return;
-    if (gw_crl_watch_look(g->crl_watch))
-        take_new_crls(g);
-    sp_timer_start(g->crl_look, CRL_LOOK_MS);
+    gw_registry_unref(g->registry);
+    g->registry = next;
+    log_warnings(g);
+}
+
+static enum sp_err start_fetching(struct gateway *g, struct sp_error *err)
+{
+    const struct gw_config *config = g->registry->config;
+    const struct sp_resolver_options options = {
+        .servers = config->resolver_servers, .timeout_ms = (unsigned)config->resolver.timeout_ms};
+    enum sp_err rc = sp_resolver_new(g->loop, &options, &g->resolver, err);
+
+    if (rc == SP_OK)
+        rc = sp_fetcher_new(g->loop, g->resolver, &g->fetcher, err);
+    if (rc == SP_OK)
+        g->crl_feed = gw_crl_feed_new(g->loop, g->fetcher, g->log, on_crls_changed, g);
+    return rc;
 }
 
 /* ---- the end ---- */
@@ -394,16 +437,17 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
         rc = sp_tls_params_new((enum sp_tls_version)v, &g->params[v], err);
     if (rc == SP_OK)
         rc = sp_loop_new(&g->loop, err);
+    if (rc == SP_OK)
+        rc = start_fetching(g, err);
     if (rc != SP_OK)
         return rc;
+    log_warnings(g);
+    take_first_crls(g);
     g->on_hup = sp_signal_new(g->loop, SIGHUP, on_hup, g);
     g->on_term = sp_signal_new(g->loop, SIGTERM, on_end_signal, g);
     g->on_int = sp_signal_new(g->loop, SIGINT, on_end_signal, g);
     g->drained = sp_async_new(g->loop, on_drained, g);
     g->drain_late = sp_timer_new(g->loop, on_drain_late, g);
-    g->crl_look = sp_timer_new(g->loop, on_crl_look, g);
-    g->crl_watch = gw_crl_watch_new(g->registry, NULL);
-    sp_timer_start(g->crl_look, CRL_LOOK_MS);
     return start_workers(g, err);
 }
 
@@ -420,8 +464,9 @@ static void gateway_free(struct gateway *g)
     sp_signal_free(g->on_int);
     sp_async_free(g->drained);
     sp_timer_free(g->drain_late);
-    sp_timer_free(g->crl_look);
-    gw_crl_watch_free(g->crl_watch);
+    gw_crl_feed_free(g->crl_feed);
+    sp_fetcher_free(g->fetcher);
+    sp_resolver_free(g->resolver);
     if (g->loop)
         sp_loop_free(g->loop);
     gw_registry_unref(g->registry);
@@ -441,7 +486,6 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
     sp_descriptors_raise();
     rc = start(&g, err);
     if (rc == SP_OK) {
-        log_warnings(&g);
         log_ready(&g);
         sp_signals_hold(false);
         sp_loop_run(g.loop);

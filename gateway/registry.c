@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/crl_source.h"
 #include "common/hash.h"
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
@@ -293,7 +294,7 @@ static struct gw_tenant *renew_tenant(struct gw_tenant *tenant,
     struct gw_tenant *next;
     struct sp_error err;
 
-    if (!sp_tls_crl_set_is_outdated(tenant->crls))
+    if (!sp_tls_crl_set_is_outdated(tenant->crls, gw_keyring_crl_pool(sources->keyring)))
         return gw_tenant_ref(tenant);
     if (gw_tenant_reload_crls(tenant, sources, warnings, &next, &err) == SP_OK)
         return next;
@@ -321,6 +322,7 @@ static void adopt_names(struct gw_registry *registry)
 
 struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
                                             const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
+                                            const struct sp_crl_source *fetched,
                                             struct sp_warnings *failures)
 {
     struct gw_registry *next = sp_calloc(1, sizeof *next);
@@ -335,6 +337,8 @@ struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
     next->by_id = sp_hash_new();
     next->by_name = sp_hash_new();
     next->tenants = sp_calloc(previous->tenant_count + 1, sizeof next->tenants[0]);
+    if (fetched)
+        sp_crl_source_fill(fetched, gw_keyring_crl_pool(keyring));
     know_crls(keyring, previous);
     for (size_t i = 0; i < previous->tenant_count; i++) {
         next->tenants[i] = renew_tenant(previous->tenants[i], &sources, &next->warnings, failures);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct gw_config;
+struct sp_crl_source;
 struct sp_hash;
 
 struct gw_registry {
@@ -36,11 +37,13 @@ SP_MUST_USE enum sp_err gw_registry_load(const char *config_path,
                                          const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
                                          const struct gw_registry *previous,
                                          struct gw_registry **ret_registry, struct sp_error *err);
-/* The next state after some CRL files have changed: the tenants that name them are new, all else is
- * that of `previous`. A tenant whose files cannot be used goes on as it is and is put into
- * `failures`. NULL: nothing has changed (for the better). */
+/* The next state after some CRL files, or what was fetched from URLs (NULL: nothing), have changed:
+ * the tenants that name them are new, all else is that of `previous`. A tenant whose files cannot
+ * be used goes on as it is and is put into `failures`. NULL: nothing has changed (for the better).
+ */
 struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
                                             const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
+                                            const struct sp_crl_source *fetched,
                                             struct sp_warnings *failures);
 struct gw_registry *gw_registry_ref(struct gw_registry *registry);
 void gw_registry_unref(struct gw_registry *registry); /* NULL is fine */

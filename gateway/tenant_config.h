@@ -34,7 +34,7 @@ struct gw_ocsp_settings {
 
 struct gw_client_validation {
     struct sp_json_strings trusted_cas; /* paths; at least one */
-    struct sp_json_strings crls;        /* paths */
+    struct sp_json_strings crls;        /* paths, URLs */
     struct gw_ocsp_settings ocsp;
     struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
     bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
