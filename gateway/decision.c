@@ -18,9 +18,41 @@ static const struct sp_policy *policy_of(const struct gw_decision *d)
     return d->tenant ? d->tenant->policy : NULL;
 }
 
+/* What is wrong with the tenant, or with not having one. */
+static void add_tenant_reasons(struct gw_decision *d, const struct gw_finding *finding)
+{
+    if (d->tenant && !d->tenant->config->enabled)
+        sp_facts_add(&d->facts, SP_REASON_TENANT_DISABLED, "the tenant is disabled");
+    if (d->tenant)
+        return;
+    sp_facts_add(&d->facts,
+                 finding && finding->kind == GW_FOUND_SEVERAL ? SP_REASON_TENANT_AMBIGUOUS
+                                                              : SP_REASON_TENANT_UNKNOWN,
+                 "%s", finding ? finding->detail : "no tenant is known");
+}
+
+/* The names of a certificate that its CA may vouch for, but that is not for this tenant. */
+static void add_match(struct gw_decision *d)
+{
+    const struct gw_client_validation *validation = validation_of(d->tenant);
+    struct sp_tls_names names;
+    char why[200];
+
+    if (!validation || !validation->match.is_set || !d->facts.has_certificate)
+        return;
+    if (!sp_tls_names_read(&d->chain->certs[0], &names)) {
+        sp_facts_add(&d->facts, SP_REASON_NAME_MISMATCH, "its names cannot be read");
+        return;
+    }
+    if (!gw_cert_match_fits(&validation->match, &names, why, sizeof why))
+        sp_facts_add(&d->facts, SP_REASON_NAME_MISMATCH, "%s", why);
+    sp_tls_names_done(&names);
+}
+
 /* What was found out about a chain may come from the cache; what is done about it never does. */
 void gw_decision_examine(struct gw_decision *d, const struct gw_tenant *tenant,
-                         const struct sp_chain *chain, int64_t now, struct gw_chain_cache *cache)
+                         const struct gw_finding *finding, const struct sp_chain *chain,
+                         int64_t now, struct gw_chain_cache *cache)
 {
     const struct gw_client_validation *validation = validation_of(tenant);
 
@@ -35,10 +67,8 @@ void gw_decision_examine(struct gw_decision *d, const struct gw_tenant *tenant,
         .now = now,
     };
     gw_chain_cache_examine(cache, tenant, chain, &d->query, &d->facts);
-    if (!tenant)
-        d->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN);
-    else if (!tenant->config->enabled)
-        d->facts.observed |= SP_REASON_BIT(SP_REASON_TENANT_DISABLED);
+    add_match(d);
+    add_tenant_reasons(d, finding);
 }
 
 bool gw_decision_wants_status(const struct gw_decision *d)
@@ -54,8 +84,8 @@ bool gw_decision_wants_status(const struct gw_decision *d)
 
 void gw_decision_add_status(struct gw_decision *d, const struct sp_status *status)
 {
-    sp_status_apply(status,
-                    (enum sp_ocsp_mode)d->tenant->config->client_validation.ocsp.mode, &d->facts);
+    sp_status_apply(status, (enum sp_ocsp_mode)d->tenant->config->client_validation.ocsp.mode,
+                    &d->facts);
 }
 
 void gw_decision_conclude(struct gw_decision *d)

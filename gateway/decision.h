@@ -10,6 +10,7 @@
 #define SALLYPORT_GATEWAY_DECISION_H
 #include "common/revocation.h"
 #include "common/tls_chain.h"
+#include "gateway/issuer_index.h"
 #include "gateway/shadow.h"
 
 struct gw_chain_cache;
@@ -27,9 +28,11 @@ struct gw_decision {
     int64_t holds_until; /* from this second on it may be another one */
 };
 
-/* cache NULL: everything is looked at anew. */
+/* tenant NULL: none is known, and finding, where not NULL, says why. cache NULL: everything is
+ * looked at anew. */
 void gw_decision_examine(struct gw_decision *d, const struct gw_tenant *tenant,
-                         const struct sp_chain *chain, int64_t now, struct gw_chain_cache *cache);
+                         const struct gw_finding *finding, const struct sp_chain *chain,
+                         int64_t now, struct gw_chain_cache *cache);
 /* Whether the tenant wants to know from OCSP about the leaf: not when there is none, nor when what
  * is known already blocks. */
 bool gw_decision_wants_status(const struct gw_decision *d);

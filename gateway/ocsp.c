@@ -361,7 +361,8 @@ static void save_sometimes(struct gw_ocsp *ocsp, int64_t now)
 {
     int64_t every = SAVE_EVERY_S + (int64_t)(sp_hash_count(ocsp->entries) / ENTRIES_PER_S);
 
-    if (!ocsp->cache_path || !ocsp->dirty || (now >= ocsp->saved_at && now < ocsp->saved_at + every))
+    if (!ocsp->cache_path || !ocsp->dirty ||
+        (now >= ocsp->saved_at && now < ocsp->saved_at + every))
         return;
     gw_ocsp_file_write(ocsp, now);
 }

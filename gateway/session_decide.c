@@ -37,15 +37,28 @@ static bool add_status(struct gw_session *s, const struct sp_bytes *staple, bool
     return true;
 }
 
+static void find_tenant(struct gw_session *s, const struct sp_chain *chain, int64_t now,
+                        struct gw_finding *ret_finding)
+{
+    s->decided_under = s->all->generation;
+    gw_registry_find_by_chain(s->all->registry, chain, now, ret_finding);
+    if (ret_finding->kind == GW_FOUND_ONE)
+        s->tenant = gw_tenant_ref(ret_finding->tenants[0]);
+}
+
 /* False: later. */
 static bool decide(struct gw_session *s, const struct sp_chain *chain,
                    const struct sp_bytes *staple, bool may_wait, struct gw_decision *d)
 {
-    /* A tenant of an older generation (a reload during the handshake) has no place in the cache. */
-    bool is_current = s->decided_under == s->all->generation;
+    const int64_t now = sp_clock_wall_s();
+    struct gw_finding finding = {.kind = GW_FOUND_NONE};
+    bool is_current;
 
-    gw_decision_examine(d, s->tenant, chain, sp_clock_wall_s(),
-                        is_current ? s->all->chains : NULL);
+    if (s->by_certificate && !s->tenant)
+        find_tenant(s, chain, now, &finding);
+    /* A tenant of an older generation (a reload during the handshake) has no place in the cache. */
+    is_current = s->decided_under == s->all->generation;
+    gw_decision_examine(d, s->tenant, &finding, chain, now, is_current ? s->all->chains : NULL);
     if (!add_status(s, staple, may_wait, d))
         return false;
     gw_decision_conclude(d);
@@ -79,8 +92,9 @@ bool gw_session_on_hello(void *ctx, const char *name, struct sp_tls_choice *choi
     }
     choice->cred = match.cred;
     if (match.kind == GW_MATCH_COMMON) {
-        /* No tenant, so no CA could vouch for anybody: whoever it is gets the same answer, with or
-         * without a certificate. */
+        /* The tenant is not known before the certificate is: so there is no ticket key of his
+         * either, and who sends none gets the same answer as one whom nobody knows. */
+        s->by_certificate = true;
         choice->certificate_optional = true;
         return true;
     }
@@ -95,8 +109,13 @@ bool gw_session_on_claim(void *ctx, const struct sp_chain *chain)
 {
     struct gw_session *s = ctx;
     struct gw_decision d;
+    bool is_ready = decide(s, chain, &no_staple, true, &d);
 
-    return decide(s, chain, &no_staple, true, &d);
+    if (s->by_certificate) { /* it is only a claim yet */
+        gw_tenant_unref(s->tenant);
+        s->tenant = NULL;
+    }
+    return is_ready;
 }
 
 /* TLS 1.2 has had its chance to wait, in gw_session_on_claim. */
@@ -196,22 +215,48 @@ static void decide_again(struct gw_session *s, const char *occasion, bool tell_a
         keep_under_review(s, &d);
 }
 
+/* Whose the tunnel would be under the present registry. NULL: nobody's, and *ret says why. */
+static struct gw_tenant *tenant_now(struct gw_session *s, struct gw_decision *ret)
+{
+    const int64_t now = sp_clock_wall_s();
+    struct gw_match match =
+        gw_registry_find(s->all->registry, sp_tls_server_name(sp_tunnel_tls(s->tunnel)));
+    struct gw_finding finding = {.kind = GW_FOUND_NONE};
+    struct sp_chain chain;
+
+    if (match.kind == GW_MATCH_COMMON && s->by_certificate) {
+        sp_tls_peer_chain(sp_tunnel_tls(s->tunnel), &chain);
+        gw_registry_find_by_chain(s->all->registry, &chain, now, &finding);
+        match.tenant = finding.tenants[0];
+        if (finding.kind != GW_FOUND_ONE) {
+            gw_decision_examine(ret, NULL, &finding, &chain, now, NULL);
+            gw_decision_conclude(ret);
+            return NULL;
+        }
+    }
+    if (match.kind != GW_MATCH_NONE && match.tenant &&
+        (match.kind == GW_MATCH_COMMON) == s->by_certificate &&
+        !strcmp(match.tenant->id, s->tenant->id))
+        return match.tenant;
+    gw_decision_without_chain(ret, SP_REASON_UNKNOWN_SERVER_NAME,
+                              "the server name is no longer this tenant's", now);
+    return NULL;
+}
+
 void gw_session_after_reload(struct gw_session *s)
 {
     static const char occasion[] = "after a reload";
-    const char *name = sp_tls_server_name(sp_tunnel_tls(s->tunnel));
-    struct gw_match match = gw_registry_find(s->all->registry, name);
+    struct gw_tenant *next;
     struct gw_decision d;
 
     s->decided_under = s->all->generation;
     if (s->closing)
         return;
-    if (match.kind != GW_MATCH_TENANT || strcmp(match.tenant->id, s->tenant->id) != 0) {
-        gw_decision_without_chain(&d, SP_REASON_UNKNOWN_SERVER_NAME,
-                                  "the server name is no longer this tenant's", sp_clock_wall_s());
+    next = tenant_now(s, &d);
+    if (!next) {
         gw_session_log_decision(s, &d);
         close_failed(s, &d, occasion);
-    } else if (take_up_tenant(s, match.tenant)) {
+    } else if (take_up_tenant(s, next)) {
         decide_again(s, occasion, true);
     }
 }

@@ -33,9 +33,9 @@ struct gw_session {
     struct gw_live_entry live; /* first: the entry is the session */
     struct gw_sessions *all;
     struct gw_session *next, **prev;
-    struct sp_tunnel *tunnel; /* NULL: gone; channels may still hold the session */
-    struct gw_tenant *tenant; /* NULL: not known (yet) */
-    uint64_t decided_under;   /* the registry's generation */
+    struct sp_tunnel *tunnel;     /* NULL: gone; channels may still hold the session */
+    struct gw_tenant *tenant;     /* NULL: not known (yet) */
+    uint64_t decided_under;       /* the registry's generation */
     struct gw_decision *decision; /* from the verdict until it is logged */
     /* What was decided last, to tell whether a new decision is news. */
     sp_reason_set observed;
@@ -44,6 +44,7 @@ struct gw_session {
     char id[32];
     size_t refs; /* the tunnel, and each channel */
     uint64_t channels;
+    bool by_certificate; /* the server name is a common one: the chain says whose client it is */
     bool up, logged, unvalidated, counted;
     bool closing;  /* it failed a decision */
     bool has_news; /* something else became known about its certificate before it was up */

@@ -106,4 +106,3 @@ void gw_sessions_log_turned_away(struct gw_sessions *all, const struct sp_addr *
                    (size_t)all->registry->config->limits.connections);
     all->turned_away = 0;
 }
-

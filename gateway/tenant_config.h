@@ -36,10 +36,10 @@ struct gw_client_validation {
     struct sp_json_strings trusted_cas; /* paths; at least one */
     struct sp_json_strings crls;        /* paths, URLs */
     struct gw_ocsp_settings ocsp;
-    struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
-    bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
-    uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
-    struct gw_cert_match match;         /* what the names of its clients must fit */
+    struct sp_policy policy;          /* .source is "FILE: $.client_validation" */
+    bool require_eku;                 /* a leaf without extendedKeyUsage is wrong_purpose */
+    uint64_t max_chain, min_key_bits; /* see struct sp_chain_query */
+    struct gw_cert_match match;       /* what the names of its clients must fit */
     struct gw_shadow shadow;
 };
 

@@ -269,8 +269,7 @@ void gw_worker_on_status(struct gw_worker *w, const struct gw_live_key *key)
     pthread_mutex_lock(&w->mail_lock);
     if (mail->status_count == mail->status_room) {
         mail->status_room = mail->status_room ? 2 * mail->status_room : 16;
-        mail->statuses =
-            reallocarray(mail->statuses, mail->status_room, sizeof mail->statuses[0]);
+        mail->statuses = reallocarray(mail->statuses, mail->status_room, sizeof mail->statuses[0]);
         SP_REQUIRE(mail->statuses);
     }
     mail->statuses[mail->status_count++] = *key;
