@@ -218,7 +218,7 @@ static void put_cert_id(struct maker *m, const struct ocsp_entry *e)
                gnutls_x509_crt_get_raw_dn(issuer, &dn) == 0);
     if (e->longer_serial)
         put_byte(m, 1);
-    put(m, serial, len);
+    put(m, e->serial ? e->serial : serial, e->serial ? e->serial_len : len);
     if (e->padded_serial)
         put_byte(m, 0);
     wrap(m, 0x02, end);

@@ -19,6 +19,8 @@ struct ocsp_entry {
     bool short_hashes;                      /* only the first half of each */
     bool longer_serial;                     /* one byte 01 behind it */
     bool padded_serial;                     /* one byte 00 before it */
+    const void *serial;                     /* NULL: the certificate's */
+    size_t serial_len;
     enum ocsp_said said;
     int64_t revoked_at;
     int cause;                        /* 0: none */
