@@ -295,7 +295,7 @@ void sp_ocsp_examine(const struct sp_bytes *response, const struct sp_ocsp_query
     }
     broken = sp_ocsp_parse(response, &basic);
     if (broken)
-        say(ret_answer, SP_OCSP_INVALID, "it cannot be read: %s is malformed", broken);
+        say(ret_answer, SP_OCSP_INVALID, "it is malformed: %s", broken);
     else if (basic.status)
         say_status(ret_answer, basic.status);
     else

@@ -39,7 +39,8 @@ struct ocsp_spec {
     bool raw_nonce;                         /* without the OCTET STRING around it */
     bool two_nonces;                        /* a second one, of zero bytes */
     bool critical, other;                   /* extensions that nobody knows */
-    bool version_2;                         /* version 1 is 0 */
+    const char *oid;                        /* of that extension; NULL: one that nobody knows */
+    unsigned version;                       /* 0: not written; 1: written, which DER would not */
     const struct certs_pair *signer;        /* whose key signs */
     const struct certs_pair *responder;     /* whom responderID names; NULL: signer */
     bool by_key;                            /* names him by his key */
