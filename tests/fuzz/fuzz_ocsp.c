@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define NOW        INT64_C(1800000000)
 #define DAY        INT64_C(86400)
-#define BASES      8
+#define BASES      16
 #define NONCE_SENT 0x10 /* of the mode: a nonce was sent */
 
 static struct certs_pair *ca, *leaf, *leaf2, *delegate;
