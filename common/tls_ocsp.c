@@ -105,7 +105,7 @@ static bool is_better(const struct sp_ocsp_single *a, const struct sp_ocsp_singl
         return a_revoked;
     if (a->this_update != b->this_update)
         return a->this_update > b->this_update;
-    return a->said == SP_OCSP_SAID_UNKNOWN && b->said == SP_OCSP_SAID_GOOD;
+    return a->said == SP_OCSP_SAID_UNKNOWN;
 }
 
 static const char *serial_text(const struct sp_tls_der *serial, char buf[SERIAL_TEXT])
@@ -162,6 +162,12 @@ static int64_t add(int64_t a, int64_t b)
     return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
+/* Bad news that does not count is still worth a word. */
+static const char *yet_revoked(const struct sp_ocsp_single *one)
+{
+    return one->said == SP_OCSP_SAID_REVOKED ? "; it said revoked" : "";
+}
+
 static void not_now(struct sp_ocsp_answer *a, const struct sp_ocsp_single *one, const char *what,
                     int64_t span, int64_t moment)
 {
@@ -174,15 +180,15 @@ static void not_now(struct sp_ocsp_answer *a, const struct sp_ocsp_single *one, 
 static bool is_fresh(const struct sp_ocsp_query *q, const struct sp_ocsp_single *one,
                      struct sp_ocsp_answer *a)
 {
-    const char *said = one->said == SP_OCSP_SAID_REVOKED ? "; it said revoked" : "";
     int64_t newest = a->this_update > a->produced_at ? a->this_update : a->produced_at;
 
     if (!one->next_update && !q->max_age_s) {
-        say(a, SP_OCSP_INVALID, "it does not say when it ends (no nextUpdate)%s", said);
+        say(a, SP_OCSP_INVALID, "it does not say when it ends (no nextUpdate)%s", yet_revoked(one));
         return false;
     }
     if (one->next_update && one->next_update < one->this_update) {
-        say(a, SP_OCSP_INVALID, "it ends before it begins (nextUpdate before thisUpdate)%s", said);
+        say(a, SP_OCSP_INVALID, "it ends before it begins (nextUpdate before thisUpdate)%s",
+            yet_revoked(one));
         return false;
     }
     a->expires = one->next_update ? one->next_update : INT64_MAX;
@@ -289,7 +295,7 @@ void sp_ocsp_examine(const struct sp_bytes *response, const struct sp_ocsp_query
     }
     broken = sp_ocsp_parse(response, &basic);
     if (broken)
-        say(ret_answer, SP_OCSP_INVALID, "it cannot be read: %s is malformed", broken);
+        say(ret_answer, SP_OCSP_INVALID, "it is malformed: %s", broken);
     else if (basic.status)
         say_status(ret_answer, basic.status);
     else

@@ -267,8 +267,21 @@ static const char *parse_tbs(struct sp_tls_der tbs, struct sp_ocsp_basic *basic)
     walk = basic->entries;
     for (unsigned count = 0; sp_tls_der_len(&walk); count++)
         if (count == SP_OCSP_ENTRIES_MAX || !sp_ocsp_parse_single(&walk, &single))
-            return count == SP_OCSP_ENTRIES_MAX ? "its list of entries (too long)" : "an entry";
+            return count == SP_OCSP_ENTRIES_MAX ? "its list of entries (128 at most)" : "an entry";
     return take_extensions(&tbs, &basic->critical, &basic->nonce) ? NULL : "its extensions";
+}
+
+/* What is in them is read when one is wanted. */
+static bool are_certs(struct sp_tls_der walk)
+{
+    struct sp_tls_der ignored;
+    unsigned count = 0;
+
+    while (sp_tls_der_len(&walk))
+        if (count++ == SP_OCSP_CERTS_MAX ||
+            !sp_tls_der_take(&walk, SP_TLS_DER_SEQUENCE, &ignored, NULL))
+            return false;
+    return true;
 }
 
 static const char *parse_basic(struct sp_tls_der basic, struct sp_ocsp_basic *ret)
@@ -281,8 +294,8 @@ static const char *parse_basic(struct sp_tls_der basic, struct sp_ocsp_basic *re
         return "its signature";
     if (sp_tls_der_len(&inside) &&
         (!take_explicit(&inside, TAG_0, SP_TLS_DER_SEQUENCE, &ret->certs) ||
-         sp_tls_der_len(&inside)))
-        return "its list of certificates";
+         sp_tls_der_len(&inside) || !are_certs(ret->certs)))
+        return "its list of certificates (8 at most)";
     return parse_tbs(tbs, ret);
 }
 

@@ -292,11 +292,9 @@ const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
     if (!issuer_crt)
         return "the issuer's certificate cannot be read";
     why = is_by_issuer(basic, issuer, issuer_crt, responder, buf, buf_len);
-    for (unsigned count = 0; why && sp_tls_der_len(&certs); count++) {
+    while (why && sp_tls_der_len(&certs)) {
         AUTO_CRT crt = NULL;
 
-        if (count == SP_OCSP_CERTS_MAX)
-            return "it has too many certificates";
         if (!sp_ocsp_parse_cert(&certs, &cert))
             return "a certificate in it is malformed";
         if (!is_named(basic, &cert) || sp_tls_der_equal(&cert.spki, &issuer->spki))

@@ -50,6 +50,15 @@ static gnutls_pubkey_t key_of(const struct certs_pair *pair)
     return key;
 }
 
+static bool is_signed_by(const struct sp_tls_crl *crl, const struct world *w)
+{
+    if (crl->is_digest)
+        return gnutls_pubkey_verify_hash2(w->key, crl->sign, 0, &crl->signed_part,
+                                          &crl->signature) >= 0;
+    return gnutls_pubkey_verify_data2(w->key, crl->sign, 0, &crl->signed_part, &crl->signature) >=
+           0;
+}
+
 /* Once a process. */
 static void make_world(struct world *w, enum certs_key kind)
 {
@@ -71,16 +80,8 @@ static void make_world(struct world *w, enum certs_key kind)
     gnutls_free(der.data);
     free(pem);
     SP_REQUIRE(sp_tls_crl_parse(w->der.data, w->der.len, &w->file, &err) == SP_OK &&
-               w->file->count == 1 && w->file->crls[0].count == REVOKED);
-}
-
-static bool is_signed_by(const struct sp_tls_crl *crl, const struct world *w)
-{
-    if (crl->is_digest)
-        return gnutls_pubkey_verify_hash2(w->key, crl->sign, 0, &crl->signed_part,
-                                          &crl->signature) >= 0;
-    return gnutls_pubkey_verify_data2(w->key, crl->sign, 0, &crl->signed_part, &crl->signature) >=
-           0;
+               w->file->count == 1 && w->file->crls[0].count == REVOKED &&
+               is_signed_by(&w->file->crls[0], w));
 }
 
 static void must_be_genuine(const struct sp_tls_crl *crl, const struct sp_tls_crl *genuine)

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define NOW        INT64_C(1800000000)
 #define DAY        INT64_C(86400)
-#define BASES      8
+#define BASES      16
 #define NONCE_SENT 0x10 /* of the mode: a nonce was sent */
 
 static struct certs_pair *ca, *leaf, *leaf2, *delegate;
@@ -74,6 +74,14 @@ static void make_base(struct base *base, unsigned i)
     } else if (i == 7) {
         base->entries[0].said = OCSP_SAYS_UNKNOWN;
         base->status = SP_OCSP_UNKNOWN;
+    } else if (i >= 8 && i < 13) {
+        base->status = SP_OCSP_INVALID;
+        base->entries[0].next_update -= i == 8 ? DAY : 0;
+        base->entries[0].this_update += i == 9 ? DAY + 301 : 0;
+        base->entries[0].cert = i == 10 ? leaf2 : leaf;
+        base->entries[0].critical = i == 11;
+        base->spec.critical = i == 12;
+        base->entries[0].next_update += i == 9 ? DAY : 0;
     }
     base->tbs.data = ocsp_make_tbs(&base->spec, &base->tbs.len);
 }
@@ -162,10 +170,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     const struct base *base;
     struct sp_ocsp_answer a;
     struct bytes b;
+    bool untouched;
 
     if (!ca)
         make_world();
-    base = &bases[mode >> 6 | (mode & 4)];
+    base = &bases[mode >> 6 | (mode & 12)];
     switch (mode & 3) {
     case 0: /* the input is the response */
         b = bytes_copy(script.at, script.left);
@@ -174,9 +183,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         break;
     case 1: /* changed on the way */
         b.data = ocsp_make_around(&base->spec, base->tbs.data, base->tbs.len, &b.len);
+        untouched = !script.left && !(mode & NONCE_SENT);
         while (script.left)
             bytes_change(&b, &script);
         examine(&b, &leaf_der, mode, &a);
+        SP_REQUIRE(!untouched || a.status == base->status);
         must_be_genuine(&b, &a);
         break;
     case 2: { /* signed like that */

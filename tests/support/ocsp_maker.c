@@ -218,7 +218,7 @@ static void put_cert_id(struct maker *m, const struct ocsp_entry *e)
                gnutls_x509_crt_get_raw_dn(issuer, &dn) == 0);
     if (e->longer_serial)
         put_byte(m, 1);
-    put(m, serial, len);
+    put(m, e->serial ? e->serial : serial, e->serial ? e->serial_len : len);
     if (e->padded_serial)
         put_byte(m, 0);
     wrap(m, 0x02, end);
@@ -306,7 +306,8 @@ static void put_extensions(struct maker *m, const struct ocsp_spec *spec)
     size_t end = m->begin;
 
     if (spec->critical || spec->other)
-        put_extension(m, "1.3.6.1.4.1.99999.2", spec->critical, "\x05\x00", 2);
+        put_extension(m, spec->oid ? spec->oid : "1.3.6.1.4.1.99999.2", spec->critical, "\x05\x00",
+                      2);
     if (spec->two_nonces)
         put_extension(m, nonce_oid, false, "\x04\x02\x00\x00", 4);
     if (spec->nonce_len) {
@@ -333,8 +334,10 @@ uint8_t *ocsp_make_tbs(const struct ocsp_spec *spec, size_t *ret_len)
     wrap(m, 0x30, entries);
     put_time(m, spec->produced_at, false);
     put_responder(m, spec);
-    if (spec->version_2)
-        put(m, "\xa0\x03\x02\x01\x01", 5);
+    if (spec->version) {
+        put_byte(m, (int)spec->version - 1);
+        put(m, "\xa0\x03\x02\x01", 4);
+    }
     wrap(m, 0x30, end);
     return finish(m, ret_len);
 }

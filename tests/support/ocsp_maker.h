@@ -19,6 +19,8 @@ struct ocsp_entry {
     bool short_hashes;                      /* only the first half of each */
     bool longer_serial;                     /* one byte 01 behind it */
     bool padded_serial;                     /* one byte 00 before it */
+    const void *serial;                     /* NULL: the certificate's */
+    size_t serial_len;
     enum ocsp_said said;
     int64_t revoked_at;
     int cause;                        /* 0: none */
@@ -37,7 +39,8 @@ struct ocsp_spec {
     bool raw_nonce;                         /* without the OCTET STRING around it */
     bool two_nonces;                        /* a second one, of zero bytes */
     bool critical, other;                   /* extensions that nobody knows */
-    bool version_2;                         /* version 1 is 0 */
+    const char *oid;                        /* of that extension; NULL: one that nobody knows */
+    unsigned version;                       /* 0: not written; 1: written, which DER would not */
     const struct certs_pair *signer;        /* whose key signs */
     const struct certs_pair *responder;     /* whom responderID names; NULL: signer */
     bool by_key;                            /* names him by his key */
