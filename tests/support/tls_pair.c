@@ -9,6 +9,7 @@
 
 #include "certs/mint.h"
 #include "common/tls_cred.h"
+#include "common/tls_impl.h"
 
 struct tls_world tls_world;
 
@@ -221,6 +222,12 @@ void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char
     ck_assert_msg(sp_tls_client_new(tls_world.params[min_version], &options, &callbacks, end,
                                     &end->tls, &err) == SP_OK,
                   "%s", err.text);
+}
+
+void tls_end_only_tls12(struct tls_end *end)
+{
+    ck_assert_int_eq(
+        gnutls_priority_set_direct(end->tls->gnutls, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL), 0);
 }
 
 void tls_end_done(struct tls_end *end)

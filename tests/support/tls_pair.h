@@ -67,6 +67,8 @@ struct tls_end {
 void tls_server(struct tls_end *end, enum sp_tls_version min_version);
 void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char *name,
                 struct sp_tls_cred *cred);
+/* Of a client that has not begun: TLS 1.3 is not offered. */
+void tls_end_only_tls12(struct tls_end *end);
 void tls_end_done(struct tls_end *end);
 /* Gives it bytes and steps until it wants more or has failed. */
 void tls_end_feed(struct tls_end *end, const void *data, size_t len);

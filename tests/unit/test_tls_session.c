@@ -59,7 +59,9 @@ START_TEST(a_client_that_refuses_the_server_says_why_and_never_opens)
 {
     struct tls_end client;
 
-    tls_client(&client, SP_TLS_1_3, TLS_NAME_A, tls_world.alice);
+    tls_client(&client, SP_TLS_1_2, TLS_NAME_A, tls_world.alice);
+    if (!_i)
+        tls_end_only_tls12(&client);
     client.owner.refuse = true;
     client.owner.alert = GNUTLS_A_UNKNOWN_CA;
     tls_meet(&client, &visit.server);
@@ -240,7 +242,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, tls_visit_setup, tls_visit_teardown);
     tcase_add_loop_test(t, a_client_with_a_good_certificate_gets_in_and_is_known, 0, 2);
     tcase_add_loop_test(t, our_client_and_our_server_meet_and_talk, 0, 2);
-    tcase_add_test(t, a_client_that_refuses_the_server_says_why_and_never_opens);
+    tcase_add_loop_test(t, a_client_that_refuses_the_server_says_why_and_never_opens, 0, 2);
     tcase_add_loop_test(t, a_refused_client_gets_the_owners_alert_and_no_ticket, 0,
                         2 * (int)(sizeof refusal_alerts / sizeof *refusal_alerts));
     tcase_add_loop_test(t, a_client_without_a_certificate_is_judged_as_nobody_and_refused, 0, 2);
