@@ -29,15 +29,20 @@ struct tls_world {
 };
 void tls_world_enter(void);
 void tls_world_leave(void);
+/* A pair as ours (from files, the only way there is) and as bare GnuTLS credentials; either may be
+ * NULL. */
+void tls_load(const struct certs_pair *pair, struct sp_tls_cred **ret_cred,
+              gnutls_certificate_credentials_t *ret_raw);
 extern struct tls_world tls_world;
 
 /* ---- our session, with its owner ---- */
 
 struct tls_owner {
     /* What it is told to do: */
-    bool one_certificate; /* every name is served the same one */
-    bool refuse;          /* on_peer says no, with `alert` */
-    bool accept_nobody;   /* on_peer says yes even to count 0 */
+    bool one_certificate;     /* every name is served the same one */
+    struct sp_tls_cred *cred; /* this one; NULL: tls_world's */
+    bool refuse;              /* on_peer says no, with `alert` */
+    bool accept_nobody;       /* on_peer says yes even to count 0 */
     bool no_tickets;
     int alert;
     int waits;       /* so many times on_peer waits before it decides */
