@@ -144,9 +144,12 @@ static void pump(struct sp_conn *c)
         switch (sp_tls_step(c->tls, &data, &err)) {
         case SP_TLS_NOTHING:
             /* Nothing is taken while the verdict is awaited: TCP holds an eager client. */
-            sp_sock_watch_read(c->sock, !c->fin_seen && !sp_tls_is_waiting(c->tls));
+            if (c->state == HANDSHAKING || c->state == OPEN) /* on_peer may have closed it */
+                sp_sock_watch_read(c->sock, !c->fin_seen && !sp_tls_is_waiting(c->tls));
             return;
         case SP_TLS_OPEN:
+            if (c->state != HANDSHAKING) /* the same */
+                break;
             c->state = OPEN;
             if (!c->write_errno) /* else it waits for the peer's last words */
                 sp_timer_stop(c->deadline);

@@ -38,7 +38,8 @@ int64_t sp_tls_cred_not_after(const struct sp_tls_cred *cred);
 bool sp_tls_cred_leaf(const struct sp_tls_cred *cred, struct sp_bytes *ret_cert,
                       struct sp_bytes *ret_issuer);
 /* The OCSP response (a copy is kept) to be stapled for the leaf in handshakes that begin later:
- * server under TLS 1.2 and 1.3 for clients that ask, client under TLS 1.3. len 0: none from now on.
+ * server under TLS 1.2 and 1.3 for clients that ask, client under TLS 1.3. None from now on: len 0,
+ * or more than TLS can carry (65527).
  * It is not looked at: whoever sets it takes it away when it has expired. Any thread. */
 void sp_tls_cred_set_staple(struct sp_tls_cred *cred, const void *der, size_t len);
 

@@ -325,6 +325,9 @@ static enum sp_tls_event step_handshake(struct sp_tls_session *s, struct sp_erro
         return finish_handshake(s, err);
     if (rc == GNUTLS_E_AGAIN)
         return SP_TLS_NOTHING;
+    /* Under TLS 1.2 it takes an alert in the certificate's place for a client that has none. */
+    if (rc == GNUTLS_E_NO_CERTIFICATE_FOUND && !s->warnings && gnutls_alert_get(s->gnutls))
+        rc = GNUTLS_E_FATAL_ALERT_RECEIVED;
     /* GnuTLS ends these itself, without asking on_verify; the owner's decision is still the one
      * that is logged and whose alert is sent. */
     if (s->server && !s->judged && !s->name_refused) {

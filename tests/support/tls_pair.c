@@ -9,6 +9,7 @@
 
 #include "certs/mint.h"
 #include "common/tls_cred.h"
+#include "common/tls_impl.h"
 
 struct tls_world tls_world;
 
@@ -43,10 +44,8 @@ static void write_file(const char *path, const char *text)
     ck_assert_int_eq(chmod(path, 0600), 0);
 }
 
-/* As ours (from files, the only way there is) and as bare GnuTLS credentials; either may be NULL.
- */
-static void load(const struct certs_pair *pair, struct sp_tls_cred **ret_cred,
-                 gnutls_certificate_credentials_t *ret_raw)
+void tls_load(const struct certs_pair *pair, struct sp_tls_cred **ret_cred,
+              gnutls_certificate_credentials_t *ret_raw)
 {
     char folder[64] = "/tmp/sp-tls-XXXXXX", cert[80], key[80];
     char *cert_pem = certs_pair_chain_pem(pair), *key_pem = certs_pair_key_pem(pair);
@@ -83,10 +82,10 @@ void tls_world_enter(void)
 
     w->alice_pair = mint("CN=alice", false, NULL, CERTS_EKU_CLIENT, ca);
     w->bob_pair = mint("CN=bob", false, NULL, CERTS_EKU_CLIENT, ca);
-    load(server, &w->server, &w->raw_server);
-    load(server_b, &w->server_b, NULL);
-    load(w->alice_pair, &w->alice, &w->raw_alice);
-    load(w->bob_pair, NULL, &w->raw_bob);
+    tls_load(server, &w->server, &w->raw_server);
+    tls_load(server_b, &w->server_b, NULL);
+    tls_load(w->alice_pair, &w->alice, &w->raw_alice);
+    tls_load(w->bob_pair, NULL, &w->raw_bob);
     for (int v = 0; v < 2; v++)
         ck_assert_int_eq(sp_tls_params_new((enum sp_tls_version)v, &w->params[v], &err), SP_OK);
     certs_pair_free(server);
@@ -133,6 +132,8 @@ static bool on_hello(void *ctx, const char *name, struct sp_tls_choice *ret_choi
         return false;
     ret_choice->cred = !strcmp(name, TLS_NAME_B) && !end->owner.one_certificate ? tls_world.server_b
                                                                                 : tls_world.server;
+    if (end->owner.cred)
+        ret_choice->cred = end->owner.cred;
     ret_choice->certificate_optional = !strcmp(name, TLS_NAME_O);
     ret_choice->tickets = !end->owner.no_tickets;
     memcpy(ret_choice->ticket_key, tls_ticket_key(name), SP_TICKET_KEY_LEN);
@@ -221,6 +222,12 @@ void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char
     ck_assert_msg(sp_tls_client_new(tls_world.params[min_version], &options, &callbacks, end,
                                     &end->tls, &err) == SP_OK,
                   "%s", err.text);
+}
+
+void tls_end_only_tls12(struct tls_end *end)
+{
+    ck_assert_int_eq(
+        gnutls_priority_set_direct(end->tls->gnutls, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL), 0);
 }
 
 void tls_end_done(struct tls_end *end)

@@ -29,15 +29,20 @@ struct tls_world {
 };
 void tls_world_enter(void);
 void tls_world_leave(void);
+/* A pair as ours (from files, the only way there is) and as bare GnuTLS credentials; either may be
+ * NULL. */
+void tls_load(const struct certs_pair *pair, struct sp_tls_cred **ret_cred,
+              gnutls_certificate_credentials_t *ret_raw);
 extern struct tls_world tls_world;
 
 /* ---- our session, with its owner ---- */
 
 struct tls_owner {
     /* What it is told to do: */
-    bool one_certificate; /* every name is served the same one */
-    bool refuse;          /* on_peer says no, with `alert` */
-    bool accept_nobody;   /* on_peer says yes even to count 0 */
+    bool one_certificate;     /* every name is served the same one */
+    struct sp_tls_cred *cred; /* this one; NULL: tls_world's */
+    bool refuse;              /* on_peer says no, with `alert` */
+    bool accept_nobody;       /* on_peer says yes even to count 0 */
     bool no_tickets;
     int alert;
     int waits;       /* so many times on_peer waits before it decides */
@@ -67,6 +72,8 @@ struct tls_end {
 void tls_server(struct tls_end *end, enum sp_tls_version min_version);
 void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char *name,
                 struct sp_tls_cred *cred);
+/* Of a client that has not begun: TLS 1.3 is not offered. */
+void tls_end_only_tls12(struct tls_end *end);
 void tls_end_done(struct tls_end *end);
 /* Gives it bytes and steps until it wants more or has failed. */
 void tls_end_feed(struct tls_end *end, const void *data, size_t len);

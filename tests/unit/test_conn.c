@@ -31,7 +31,7 @@ struct side {
     struct sp_timer *on_wait; /* started when it waits */
     struct sp_timer *amid;    /* the same, once, and earlier */
     bool continue_inside;
-    char close_at, abort_at; /* 'o'pen, 'd'ata, 'e'of, 'f'lush */
+    char close_at, abort_at; /* 'o'pen, 'd'ata, 'e'of, 'f'lush; 'p'eer */
     bool pause_at_data, close_at_both_ends;
     size_t close_at_got; /* not 0: closes when it has so much */
     size_t sent, got, roomiest;
@@ -61,11 +61,22 @@ static void on_bad_name(void *ctx)
     (void)ctx;
 }
 
+static void end_at(struct side *s, char where)
+{
+    static const struct sp_error why = {.kind = SP_ERR_DENIED, .text = "test"};
+
+    if (s->close_at == where)
+        sp_conn_close(s->conn, &why);
+    if (s->abort_at == where)
+        sp_conn_abort(s->conn, &why);
+}
+
 static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct side *s = ctx;
 
     ck_assert_int_eq(s->opens, 0);
+    end_at(s, 'p');
     *ret_alert = GNUTLS_A_UNKNOWN_CA;
     if (s->asked++ < s->waits) {
         if (s->continue_inside)
@@ -80,16 +91,6 @@ static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, 
 }
 
 static const struct sp_tls_callbacks tls_callbacks = {on_hello, on_bad_name, on_peer, NULL};
-
-static void end_at(struct side *s, char where)
-{
-    static const struct sp_error why = {.kind = SP_ERR_DENIED, .text = "test"};
-
-    if (s->close_at == where)
-        sp_conn_close(s->conn, &why);
-    if (s->abort_at == where)
-        sp_conn_abort(s->conn, &why);
-}
 
 static void on_open(void *ctx)
 {
@@ -592,6 +593,22 @@ static void wait_and(struct side *s, int waits, char what, unsigned handshake_ms
     sp_loop_run(loop);
 }
 
+/* _i & 1: by abort; & 2: and it waits; & 4: the client. */
+START_TEST(an_end_may_be_ended_while_it_is_asked)
+{
+    struct side *s = _i & 4 ? &client : &server;
+
+    *(_i & 1 ? &s->abort_at : &s->close_at) = 'p';
+    s->waits = _i & 2 ? 1 : 0;
+    start_both();
+    sp_loop_run(loop);
+    assert_closed(s, SP_ERR_DENIED);
+    ck_assert_int_eq(s->asked, 1);
+    ck_assert_int_eq(s->opens, 0);
+    ck_assert_int_eq(server.closes + client.closes, 2);
+}
+END_TEST
+
 /* _i: who waits. */
 START_TEST(an_end_that_waits_goes_on_where_it_stood)
 {
@@ -740,6 +757,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_server_that_is_refused_is_told_the_alert);
     tcase_add_loop_test(t, closing_inside_any_callback_ends_in_one_on_closed, 0, 8);
     tcase_add_test(t, an_open_end_outlives_the_handshakes_deadline_and_may_be_refused_later);
+    tcase_add_loop_test(t, an_end_may_be_ended_while_it_is_asked, 0, 8);
     tcase_add_loop_test(t, an_end_that_waits_goes_on_where_it_stood, 0, 2);
     tcase_add_test(t, an_eager_client_is_held_back_by_tcp_and_not_by_memory);
     tcase_add_test(t, the_word_may_come_before_the_wait_has_begun);

@@ -455,9 +455,8 @@ START_TEST(a_clients_staple_reaches_the_server_as_it_is)
 
     sp_tls_cred_set_staple(tls_world.alice, staple, size);
     tls_client(&client, SP_TLS_1_2, TLS_NAME_A, tls_world.alice);
-    if (!(_i & 1)) {
-        gnutls_priority_set_direct(client.tls->gnutls, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL);
-    }
+    if (!(_i & 1))
+        tls_end_only_tls12(&client);
     visit.server.owner.waits = _i & 1 && _i & 2 ? 1 : 0;
     tls_meet(&client, &visit.server);
     if (visit.server.owner.waits)
@@ -537,6 +536,29 @@ START_TEST(a_staple_of_an_unusable_ticket_is_nobodys)
 }
 END_TEST
 
+/* Tickets and an optional certificate, which the product never has together: there alone the
+ * leftovers of an unusable ticket meet a client that sends nothing. */
+START_TEST(a_staple_of_an_unusable_ticket_is_not_that_of_a_client_without_a_certificate)
+{
+    gnutls_certificate_credentials_t cred = alice_with_staple("response", 8);
+    uint8_t stek[TLS_RAW_KEY_LEN];
+    const gnutls_datum_t key = {stek, sizeof stek};
+
+    tls_visit(1, TLS_NAME_A, cred, NULL);
+    tls_raw_session(&visit.client, &visit.ticket);
+    alice_leaves(cred);
+    tls_visit_spoil_age();
+    tls_visit_next();
+    visit.server.owner.accept_nobody = true;
+    memcpy(stek, tls_ticket_key(TLS_NAME_A), sizeof stek);
+    ck_assert_int_eq(gnutls_session_ticket_enable_server(visit.server.tls->gnutls, &key), 0);
+    tls_visit(1, TLS_NAME_O, NULL, &visit.ticket);
+    ck_assert_int_eq(visit.server.opens, 1);
+    ck_assert_uint_eq(visit.server.owner.chain_count, 0);
+    assert_staple(&visit.server, NULL, 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("tls_peer");
@@ -565,6 +587,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_staple_counts_for_handshakes_that_begin_after_it_was_set);
     tcase_add_test(t, a_staple_does_not_outlive_its_handshake_in_a_ticket);
     tcase_add_test(t, a_staple_of_an_unusable_ticket_is_nobodys);
+    tcase_add_test(t, a_staple_of_an_unusable_ticket_is_not_that_of_a_client_without_a_certificate);
     suite_add_tcase(s, t);
     return s;
 }
