@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "certs/mint.h"
 #include "common/clock.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
@@ -256,7 +257,6 @@ START_TEST(a_client_is_found_by_its_ca_and_names)
     registry = load();
     ck_assert_str_eq(owner_of_client(registry), "a");
     write_matching("b", "client-ca-copy", ", \"match\": {\"issuer\": \"CN=Client CA\"}");
-    write_matching("a", "client-ca", ", \"enabled\": true");
     next = load_after(registry);
     ck_assert_str_eq(owner_of_client(next), "a b");
     gw_registry_unref(next);
@@ -267,6 +267,50 @@ START_TEST(a_client_is_found_by_its_ca_and_names)
     ck_assert_ptr_eq(gw_registry_tenant(next, "b"), next->tenants[0]);
     gw_registry_unref(registry);
     gw_registry_unref(next);
+}
+END_TEST
+
+static void write_crl(const struct certs_pair *ca, const struct certs_pair *revoked)
+{
+    char *pem = certs_mint_crl_pem(ca, &revoked, revoked != NULL, 0, 0);
+
+    scene_write("list.crl", pem);
+    free(pem);
+}
+
+START_TEST(a_changed_crl_leaves_clients_with_their_tenants)
+{
+    const struct certs_spec ca_spec = {.dn = "CN=CA", .ca = true, .path_len = -1};
+    const struct certs_spec spec = {.dn = "CN=x", .path_len = -1};
+    struct sp_warnings failures = {.items = NULL};
+    struct sp_chain chain = {.count = 1};
+    struct gw_registry *registry, *next;
+    struct certs_pair *ca, *leaf;
+    struct gw_finding finding;
+    char *pem;
+
+    ck_assert_int_eq(certs_mint(&ca_spec, NULL, &ca, NULL), SP_OK);
+    ck_assert_int_eq(certs_mint(&spec, ca, &leaf, NULL), SP_OK);
+    chain.certs[0].data = certs_pair_der(leaf, &chain.certs[0].len);
+    pem = certs_pair_certificate_pem(ca);
+    scene_clear();
+    scene_write_gateway("common", "");
+    scene_write("minted.pem", pem);
+    write_crl(ca, NULL);
+    write_matching("a", "client-ca", "");
+    write_matching("b", "minted", ", \"crls\": [\"../list.crl\"]");
+    registry = load();
+    write_crl(ca, leaf);
+    next = gw_registry_reload_crls(registry, master, &failures);
+    ck_assert_ptr_nonnull(next);
+    gw_registry_unref(registry); /* the next one lives on without it */
+    gw_registry_find_by_chain(next, &chain, sp_clock_wall_s(), &finding);
+    ck_assert_int_eq(finding.kind, GW_FOUND_ONE); /* revoked or not: it is b's to say so */
+    ck_assert_ptr_eq(finding.tenants[0], tenant_of(next, "b"));
+    gw_registry_unref(next);
+    certs_pair_free(leaf);
+    certs_pair_free(ca);
+    free(pem);
 }
 END_TEST
 
@@ -380,6 +424,7 @@ int main(void)
     tcase_add_test(tcase, tenants_without_a_certificate_show_the_common_one);
     tcase_add_test(tcase, equal_ca_sets_are_one_object_and_others_are_not);
     tcase_add_test(tcase, a_client_is_found_by_its_ca_and_names);
+    tcase_add_test(tcase, a_changed_crl_leaves_clients_with_their_tenants);
     tcase_add_test(tcase, where_there_are_no_common_names_nobody_is_found_by_a_chain);
     tcase_add_test(tcase, a_bad_reload_changes_nothing);
     tcase_add_test(tcase, what_does_not_stop_the_load_is_a_warning);
