@@ -208,24 +208,7 @@ static void finish_authorities(const struct making *m)
     }
 }
 
-static void warn(const struct making *m, struct sp_warnings *warnings)
-{
-    for (size_t g = 0; g < m->index->group_count; g++) {
-        const struct gw_match_index *members = &m->index->groups[g].members;
-
-        if (members->one_by_one_count <= GW_ISSUER_INDEX_ONE_BY_ONE)
-            continue;
-        sp_warnings_add(warnings, m->tenants[members->unindexed[members->open_count]]->config->path,
-                        "$.client_validation.match",
-                        "under a common server name this tenant and %u others of the same CAs can "
-                        "only be tried one by one: each has a pattern in every key that begins and "
-                        "ends with a wildcard",
-                        members->one_by_one_count - 1);
-    }
-}
-
-struct gw_issuer_index *gw_issuer_index_new(struct gw_tenant *const *tenants, size_t count,
-                                            struct sp_warnings *warnings)
+struct gw_issuer_index *gw_issuer_index_new(struct gw_tenant *const *tenants, size_t count)
 {
     struct gw_issuer_index *index = sp_calloc(1, sizeof *index);
     struct making m = {.index = index,
@@ -240,8 +223,6 @@ struct gw_issuer_index *gw_issuer_index_new(struct gw_tenant *const *tenants, si
     sort_into_groups(&m);
     name_authorities(index);
     finish_authorities(&m);
-    if (warnings)
-        warn(&m, warnings);
     free(m.group_of);
     free(m.places);
     free(m.first_places);

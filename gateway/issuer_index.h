@@ -6,9 +6,9 @@
  *   1. the issuers named in the chain (DN, and key identifier where there is one), by hash: the
  *      sets of CAs that have one of them. Tenants that trust the same set are one group.
  *   2. within each group (many groups that share a CA's name: in all of them at once) the tenants
- *      whose match fits. A tenant is found by the beginning or the end of one of its patterns, in a
- *      sorted table of them, in time that grows with the length of the client's names; only tenants
- *      whose every pattern begins and ends with a wildcard are tried one by one.
+ *      whose match fits, by way of a sorted table of their patterns' letters (match_index.h), in
+ *      time that grows with the length of the client's names; only tenants in whose every key there
+ *      is a pattern of nothing but wildcards are tried one by one.
  *   3. sp_chain_examine with the CAs of those that fit, once for each set of CAs.
  *
  * Made with the registry; immutable, reference counted; borrows its tenants' configuration and
@@ -17,7 +17,6 @@
  */
 #ifndef SALLYPORT_GATEWAY_ISSUER_INDEX_H
 #define SALLYPORT_GATEWAY_ISSUER_INDEX_H
-#include "common/settings.h"
 #include "common/tls_chain.h"
 
 struct gw_issuer_index; /* opaque */
@@ -30,8 +29,6 @@ struct gw_tenant;
 /* Sets of CAs whose names alone make them candidates. Far above what honest CAs lead to: it takes
  * as many CAs of one name, and a chain without an authority key identifier. */
 #define GW_ISSUER_INDEX_SETS 256
-/* Tenants of one set of CAs that can only be tried one by one: above, the registry warns. */
-#define GW_ISSUER_INDEX_ONE_BY_ONE 100
 
 enum gw_found { GW_FOUND_NONE, GW_FOUND_ONE, GW_FOUND_SEVERAL };
 
@@ -44,10 +41,8 @@ struct gw_finding {
     unsigned tried;               /* tenants whose match was compared */
 };
 
-/* tenants: in the registry's order; a tenant is known by its place from here on. Warnings, where
- * not NULL: patterns that make the search slow. */
-struct gw_issuer_index *gw_issuer_index_new(struct gw_tenant *const *tenants, size_t count,
-                                            struct sp_warnings *warnings);
+/* tenants: in the registry's order; a tenant is known by its place from here on. */
+struct gw_issuer_index *gw_issuer_index_new(struct gw_tenant *const *tenants, size_t count);
 struct gw_issuer_index *gw_issuer_index_ref(struct gw_issuer_index *index);
 void gw_issuer_index_unref(struct gw_issuer_index *index); /* NULL is fine */
 

@@ -5,19 +5,22 @@
 
 #include "gateway/tenant.h"
 
+/* Where in a name the letters are: at its front, at its end, or somewhere. */
+enum side { HEAD, TAIL, INNER, SIDES };
+
 /* The letters by which a tenant is found. Sorted by tag, letters in the order in which they are
  * read (from the end, for a tail), and place; the shorter of two that begin alike comes first. */
 struct gw_match_literal {
     const char *text; /* borrowed from the pattern; no NUL at its end */
     uint32_t place;
     uint16_t len;
-    uint8_t tag; /* 2 * kind, + 1: a tail */
+    uint8_t tag; /* SIDES * kind + side */
     bool whole;  /* there is no wildcard: it is the whole name or nothing */
 };
 
 static uint8_t letter(const struct gw_match_literal *literal, size_t pos)
 {
-    return (uint8_t)literal->text[literal->tag & 1 ? literal->len - 1 - pos : pos];
+    return (uint8_t)literal->text[literal->tag % SIDES == TAIL ? literal->len - 1 - pos : pos];
 }
 
 static int compare_letters(const struct gw_match_literal *a, const struct gw_match_literal *b)
@@ -73,14 +76,17 @@ static void add_way(struct making *m, uint32_t place, int tag, const char *patte
 
 static void add_pattern(struct making *m, uint32_t place, int kind, const char *pattern)
 {
-    size_t len = strlen(pattern), head = strcspn(pattern, "*?"), tail = 0;
+    const char *at = pattern;
 
-    add_way(m, place, 2 * kind, pattern, pattern, head);
-    if (head == len)
-        return;
-    while (!strchr("*?", pattern[len - 1 - tail]))
-        tail++;
-    add_way(m, place, 2 * kind + 1, pattern, pattern + len - tail, tail);
+    for (;;) {
+        size_t len = strcspn(at, "*?");
+        enum side side = at == pattern ? HEAD : at[len] ? INNER : TAIL;
+
+        add_way(m, place, SIDES * kind + (int)side, pattern, at, len);
+        if (!at[len])
+            return;
+        at += len + 1;
+    }
 }
 
 static void add_ways(struct making *m, const uint32_t *places, size_t count)
@@ -277,24 +283,35 @@ static void walk_list(const uint32_t *places, size_t count, gw_match_index_cb ca
             return;
 }
 
-static void walk_name(struct range range, int tag, const struct sp_tls_name *name,
+/* Follows the letters at `text`, or those that end there, through the part of one tag. */
+static void walk_text(struct range range, const char *text, size_t len, int step,
                       gw_match_index_cb candidate, void *ctx)
 {
-    bool tail = tag & 1;
-
-    range = narrow(range, -1, tag);
     for (size_t pos = 0; range.begin < range.end; pos++) {
         const struct gw_match_literal *whole_end = first_from(range, (int)pos, 0);
 
         for (const struct gw_match_literal *at = range.begin; at < whole_end; at++)
-            if ((!at->whole || pos == name->len) && !candidate(ctx, at->place))
+            if ((!at->whole || pos == len) && !candidate(ctx, at->place))
                 break;
-        if (pos == name->len)
+        if (pos == len)
             return;
         range.begin = whole_end;
-        range =
-            narrow(range, (int)pos, (unsigned char)name->text[tail ? name->len - 1 - pos : pos]);
+        range = narrow(range, (int)pos, (unsigned char)text[step * (ptrdiff_t)pos]);
     }
+}
+
+static void walk_name(const struct range all, const struct sp_tls_name *name,
+                      gw_match_index_cb candidate, void *ctx)
+{
+    int tag = SIDES * (int)name->kind;
+    struct range inner = narrow(all, -1, tag + INNER);
+
+    walk_text(narrow(all, -1, tag + HEAD), name->text, name->len, 1, candidate, ctx);
+    if (name->len)
+        walk_text(narrow(all, -1, tag + TAIL), name->text + name->len - 1, name->len, -1, candidate,
+                  ctx);
+    for (size_t i = 0; i < name->len && inner.begin < inner.end; i++)
+        walk_text(inner, name->text + i, name->len - i, 1, candidate, ctx);
 }
 
 void gw_match_index_walk(const struct gw_match_index *index, const struct sp_tls_names *names,
@@ -304,12 +321,7 @@ void gw_match_index_walk(const struct gw_match_index *index, const struct sp_tls
 
     walk_list(index->unindexed, index->open_count, candidate, ctx);
     walk_list(index->unindexed + index->open_count, index->one_by_one_count, candidate, ctx);
-    for (size_t i = 0; index->literals && i < names->count; i++) {
-        const struct sp_tls_name *name = &names->items[i];
-
-        if (!name->text)
-            continue;
-        walk_name(all, 2 * (int)name->kind, name, candidate, ctx);
-        walk_name(all, 2 * (int)name->kind + 1, name, candidate, ctx);
-    }
+    for (size_t i = 0; index->literals && i < names->count; i++)
+        if (names->items[i].text)
+            walk_name(all, &names->items[i], candidate, ctx);
 }

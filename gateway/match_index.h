@@ -2,11 +2,12 @@
  * match_index: of some tenants those whose `client_validation.match` a client's names may fit,
  * without comparing them all.
  *
- * A tenant is entered under one key of its match: under what each of that key's patterns begins
- * with before its first wildcard, or ends with after its last, whichever fewer tenants share. A
- * name is then followed through the sorted table letter by letter, from its front and from its
- * end; what is met on the way is a candidate. Tenants without a match are candidates always, and
- * so are those whose every key has a pattern that begins and ends with a wildcard.
+ * A tenant is entered under one key of its match: under a run of letters of each of that key's
+ * patterns, between two wildcards, before the first or after the last one, whichever fewest tenants
+ * share. A name is then followed through the sorted table letter by letter, from its front, from
+ * its end and, where there are runs between wildcards, from each of its letters; what is met on
+ * the way is a candidate. Tenants without a match are candidates always, and so are those whose
+ * every key has a pattern of nothing but wildcards.
  *
  * For issuer_index.c. Immutable once made; borrows the patterns.
  */

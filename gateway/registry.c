@@ -251,8 +251,7 @@ static enum sp_err load_all(struct gw_registry *registry, const char *config_pat
     sources.common_certificate = registry->config->common.certificate;
     rc = load_tenants(registry, &sources, previous, err);
     if (rc == SP_OK && registry->config->has_common)
-        registry->by_issuer =
-            gw_issuer_index_new(registry->tenants, registry->tenant_count, &registry->warnings);
+        registry->by_issuer = gw_issuer_index_new(registry->tenants, registry->tenant_count);
     return rc;
 }
 

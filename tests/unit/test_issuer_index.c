@@ -124,7 +124,7 @@ static struct gw_finding find_at(int64_t now, const struct certs_pair *leaf, va_
     for (const struct certs_pair *pair = leaf; pair; pair = va_arg(more, struct certs_pair *))
         put_cert(&chain, pair);
     if (!all)
-        all = gw_issuer_index_new(tenants, tenant_count, NULL);
+        all = gw_issuer_index_new(tenants, tenant_count);
     gw_issuer_index_find(all, tenants, &chain, now, &finding);
     return finding;
 }
@@ -615,43 +615,6 @@ START_TEST(one_that_was_found_before_the_search_was_given_up_is_not_let_in)
 }
 END_TEST
 
-/* ---- warnings ---- */
-
-START_TEST(many_that_must_be_tried_one_by_one_are_a_warning)
-{
-    struct certs_pair *ca = mint_ca("CN=A", NULL), *leaf = mint_leaf("CN=x", "a.7.b", ca);
-    struct sp_tls_trust *trust = trust_of(ca, NULL);
-    struct sp_warnings warnings = {.items = NULL};
-    struct gw_finding finding;
-    char id[16], match[32];
-
-    for (int i = 0; i <= GW_ISSUER_INDEX_ONE_BY_ONE; i++) {
-        if (i == GW_ISSUER_INDEX_ONE_BY_ONE) {
-            all = gw_issuer_index_new(tenants, tenant_count, &warnings);
-            ck_assert_uint_eq(warnings.count, 0);
-            gw_issuer_index_unref(all);
-        }
-        snprintf(id, sizeof id, "t%03d", i);
-        snprintf(match, sizeof match, "{\"san_dns\": \"*.%d.*\"}", i);
-        add_tenant(id, trust, match);
-    }
-    all = gw_issuer_index_new(tenants, tenant_count, &warnings);
-    ck_assert_uint_eq(warnings.count, 1);
-    ck_assert_str_eq(warnings.items[0].where, "tenants.d/x.json: $.client_validation.match");
-    ck_assert_str_eq(warnings.items[0].text,
-                     "under a common server name this tenant and 100 others of the same CAs can "
-                     "only be tried one by one: each has a pattern in every key that begins and "
-                     "ends with a wildcard");
-    finding = find(leaf, NULL);
-    check_found(&finding, "t007");
-    sp_warnings_done(&warnings);
-    sp_tls_trust_unref(trust);
-    remove_tenants();
-    certs_pair_free(leaf);
-    certs_pair_free(ca);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("issuer_index");
@@ -673,7 +636,6 @@ int main(void)
     tcase_add_loop_test(tcase, impostors_of_a_name_cost_a_bounded_search_and_let_nobody_in, 0,
                         (int)(sizeof impostors / sizeof impostors[0]));
     tcase_add_test(tcase, one_that_was_found_before_the_search_was_given_up_is_not_let_in);
-    tcase_add_test(tcase, many_that_must_be_tried_one_by_one_are_a_warning);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

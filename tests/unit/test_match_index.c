@@ -19,9 +19,9 @@ static unsigned below(unsigned bound)
     return (state >> 16) % bound;
 }
 
-static char *random_text(const char *letters, unsigned max)
+static char *random_text(const char *letters, unsigned min, unsigned max)
 {
-    unsigned len = 1 + below(max);
+    unsigned len = min + below(max - min + 1);
     char *text = sp_calloc(len + 1, 1);
 
     for (unsigned i = 0; i < len; i++)
@@ -38,7 +38,7 @@ static void randomize(struct gw_cert_match *match)
             continue;
         patterns->items = sp_calloc(3, sizeof patterns->items[0]);
         for (unsigned i = below(2); i < 2; i++)
-            patterns->items[patterns->count++] = random_text(LETTERS "**?", 4);
+            patterns->items[patterns->count++] = random_text(LETTERS "**?", 1, 4);
         match->is_set = true;
     }
 }
@@ -71,7 +71,7 @@ static void random_names(struct sp_tls_names *names)
             struct sp_tls_name *name = &names->items[names->count++];
 
             name->kind = (enum sp_tls_name_kind)kind;
-            name->text = below(10) ? random_text(LETTERS, 5) : NULL;
+            name->text = below(10) ? random_text(LETTERS, 0, 5) : NULL;
             name->len = name->text ? strlen(name->text) : 0;
         }
 }
@@ -174,6 +174,9 @@ static const struct {
     /* the same beginning, the end tells; and the other way round */
     {SP_TLS_NAME_SUBJECT, "*", SP_TLS_NAME_DNS, "device-*.c%d.example", "device-x.c17.example"},
     {SP_TLS_NAME_SUBJECT, "*", SP_TLS_NAME_DNS, "c%d.*.acme.example", "c17.x.acme.example"},
+    /* the middle, behind and before what tells nothing */
+    {SP_TLS_NAME_ISSUER, "*", SP_TLS_NAME_SUBJECT, "*,O=Tenant %d,*", "CN=x,O=Tenant 17,C=DE"},
+    {SP_TLS_NAME_ISSUER, "*", SP_TLS_NAME_SUBJECT, "CN=*,O=c%d,?=*,C=DE", "CN=x,O=c17,L=y,C=DE"},
 };
 
 START_TEST(a_tenant_is_found_by_what_tells_it_apart)
@@ -233,7 +236,7 @@ START_TEST(a_key_with_one_pattern_that_leads_nowhere_is_not_used)
     make_empty_tenants();
     for (size_t i = 0; i < TENANTS; i++)
         put(i, SP_TLS_NAME_DNS, "*.none.example");
-    put(9, SP_TLS_NAME_DNS, "*mid*");
+    put(9, SP_TLS_NAME_DNS, "*????");
     propose(&names, &seen);
     ck_assert(seen.proposed[9]);
     ck_assert_uint_eq(seen.calls, 1);
@@ -252,7 +255,7 @@ START_TEST(a_list_ends_where_no_more_of_it_is_wanted)
         if (i % 3 == 1)
             put(i, SP_TLS_NAME_DNS, "*.example");
         if (i % 3 == 2)
-            put(i, SP_TLS_NAME_DNS, "*.*");
+            put(i, SP_TLS_NAME_DNS, "*?*");
     }
     propose(&names, &seen);
     ck_assert_uint_eq(seen.calls, 3);
