@@ -370,7 +370,8 @@ static bool is_outdated(const struct crl_item *item, const struct sp_tls_trust *
 
     if (item->kept) {
         const struct kept_key key = key_of(item->name, trust);
-        const struct sp_tls_crl_kept *kept = sp_hash_get(pool->kept, &key, sizeof key);
+        const struct sp_tls_crl_kept *kept =
+            pool ? sp_hash_get(pool->kept, &key, sizeof key) : NULL;
 
         return kept && !sp_tls_crl_kept_equal(kept, item->kept);
     }
