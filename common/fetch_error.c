@@ -94,7 +94,7 @@ static void fail_code(struct sp_fetch *f, CURLcode code)
     else if (code == CURLE_GOT_NOTHING)
         sp_fetch_error_set(f, SP_ERR_CLOSED, "the connection was closed without an answer");
     else if (code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR)
-        fail_detail(f, SP_ERR_CLOSED, "the connection broke", code);
+        fail_detail(f, SP_ERR_CLOSED, "the exchange broke off", code);
     else if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY)
         fail_detail(f, SP_ERR_HTTP, "what answered does not speak HTTP", code);
     else if (code == CURLE_PEER_FAILED_VERIFICATION)
