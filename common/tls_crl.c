@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "common/json_bind.h"
 #include "common/tls_crl_judged.h"
+#include "common/tls_crl_kept.h"
 #include "common/tls_crl_parse.h"
 #include "common/tls_trust.h"
 #include "common/tls_x509.h"

@@ -15,7 +15,7 @@
 #include "common/error.h"
 #include <stdint.h>
 
-struct sp_tls_crl_kept; /* common/tls_crl_judged.h */
+struct sp_tls_crl_kept; /* common/tls_crl_kept.h */
 struct sp_tls_trust;
 struct sp_tls_crl_set;  /* opaque: the files and URLs that one configuration names */
 struct sp_tls_crl_pool; /* opaque: contents already parsed */
