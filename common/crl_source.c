@@ -14,7 +14,8 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/tls_crl.h"
-#include "common/tls_crl_judged.h"
+#include "common/tls_crl_file.h"
+#include "common/tls_crl_kept.h"
 #include "common/tls_kdf.h"
 #include "common/tls_trust.h"
 
@@ -102,20 +103,19 @@ static void log_taken(const struct crl_url *u, const struct sp_tls_crl_file *fil
                       const char *cached)
 {
     char time[SP_TIME_LEN];
+    struct sp_tls_crl_summary summary;
     struct sp_log_line line;
-    int64_t entries = 0;
 
     if (!sp_log_begin(&line, u->source->options.log, SP_LOG_INFO, "crl_fetch"))
         return;
-    for (size_t i = 0; i < file->count; i++)
-        entries += (int64_t)file->crls[i].count;
+    sp_tls_crl_file_summary(file, &summary);
     sp_log_bool(&line, "ok", true);
     sp_log_str(&line, "url", u->url);
     sp_log_str(&line, "cached", cached);
-    sp_log_str(&line, "issuer", file->crls[0].issuer_text);
-    sp_log_str(&line, "this_update", sp_time_format(file->crls[0].this_update, time));
-    sp_log_str(&line, "next_update", sp_time_format(file->crls[0].next_update, time));
-    sp_log_int(&line, "entries", entries);
+    sp_log_str(&line, "issuer", summary.issuer);
+    sp_log_str(&line, "this_update", sp_time_format(summary.this_update, time));
+    sp_log_str(&line, "next_update", sp_time_format(summary.next_update, time));
+    sp_log_int(&line, "entries", (int64_t)summary.entries);
     sp_log_end(&line);
 }
 

@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "common/json_bind.h"
 #include "common/tls_crl_judged.h"
+#include "common/tls_crl_kept.h"
 #include "common/tls_crl_parse.h"
 #include "common/tls_trust.h"
 #include "common/tls_x509.h"
@@ -370,7 +371,8 @@ static bool is_outdated(const struct crl_item *item, const struct sp_tls_trust *
 
     if (item->kept) {
         const struct kept_key key = key_of(item->name, trust);
-        const struct sp_tls_crl_kept *kept = sp_hash_get(pool->kept, &key, sizeof key);
+        const struct sp_tls_crl_kept *kept =
+            pool ? sp_hash_get(pool->kept, &key, sizeof key) : NULL;
 
         return kept && !sp_tls_crl_kept_equal(kept, item->kept);
     }

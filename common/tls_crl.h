@@ -15,7 +15,7 @@
 #include "common/error.h"
 #include <stdint.h>
 
-struct sp_tls_crl_kept; /* common/tls_crl_judged.h */
+struct sp_tls_crl_kept; /* common/tls_crl_kept.h */
 struct sp_tls_trust;
 struct sp_tls_crl_set;  /* opaque: the files and URLs that one configuration names */
 struct sp_tls_crl_pool; /* opaque: contents already parsed */
@@ -64,7 +64,8 @@ void sp_tls_crl_stamp_of(const char *path, struct sp_tls_crl_stamp *ret_stamp);
 bool sp_tls_crl_stamp_equal(const struct sp_tls_crl_stamp *a, const struct sp_tls_crl_stamp *b);
 /* That of the file as it was read for this set; all zero for a URL. */
 const struct sp_tls_crl_stamp *sp_tls_crl_set_stamp(const struct sp_tls_crl_set *set, size_t index);
-/* Whether a file of it has another stamp now, or the pool keeps something else of a URL. */
+/* Whether a file of it has another stamp now, or the pool (NULL: none) keeps something
+ * else of a URL. */
 bool sp_tls_crl_set_is_outdated(const struct sp_tls_crl_set *set,
                                 const struct sp_tls_crl_pool *pool);
 

@@ -1,11 +1,6 @@
 /*
- * tls_crl_judged: what is thought of the content of a CRL file or URL under one set of trusted CAs,
- * and what is kept of the contents that one URL has given so far. For tls_crl and crl_source.
- *
- * What comes from a URL comes from anybody: it takes the place of an older content only when it is
- * proved to be newer. Lists of trusted CAs are proved by their signature. Those of intermediates
- * are proved by the first handshake that presents the intermediate; until then the older content
- * stays beside the newer one, and the list that is signed speaks.
+ * tls_crl_judged: what is thought of a content under one set of trusted CAs. For tls_crl and
+ * tls_crl_kept.
  */
 #ifndef SALLYPORT_COMMON_TLS_CRL_JUDGED_H
 #define SALLYPORT_COMMON_TLS_CRL_JUDGED_H
@@ -35,26 +30,6 @@ void sp_tls_crl_judged_unref(struct sp_tls_crl_judged *judged); /* NULL is fine 
 /* Whether that key signed the list. */
 bool sp_tls_crl_judged_is_by(const struct sp_tls_crl *crl, struct gnutls_x509_crt_int *issuer);
 
-/* Of one URL, under one trust. Plain, owned by whoever embeds it; all zero: nothing was fetched. */
-struct sp_tls_crl_kept {
-    struct sp_tls_crl_judged *good;
-    struct sp_tls_crl_judged *pending; /* newer, but not all of it is proved yet */
-    char *why; /* NULL, or why there is nothing, or nothing that is proved, yet */
-};
-
-/* On success *ret_changed says whether it differs from what is kept. Errors, which leave `kept`
- * what it was: see sp_tls_crl_judge; a list that was there is missing, or older than it was; a list
- * of the future. */
-SP_MUST_USE enum sp_err sp_tls_crl_kept_offer(struct sp_tls_crl_kept *kept,
-                                              struct sp_tls_crl_file *file,
-                                              struct sp_tls_trust *trust, int64_t now,
-                                              bool *ret_changed, struct sp_error *err);
-/* Whether the URL has given a list that is proved to be of a trusted CA or of an intermediate. */
-bool sp_tls_crl_kept_is_known(const struct sp_tls_crl_kept *kept);
-/* The earliest nextUpdate of the newest content; INT64_MIN: there is none. */
-int64_t sp_tls_crl_kept_next_update(const struct sp_tls_crl_kept *kept);
-bool sp_tls_crl_kept_equal(const struct sp_tls_crl_kept *a, const struct sp_tls_crl_kept *b);
-void sp_tls_crl_kept_copy(struct sp_tls_crl_kept *to, const struct sp_tls_crl_kept *from);
-void sp_tls_crl_kept_why(struct sp_tls_crl_kept *kept, const char *why); /* copies; NULL: clears */
-void sp_tls_crl_kept_done(struct sp_tls_crl_kept *kept);
+/* Whether that list is known to be of who it says: of a trusted CA, or proved by a handshake. */
+bool sp_tls_crl_judged_is_known(const struct sp_tls_crl_judged *judged, size_t index);
 #endif

@@ -434,3 +434,14 @@ void sp_tls_crl_file_unref(struct sp_tls_crl_file *file)
     free(file->crls);
     free(file);
 }
+
+void sp_tls_crl_file_summary(const struct sp_tls_crl_file *file, struct sp_tls_crl_summary *ret)
+{
+    *ret = (struct sp_tls_crl_summary){
+        .issuer = file->crls[0].issuer_text,
+        .this_update = file->crls[0].this_update,
+        .next_update = file->crls[0].next_update,
+    };
+    for (size_t i = 0; i < file->count; i++)
+        ret->entries += file->crls[i].count;
+}

@@ -7,7 +7,7 @@
  */
 #ifndef SALLYPORT_COMMON_TLS_CRL_PARSE_H
 #define SALLYPORT_COMMON_TLS_CRL_PARSE_H
-#include "common/error.h"
+#include "common/tls_crl_file.h"
 #include <gnutls/gnutls.h>
 #include <stdint.h>
 
@@ -38,10 +38,6 @@ struct sp_tls_crl_file {
     size_t count;
 };
 
-SP_MUST_USE enum sp_err sp_tls_crl_parse(const uint8_t *data, size_t len,
-                                         struct sp_tls_crl_file **ret_file, struct sp_error *err);
-struct sp_tls_crl_file *sp_tls_crl_file_ref(struct sp_tls_crl_file *file);
-void sp_tls_crl_file_unref(struct sp_tls_crl_file *file); /* NULL is fine */
 /* Strips leading zero bytes. NULL: it is not listed. */
 const struct sp_tls_crl_entry *sp_tls_crl_find(const struct sp_tls_crl *crl, const uint8_t *serial,
                                                size_t len);
