@@ -372,7 +372,7 @@ static void on_tick(void *ctx)
     struct crl_url *u;
     size_t cursor = 0;
 
-    if (!sp_hash_count(source->urls))
+    if (!sp_hash_count(source->urls) || !source->options.fetcher)
         return;
     while ((u = next_url(source, &cursor))) {
         if (u->fetch)
