@@ -210,7 +210,7 @@ static void describe_path(struct question *q)
 
 static const char *outcome(const struct question *q, sp_reason_set reasons)
 {
-    return q->d.facts.observed & reasons ? "no" : "yes";
+    return q->d.facts.observed & reasons ? "no" : "yes"; /* nothing was found against it */
 }
 
 #define BIT(reason) SP_REASON_BIT(SP_REASON_##reason)
@@ -238,26 +238,31 @@ static void describe_times(struct question *q)
                         sp_time_span(f->not_after - q->e.now, span));
 }
 
-/* Without them the other checks that a verdict rests on would be invisible. */
+/* What a verdict rests on besides: a reason that is not the weightiest is found here with its
+ * cause. */
 static void describe_checks(struct question *q)
 {
     struct sp_tls_shown leaf;
     bool client = q->d.query.purpose == SP_PURPOSE_CLIENT;
+    const char *wanted = client ? "clientAuth" : "serverAuth";
+    struct gw_explain_steps *steps = &q->e.steps;
 
     if (!q->chain.count || !sp_tls_show(&q->chain.certs[0], &leaf))
         return;
-    gw_explain_step(&q->e.steps, "purpose", "%s: %s (extended key usage: %s)",
-                    client ? "a client's" : "a server's", outcome(q, BIT(WRONG_PURPOSE)),
-                    leaf.usage[0] ? leaf.usage : "none");
-    gw_explain_step(&q->e.steps, "strong enough", "%s; the rest of the path keeps its rules: %s",
-                    outcome(q, BIT(WEAK_ALGORITHM)),
-                    outcome(q, BIT(CONSTRAINT_VIOLATION) | BIT(BAD_SIGNATURE)));
+    gw_explain_step(steps, "purpose", "%s: extended key usage is %s, %s is wanted%s",
+                    outcome(q, BIT(WRONG_PURPOSE)), leaf.usage[0] ? leaf.usage : "absent", wanted,
+                    q->d.query.require_eku ? "" : " where there is one");
+    gw_explain_step(steps, "keys, signatures", "strong: %s; as they should be: %s",
+                    outcome(q, BIT(WEAK_ALGORITHM)), outcome(q, BIT(BAD_SIGNATURE)));
+    gw_explain_step(steps, "constraints", "kept: %s", outcome(q, BIT(CONSTRAINT_VIOLATION)));
     if (q->d.query.name)
-        gw_explain_step(&q->e.steps, "name", "for '%s': %s (its names: %s)", q->d.query.name,
-                        outcome(q, BIT(NAME_MISMATCH)), leaf.names[0] ? leaf.names : "none");
+        gw_explain_step(steps, "name", "%s: '%s' is wanted, it has: %s",
+                        outcome(q, BIT(NAME_MISMATCH)), q->d.query.name,
+                        leaf.names[0] ? leaf.names : "none");
     else if (q->d.tenant && q->d.tenant->config->client_validation.match.is_set)
-        gw_explain_step(&q->e.steps, "name", "fits client_validation.match: %s",
-                        outcome(q, BIT(NAME_MISMATCH)));
+        gw_explain_step(steps, "name", "%s: client_validation.match%s%s",
+                        outcome(q, BIT(NAME_MISMATCH)), leaf.names[0] ? "; its host names: " : "",
+                        leaf.names);
 }
 
 static void describe_lists(struct question *q)

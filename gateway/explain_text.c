@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MARGIN 22 /* where what was found begins */
+#define MARGIN 24 /* where what was found begins */
 
 /* ---- steps ---- */
 
