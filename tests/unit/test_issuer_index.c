@@ -605,7 +605,7 @@ START_TEST(without_a_key_identifier_all_cas_of_the_name_are_asked)
     struct sp_chain chain = {.count = 1};
     struct gw_finding finding;
     gnutls_datum_t der;
-    char id[16], match[32];
+    char id[16], match[48];
 
     for (int i = 0; i < CAS; i++) {
         struct sp_tls_trust *trust;
