@@ -363,10 +363,9 @@ static void visit_group(struct search *s, uint32_t group)
 
 static void visit_crowd(struct search *s, const struct authority *a, uint32_t begin, uint32_t end)
 {
-    uint32_t low = 1, high = a->crowd_count;
+    bool is_all = begin == 0 && end == a->ref_count;
+    uint32_t low = !is_all, high = is_all ? 0 : a->crowd_count;
 
-    if (begin == 0 && end == a->ref_count)
-        high = low = 0;
     while (low < high) { /* there is one that begins there */
         uint32_t middle = low + (high - low) / 2;
 

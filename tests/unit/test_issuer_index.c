@@ -490,6 +490,36 @@ START_TEST(tenants_with_a_ca_in_common_and_one_of_their_own_are_found_under_both
 }
 END_TEST
 
+START_TEST(of_many_sets_too_the_first_two_tenants_are_named)
+{
+    enum { SETS = 10 };
+    struct certs_pair *corp = mint_ca("CN=Corporate", NULL), *own, *leaf;
+    struct sp_tls_trust *trust, *first = NULL;
+    struct gw_finding finding;
+    char id[16];
+
+    for (int i = 0; i < SETS; i++) {
+        own = mint_ca("CN=Own", NULL);
+        trust = trust_of(own, corp, NULL);
+        snprintf(id, sizeof id, "t%d", i);
+        add_tenant(id, trust, NULL);
+        if (i == 0)
+            first = sp_tls_trust_ref(trust);
+        sp_tls_trust_unref(trust);
+        certs_pair_free(own);
+    }
+    add_tenant("x", first, NULL); /* together with t0, but far behind it */
+    add_tenant("y", first, NULL);
+    leaf = mint_leaf("CN=x", NULL, corp);
+    finding = find(leaf, NULL);
+    check_found(&finding, "t0 t1");
+    sp_tls_trust_unref(first);
+    certs_pair_free(leaf);
+    certs_pair_free(corp);
+    remove_tenants();
+}
+END_TEST
+
 /* ---- CAs that pretend ---- */
 
 static gnutls_x509_privkey_t new_key(void)
@@ -712,6 +742,7 @@ int main(void)
     tcase_add_test(tcase, tenants_without_a_match_are_ambiguous_and_two_are_named);
     tcase_add_loop_test(tcase, twenty_thousand_tenants_are_searched_like_ten, 0, 3);
     tcase_add_test(tcase, tenants_with_a_ca_in_common_and_one_of_their_own_are_found_under_both);
+    tcase_add_test(tcase, of_many_sets_too_the_first_two_tenants_are_named);
     tcase_add_loop_test(tcase, impostors_of_a_name_cost_a_bounded_search_and_let_nobody_in, 0,
                         (int)(sizeof impostors / sizeof impostors[0]));
 
