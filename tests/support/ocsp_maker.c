@@ -163,6 +163,30 @@ struct sp_bytes ocsp_der(const struct certs_pair *pair)
     return der;
 }
 
+/* The same identity, period and key, and nothing else. */
+static gnutls_x509_crt_t bare_copy(gnutls_x509_crt_t from)
+{
+    uint8_t serial[64];
+    size_t len = sizeof serial, dn_len = 256;
+    gnutls_x509_crt_t crt;
+    gnutls_pubkey_t key;
+    char dn[256];
+
+    SP_REQUIRE(gnutls_x509_crt_init(&crt) == 0 && gnutls_pubkey_init(&key) == 0 &&
+               gnutls_pubkey_import_x509(key, from, 0) == 0 &&
+               gnutls_x509_crt_get_serial(from, serial, &len) == 0 &&
+               gnutls_x509_crt_get_dn(from, dn, &dn_len) == 0);
+    SP_REQUIRE(gnutls_x509_crt_set_version(crt, 3) == 0 &&
+               gnutls_x509_crt_set_serial(crt, serial, len) == 0 &&
+               gnutls_x509_crt_set_dn(crt, dn, NULL) == 0 &&
+               gnutls_x509_crt_set_pubkey(crt, key) == 0);
+    gnutls_x509_crt_set_activation_time(crt, gnutls_x509_crt_get_activation_time(from));
+    gnutls_x509_crt_set_expiration_time(crt, gnutls_x509_crt_get_expiration_time(from));
+    gnutls_pubkey_deinit(key);
+    gnutls_x509_crt_deinit(from);
+    return crt;
+}
+
 uint8_t *ocsp_reissue(const struct certs_pair *pair, const struct certs_pair *issuer,
                       const struct ocsp_change *change, size_t *ret_len)
 {
@@ -171,6 +195,8 @@ uint8_t *ocsp_reissue(const struct certs_pair *pair, const struct certs_pair *is
     gnutls_datum_t der = {NULL, 0};
     uint8_t *copy;
 
+    if (change->bare)
+        crt = bare_copy(crt);
     if (change->purpose)
         SP_REQUIRE(gnutls_x509_crt_set_key_purpose_oid(crt, change->purpose, 0) == 0);
     if (change->usage)
