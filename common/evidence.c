@@ -3,6 +3,38 @@
 #include "common/clock.h"
 #include "common/tls_session.h"
 
+static void log_source(struct sp_log_line *line, const char *key, const char *from_key,
+                       const struct sp_revocation *r)
+{
+    char time[SP_TIME_LEN];
+
+    sp_log_object_begin(line, key);
+    sp_log_str(line, from_key, r->from);
+    if (r->stapled)
+        sp_log_bool(line, "stapled", true);
+    if (r->signer[0])
+        sp_log_str(line, "signer", r->signer);
+    if (r->this_update)
+        sp_log_str(line, "this_update", sp_time_format(r->this_update, time));
+    if (r->next_update)
+        sp_log_str(line, "next_update", sp_time_format(r->next_update, time));
+    if (r->response_hash[0])
+        sp_log_str(line, "response_hash", r->response_hash);
+    sp_log_object_end(line);
+}
+
+static void log_revocation(struct sp_log_line *line, const struct sp_facts *facts)
+{
+    if (!facts->crl.from[0] && !facts->ocsp.from[0])
+        return;
+    sp_log_object_begin(line, "revocation");
+    if (facts->crl.from[0])
+        log_source(line, "crl", "source", &facts->crl);
+    if (facts->ocsp.from[0])
+        log_source(line, "ocsp", "responder", &facts->ocsp);
+    sp_log_object_end(line);
+}
+
 void sp_evidence_verdict(struct sp_log_line *line, const struct sp_facts *facts,
                          const struct sp_verdict *verdict)
 {
@@ -12,7 +44,7 @@ void sp_evidence_verdict(struct sp_log_line *line, const struct sp_facts *facts,
     sp_log_str(line, "validate_status", sp_verdict_status(verdict));
     sp_log_array_begin(line, "observed_errors");
     for (int reason = 0; reason < SP_REASON_COUNT; reason++) {
-        if (verdict->observed & SP_REASON_BIT(reason))
+        if ((verdict->observed | verdict->noted) & SP_REASON_BIT(reason))
             sp_log_item(line, sp_reason_name((enum sp_reason)reason));
     }
     sp_log_array_end(line);
@@ -31,12 +63,7 @@ void sp_evidence_verdict(struct sp_log_line *line, const struct sp_facts *facts,
     sp_log_int(line, "chain", facts->chain_len);
     sp_log_str(line, "not_before", sp_time_format(facts->not_before, time));
     sp_log_str(line, "not_after", sp_time_format(facts->not_after, time));
-    if (!facts->revocation.crl_file[0])
-        return;
-    sp_log_str(line, "revocation", "crl");
-    sp_log_str(line, "crl_file", facts->revocation.crl_file);
-    sp_log_str(line, "this_update", sp_time_format(facts->revocation.this_update, time));
-    sp_log_str(line, "next_update", sp_time_format(facts->revocation.next_update, time));
+    log_revocation(line, facts);
 }
 
 void sp_evidence_session(struct sp_log_line *line, const struct sp_tls_session *session)

@@ -24,8 +24,8 @@ struct sp_log {
 #define SETTING_JSON  0x100U
 #define SETTING_LEVEL 0xffU
 
-/* What must always fit behind the last field: `],"truncated":true}` and a newline. */
-#define TAIL_ROOM 24
+/* What must always fit behind the last field: `]}}}},"truncated":true}` and a newline. */
+#define TAIL_ROOM (24 + SP_LOG_OBJECTS_MAX)
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
@@ -152,8 +152,11 @@ static bool put_value(struct sp_log_line *line, const char *text, size_t len)
 
 static bool put_key(struct sp_log_line *line, const char *key)
 {
+    if (line->skipped)
+        return false;
     if (!line->json)
-        return put_text(line, " ") && put_escaped(line, key, strlen(key)) && put_text(line, "=");
+        return put_text(line, " ") && put(line, line->prefix, line->prefix_len) &&
+               put_escaped(line, key, strlen(key)) && put_text(line, "=");
     return (!line->need_comma || put_text(line, ",")) && put_quoted(line, key, strlen(key)) &&
            put_text(line, ":");
 }
@@ -178,9 +181,10 @@ bool sp_log_begin(struct sp_log_line *line, struct sp_log *log, enum sp_log_leve
         return false;
     line->log = log;
     line->len = 0;
-    line->depth = 0;
+    line->objects = line->skipped = 0;
+    line->prefix_len = 0;
     line->json = atomic_load(&log->settings) & SETTING_JSON;
-    line->need_comma = line->truncated = line->skip_array = false;
+    line->need_comma = line->truncated = line->in_array = line->skip_array = false;
     sp_time_format_ms(sp_clock_wall_ms(), ts);
     if (line->json) {
         put_text(line, "{");
@@ -253,8 +257,8 @@ void sp_log_array_begin(struct sp_log_line *line, const char *key)
 {
     size_t start = line->len;
 
-    SP_REQUIRE(!line->depth);
-    line->depth = 1;
+    SP_REQUIRE(!line->in_array);
+    line->in_array = true;
     line->skip_array = !(put_key(line, key) && (!line->json || put_text(line, "[")));
     settle(line, start, !line->skip_array);
     if (!line->skip_array)
@@ -265,7 +269,7 @@ void sp_log_item(struct sp_log_line *line, const char *value)
 {
     size_t start = line->len;
 
-    SP_REQUIRE(line->depth);
+    SP_REQUIRE(line->in_array);
     if (!line->skip_array && value)
         settle(line, start,
                (!line->need_comma || put_text(line, ",")) && put_value(line, value, strlen(value)));
@@ -273,12 +277,60 @@ void sp_log_item(struct sp_log_line *line, const char *value)
 
 void sp_log_array_end(struct sp_log_line *line)
 {
-    SP_REQUIRE(line->depth);
-    line->depth = 0;
+    SP_REQUIRE(line->in_array);
+    line->in_array = false;
     if (line->skip_array)
         return;
     if (line->json)
         line->text[line->len++] = ']'; /* from TAIL_ROOM */
+    line->need_comma = true;
+}
+
+static bool begin_object(struct sp_log_line *line, const char *key)
+{
+    size_t len = strlen(key);
+
+    if (line->json)
+        return put_key(line, key) && put_text(line, "{");
+    if (line->skipped)
+        return false;
+    SP_REQUIRE(line->prefix_len + len + 1 <= sizeof line->prefix); /* keys are ours */
+    memcpy(line->prefix + line->prefix_len, key, len);
+    line->prefix[line->prefix_len + len] = '.';
+    line->prefix_len += len + 1;
+    return true;
+}
+
+void sp_log_object_begin(struct sp_log_line *line, const char *key)
+{
+    size_t start = line->len;
+    bool fits;
+
+    SP_REQUIRE(!line->in_array && line->objects < SP_LOG_OBJECTS_MAX);
+    fits = begin_object(line, key);
+    line->objects++;
+    settle(line, start, fits);
+    if (fits)
+        line->need_comma = false;
+    else
+        line->skipped++;
+}
+
+void sp_log_object_end(struct sp_log_line *line)
+{
+    SP_REQUIRE(line->objects && !line->in_array);
+    line->objects--;
+    if (line->skipped) {
+        line->skipped--;
+        return;
+    }
+    if (line->json) {
+        line->text[line->len++] = '}'; /* from TAIL_ROOM */
+    } else {
+        line->prefix_len--;
+        while (line->prefix_len && line->prefix[line->prefix_len - 1] != '.')
+            line->prefix_len--;
+    }
     line->need_comma = true;
 }
 
@@ -335,8 +387,10 @@ void sp_log_end(struct sp_log_line *line)
     static const char json_tail[] = ",\"truncated\":true";
     static const char text_tail[] = " truncated=true";
 
-    if (line->depth)
+    if (line->in_array)
         sp_log_array_end(line);
+    while (line->objects)
+        sp_log_object_end(line);
     if (line->truncated) { /* from TAIL_ROOM, as is the rest */
         const char *tail = line->json ? json_tail : text_tail;
         size_t len = strlen(tail);

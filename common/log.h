@@ -32,8 +32,10 @@ struct sp_log; /* opaque; thread-safe */
 struct sp_log_line {
     struct sp_log *log;
     size_t len;
-    unsigned depth; /* 1 inside an array */
-    bool json, need_comma, truncated, skip_array;
+    unsigned objects, skipped; /* open objects; the innermost so many did not fit */
+    size_t prefix_len;
+    char prefix[64]; /* text format: "revocation.ocsp." */
+    bool json, need_comma, truncated, in_array, skip_array;
     char text[SP_LOG_LINE_MAX];
 };
 
@@ -61,6 +63,11 @@ void sp_log_fmt(struct sp_log_line *line, const char *key, const char *fmt, ...)
 void sp_log_array_begin(struct sp_log_line *line, const char *key);
 void sp_log_item(struct sp_log_line *line, const char *value);
 void sp_log_array_end(struct sp_log_line *line);
+/* What is put in until its end belongs to that key; at most SP_LOG_OBJECTS_MAX within each other,
+ * none inside an array. Text format: key.inner=value */
+#define SP_LOG_OBJECTS_MAX 4
+void sp_log_object_begin(struct sp_log_line *line, const char *key);
+void sp_log_object_end(struct sp_log_line *line);
 void sp_log_end(struct sp_log_line *line);
 
 /* One event with one field "message": for errors and the like. */

@@ -21,16 +21,31 @@ struct search {
     struct sp_tls_path path;
     struct sp_tls_path dead_end; /* the first walk that ended without an anchor; count 0: none */
     struct sp_tls_findings best;
+    gnutls_x509_crt_t best_issuer; /* the leaf's on the best path; NULL: not one to be believed */
     unsigned judged, steps;
 };
+
+/* What makes it doubtful whether the leaf's issuer is who it seems to be. */
+#define ISSUER_IN_DOUBT                                                                            \
+    (SP_REASON_BIT(SP_REASON_UNTRUSTED_ISSUER) | SP_REASON_BIT(SP_REASON_MISSING_INTERMEDIATE) |   \
+     SP_REASON_BIT(SP_REASON_BAD_SIGNATURE) | SP_REASON_BIT(SP_REASON_CONSTRAINT_VIOLATION))
+
+static gnutls_x509_crt_t issuer_on(const struct sp_tls_path *path, const struct sp_tls_findings *f)
+{
+    if (!path->anchor || path->anchor_is_leaf || (f->observed & ISSUER_IN_DOUBT))
+        return NULL;
+    return path->count > 1 ? path->crts[1] : path->anchor;
+}
 
 static void judge(struct search *s, const struct sp_tls_path *path)
 {
     struct sp_tls_findings f = *s->leaf;
 
     sp_tls_path_judge(path, &s->sent, s->query, &f);
-    if (s->judged++ == 0 || sp_tls_findings_better(&f, &s->best))
+    if (s->judged++ == 0 || sp_tls_findings_better(&f, &s->best)) {
         s->best = f;
+        s->best_issuer = issuer_on(path, &f);
+    }
 }
 
 static bool is_finished(const struct search *s)
@@ -285,13 +300,14 @@ static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_s
 /* True: the first path tried was good. The walk to it does not depend on the time, so it will be
  * the first and good for as long as it is valid; a path found later might then come second. */
 static bool examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
-                           struct sp_tls_findings *f)
+                           struct sp_tls_findings *f, gnutls_x509_crt_t *ret_issuer)
 {
     struct search s = {.query = query, .sent = *sent, .leaf = f};
 
     judge_leaf(sent->crts[0], query, f);
     examine_paths(&s);
     *f = s.best;
+    *ret_issuer = s.best_issuer;
     return s.judged == 1 && f->observed == 0;
 }
 
@@ -310,11 +326,11 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
                         struct sp_tls_findings *f, struct sp_facts *facts)
 {
     struct sp_tls_sent sent = {.count = 0};
-    gnutls_x509_crt_t leaf = parse_all(chain, &sent, f);
+    gnutls_x509_crt_t leaf = parse_all(chain, &sent, f), issuer;
 
     identify(&chain->certs[0], leaf, facts);
     if (leaf)
-        facts->steady = examine_parsed(&sent, query, f);
+        facts->steady = examine_parsed(&sent, query, f, &issuer);
     else
         sp_tls_path_judge_pins(NULL, query, f);
     for (unsigned i = 0; i < sent.count; i++)
@@ -338,8 +354,45 @@ void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query 
         examine_all(chain, query, &f, ret_facts);
     }
     ret_facts->observed = f.observed;
-    ret_facts->revocation = f.revocation;
+    ret_facts->crl = f.crl;
     memcpy(ret_facts->detail, f.detail, sizeof f.detail);
     ret_facts->not_before = f.not_before == INT64_MIN ? 0 : f.not_before;
     ret_facts->not_after = f.not_after == INT64_MAX ? 0 : f.not_after;
+    ret_facts->holds_until = f.lists_until;
+    if (query->now <= f.not_after && f.not_after < ret_facts->holds_until)
+        ret_facts->holds_until = f.not_after + 1;
+}
+
+static uint8_t *der_of(gnutls_x509_crt_t crt, size_t *ret_len)
+{
+    gnutls_datum_t der;
+    uint8_t *copy;
+
+    if (gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der) < 0)
+        return NULL;
+    copy = sp_calloc(1, der.size);
+    memcpy(copy, der.data, der.size);
+    *ret_len = der.size;
+    gnutls_free(der.data);
+    return copy;
+}
+
+uint8_t *sp_chain_issuer(const struct sp_chain *chain, const struct sp_chain_query *query,
+                         size_t *ret_len)
+{
+    struct sp_tls_sent sent = {.count = 0};
+    gnutls_x509_crt_t issuer = NULL;
+    struct sp_tls_findings f;
+    uint8_t *der = NULL;
+
+    sp_tls_findings_init(&f);
+    if (chain->count == 0 || is_too_large(chain, query, &f))
+        return NULL;
+    if (parse_all(chain, &sent, &f))
+        examine_parsed(&sent, query, &f, &issuer);
+    if (issuer)
+        der = der_of(issuer, ret_len);
+    for (unsigned i = 0; i < sent.count; i++)
+        gnutls_x509_crt_deinit(sent.crts[i]);
+    return der;
 }

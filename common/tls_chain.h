@@ -63,4 +63,10 @@ struct sp_chain_query {
  */
 void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query *query,
                       struct sp_facts *ret_facts);
+
+/* The certificate that issued the leaf, as DER to be freed, on the path that sp_chain_examine finds
+ * best: when that path reaches a trusted CA and its signatures and constraints hold, so that the
+ * issuer's word counts (for OCSP). NULL: there is none, as for a leaf that is trusted itself. */
+uint8_t *sp_chain_issuer(const struct sp_chain *chain, const struct sp_chain_query *query,
+                         size_t *ret_len);
 #endif

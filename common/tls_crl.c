@@ -374,6 +374,14 @@ static bool is_better(const struct sp_tls_crl *crl, enum sp_tls_crl_state state,
     return crl->this_update > best->this_update;
 }
 
+/* When the word of this list begins or ends to count, after now. */
+static int64_t changes_at(const struct sp_tls_crl *crl, int64_t now)
+{
+    if (now < crl->this_update)
+        return crl->this_update;
+    return now <= crl->next_update ? crl->next_update + 1 : INT64_MAX;
+}
+
 static void answer_from(const struct crl_item *item, const struct sp_tls_crl *crl,
                         enum sp_tls_crl_state state, gnutls_x509_crt_t crt,
                         struct sp_tls_crl_answer *ret)
@@ -385,6 +393,7 @@ static void answer_from(const struct crl_item *item, const struct sp_tls_crl *cr
     if (state != SP_TLS_CRL_UNSIGNED && gnutls_x509_crt_get_serial(crt, serial, &len) >= 0)
         entry = sp_tls_crl_find(crl, serial, len);
     *ret = (struct sp_tls_crl_answer){
+        .holds_until = ret->holds_until,
         .state = state,
         .is_revoked = entry != NULL,
         .revoked_at = entry ? entry->revoked_at : 0,
@@ -401,7 +410,8 @@ void sp_tls_crl_set_ask(const struct sp_tls_crl_set *set, struct gnutls_x509_crt
 {
     gnutls_datum_t dn = {NULL, 0};
 
-    *ret_answer = (struct sp_tls_crl_answer){.state = SP_TLS_CRL_NONE, .cause = ""};
+    *ret_answer =
+        (struct sp_tls_crl_answer){.state = SP_TLS_CRL_NONE, .cause = "", .holds_until = INT64_MAX};
     if (!set || gnutls_x509_crt_get_raw_dn(issuer, &dn) < 0)
         return;
     for (size_t i = 0; i < set->count; i++) {
@@ -417,6 +427,8 @@ void sp_tls_crl_set_ask(const struct sp_tls_crl_set *set, struct gnutls_x509_crt
                 if (item->signers[k]) /* that of another CA, with another key and this name */
                     continue;
                 state = SP_TLS_CRL_UNSIGNED;
+            } else if (changes_at(crl, now) < ret_answer->holds_until) {
+                ret_answer->holds_until = changes_at(crl, now);
             }
             if (is_better(crl, state, ret_answer))
                 answer_from(item, crl, state, crt, ret_answer);

@@ -70,6 +70,7 @@ struct sp_tls_crl_answer {
     const char *path;    /* borrowed from the set; NULL: NONE */
     int64_t this_update; /* unless NONE */
     int64_t next_update;
+    int64_t holds_until; /* from this second on the answer may be another; INT64_MAX: never */
 };
 
 /* What the newest list of this issuer says of the certificate. `issuer` must have been verified by

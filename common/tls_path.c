@@ -24,8 +24,10 @@
 
 void sp_tls_findings_init(struct sp_tls_findings *f)
 {
-    *f = (struct sp_tls_findings){
-        .detail_of = SP_REASON_COUNT, .not_before = INT64_MIN, .not_after = INT64_MAX};
+    *f = (struct sp_tls_findings){.detail_of = SP_REASON_COUNT,
+                                  .not_before = INT64_MIN,
+                                  .not_after = INT64_MAX,
+                                  .lists_until = INT64_MAX};
 }
 
 void sp_tls_findings_add(struct sp_tls_findings *f, enum sp_reason reason, const char *fmt, ...)
@@ -262,12 +264,14 @@ static void judge_listed(const struct sp_tls_path *path, unsigned i, int64_t now
                             sp_time_format(answer->revoked_at, when), answer->cause[0] ? ": " : "",
                             answer->cause, answer->path);
     add_crl_stale(whose, issuer, now, answer, f);
-    if (weight < f->revocation_weight)
+    if (answer->holds_until < f->lists_until)
+        f->lists_until = answer->holds_until;
+    if (weight < f->crl_weight)
         return;
-    f->revocation_weight = weight;
-    f->revocation = (struct sp_revocation){.this_update = answer->this_update,
-                                           .next_update = answer->next_update};
-    snprintf(f->revocation.crl_file, sizeof f->revocation.crl_file, "%s", answer->path);
+    f->crl_weight = weight;
+    f->crl = (struct sp_revocation){.this_update = answer->this_update,
+                                    .next_update = answer->next_update};
+    snprintf(f->crl.from, sizeof f->crl.from, "%s", answer->path);
 }
 
 /* From the trusted CA down: nobody's word counts whose own certificate is not verified. Whatever

@@ -30,8 +30,9 @@ struct sp_tls_findings {
     enum sp_reason detail_of; /* SP_REASON_COUNT: none yet */
     char detail[SP_DN_MAX];
     int64_t not_before, not_after;
-    struct sp_revocation revocation;
-    int revocation_weight; /* of what `revocation` is about */
+    int64_t lists_until; /* when the first of the lists asked may say something else, or nothing */
+    struct sp_revocation crl;
+    int crl_weight; /* of what `crl` is about */
 };
 
 void sp_tls_findings_init(struct sp_tls_findings *f);

@@ -126,6 +126,8 @@ static bool is_excused(enum sp_reason reason, const struct sp_facts *facts,
             continue;
         snprintf(key, sizeof key, ".exceptions[%zu]", i);
         rule_name(v, policy, key, "");
+        if (exceptions[i].until < v->holds_until)
+            v->holds_until = exceptions[i].until;
         return true;
     }
     return false;
@@ -174,10 +176,13 @@ void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *pol
 {
     struct sp_verdict v = {.observed = observed_at_least(facts, policy),
                            .action = SP_ACTION_ALLOW,
+                           .noted = facts->noted,
                            .reason = SP_REASON_COUNT,
-                           .alert = -1};
+                           .alert = -1,
+                           .holds_until = INT64_MAX};
 
     SP_REQUIRE(v.observed >> SP_REASON_COUNT == 0);
+    SP_REQUIRE((v.noted & ~SP_REASON_BIT(SP_REASON_REVOCATION_UNKNOWN)) == 0);
     for (unsigned r = 0; r < SP_REASON_COUNT; r++) {
         struct sp_verdict one = v;
 
@@ -195,6 +200,12 @@ void sp_verdict_decide(const struct sp_facts *facts, const struct sp_policy *pol
             v.action = SP_ACTION_ALLOW_UNVALIDATED;
             v.reason = (enum sp_reason)r;
         }
+        if (one.holds_until < v.holds_until)
+            v.holds_until = one.holds_until;
+    }
+    if (v.reason == SP_REASON_COUNT && v.noted) {
+        v.reason = SP_REASON_REVOCATION_UNKNOWN;
+        rule_name(&v, policy, SP_RULE_OCSP_SOFT, "");
     }
     *ret_verdict = v;
 }

@@ -56,10 +56,13 @@ typedef uint32_t sp_reason_set; /* bit (1 << reason) */
 /* What is known about the peer's chain, for the decision and for the log. Filled by
  * sp_chain_examine (common/tls_chain.h). Text is UTF-8 as found: escape it where it is shown. */
 #define SP_DN_MAX 512
-/* Which list was asked: that of the leaf's issuer, or where another one decided, that one. */
+/* What said whether a certificate is revoked. */
 struct sp_revocation {
-    char crl_file[256]; /* "": none, no list of any issuer of the path is configured */
-    int64_t this_update, next_update;
+    char from[256];   /* the list's file, the list's or the responder's URL; "": nobody said */
+    char signer[256]; /* of an OCSP response; "": the issuer of the list */
+    char response_hash[72];           /* of an OCSP response: "sha256:" + hex of its DER */
+    int64_t this_update, next_update; /* 0: none is given */
+    bool stapled;                     /* the peer sent it in the handshake */
 };
 struct sp_facts {
     sp_reason_set observed;
@@ -69,9 +72,16 @@ struct sp_facts {
     char fingerprint[72];                       /* "sha256:" + hex, of the leaf's DER */
     unsigned chain_len;                         /* certificates presented */
     int64_t not_before, not_after; /* of the path: latest notBefore, earliest notAfter; seconds */
-    struct sp_revocation revocation;
-    bool steady; /* nothing observed, and the same would be found at any time of not_before to
-                    not_after, both included: what a cache of these facts may rely on */
+    struct sp_revocation crl;  /* the list of the leaf's issuer; where another one decided, that */
+    struct sp_revocation ocsp; /* about the leaf */
+    /* Observed too, but nothing that could block: the administrator asked for it in so many words
+     * (revocation_unknown under `ocsp.mode: soft`). */
+    sp_reason_set noted;
+    int64_t
+        holds_until; /* from this second on the same chain may be found worse: a certificate
+                        of the path expires, a list or an answer grows stale; INT64_MAX: never */
+    bool steady;     /* nothing observed, and the same would be found at any time of not_before to
+                        not_after, both included: what a cache of these facts may rely on */
     char detail[SP_DN_MAX]; /* a sentence fragment on the weightiest reason: "issuer 'CN=x' is not
                                known", "expired 3 days ago"; "" when nothing is observed */
 };
@@ -102,15 +112,22 @@ enum sp_action { SP_ACTION_BLOCK, SP_ACTION_ALLOW_UNVALIDATED, SP_ACTION_ALLOW }
 const char *sp_action_name(enum sp_action action); /* "block", "allow-unvalidated", "allow" */
 
 struct sp_verdict {
-    sp_reason_set observed;
+    sp_reason_set observed; /* what was noted is not in it */
+    sp_reason_set noted;
     enum sp_action action;
-    enum sp_reason reason; /* the weightiest one that decided; SP_REASON_COUNT when none observed */
+    enum sp_reason reason; /* the weightiest one that decided, or was noted where nothing was
+                              observed; SP_REASON_COUNT: none */
     int alert;             /* to send when blocked; -1: none */
     char rule[256]; /* "<source>.exceptions[0]", "<source>.on.expired", "<source>.on_failure" ("
                        (default: block)" after it where it is not set), "built-in: revoked is never
                        covered by on_failure", "" when nothing was observed; a long source keeps its
                        end */
+    int64_t holds_until; /* from this second on the same facts may be decided otherwise, since an
+                            exception ends; INT64_MAX: never */
 };
+
+/* The one policy key that makes a reason a noted one. */
+#define SP_RULE_OCSP_SOFT ".ocsp.mode (soft)"
 
 /* validate_status of the log: "valid" (nothing observed), "unvalidated" (observed, allowed by
  * policy), "failed" (blocked). */

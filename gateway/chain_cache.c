@@ -73,6 +73,7 @@ static void entry_facts(const struct entry *e, struct sp_facts *ret_facts)
         .chain_len = e->chain_len,
         .not_before = e->not_before,
         .not_after = e->not_after,
+        .holds_until = e->not_after + 1,
         .steady = true,
     };
     texts_of(ret_facts, texts);

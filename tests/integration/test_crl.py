@@ -78,10 +78,11 @@ class Handshake(Case):
                 self.crl.publish(form=form)
                 self.lab.start_gateway()
                 answer, event = self.ask(good)
-                self.assertEqual((answer, event.action, event.revocation),
-                                 ("ok", "allow", "crl"))
-                self.assertTrue(event.crl_file.endswith("acme.crl"))
-                self.assertLess(event.this_update, event.next_update)
+                self.assertEqual((answer, event.action, list(event.revocation)),
+                                 ("ok", "allow", ["crl"]))
+                crl = event.revocation["crl"]
+                self.assertTrue(crl["source"].endswith("acme.crl"))
+                self.assertLess(crl["this_update"], crl["next_update"])
                 answer, event = self.ask(bad)
                 self.assertEqual((answer, event.action, event.reason, event.alert),
                                  ("certificate_revoked", "block", "revoked",
@@ -117,7 +118,7 @@ class Handshake(Case):
         self.assertRegex(event.detail, r"^'CN=Middle': revoked on \S+: cACompromise")
         answer, event = self.ask(leaf)  # by the list of an intermediate that it sent itself
         self.assertEqual(answer, "certificate_revoked")
-        self.assertRegex(event.crl_file, r"other\.crl$")
+        self.assertRegex(event.revocation["crl"]["source"], r"other\.crl$")
         self.assertEqual(self.ask(self.lab.pki.leaf("two", other))[0], "ok")
 
     def test_a_stale_list_is_decided_by_policy_and_says_what_to_do(self):
@@ -289,7 +290,7 @@ class Agent(lab.LabCase):
         self.lab.agent_config["server_validation"] = {
             "mode": "pinned", "ca_files": [root.pem], "crls": ["service.crl"]}
         self.lab.start()
-        self.assertEqual(self.lab.agent.wait("tunnel").revocation, "crl")
+        self.assertEqual(list(self.lab.agent.wait("tunnel").revocation), ["crl"])
         crl.revoke(cert)
         crl.publish()
         mark = self.lab.agent.mark()

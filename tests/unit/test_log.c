@@ -301,6 +301,71 @@ START_TEST(a_line_left_inside_an_array_is_closed)
 }
 END_TEST
 
+START_TEST(objects_nest_in_json_and_prefix_in_text)
+{
+    struct sp_log *log = open_log(path, _i ? SP_LOG_TEXT : SP_LOG_JSON, SP_LOG_INFO);
+    struct sp_log_line l;
+    char *text;
+
+    ck_assert(sp_log_begin(&l, log, SP_LOG_INFO, "e"));
+    sp_log_object_begin(&l, "outer");
+    sp_log_object_begin(&l, "inner");
+    sp_log_str(&l, "a", "1");
+    sp_log_array_begin(&l, "list");
+    sp_log_item(&l, "x");
+    sp_log_array_end(&l);
+    sp_log_object_end(&l);
+    sp_log_int(&l, "b", 2);
+    sp_log_object_begin(&l, "other");
+    sp_log_object_end(&l);
+    sp_log_object_end(&l);
+    sp_log_int(&l, "c", 3);
+    sp_log_object_begin(&l, "left");
+    sp_log_object_begin(&l, "open");
+    sp_log_int(&l, "d", 4);
+    sp_log_end(&l);
+    sp_log_close(log);
+    text = contents(path);
+    ck_assert_msg(
+        strstr(text, _i ? " e outer.inner.a=1 outer.inner.list=x outer.b=2 c=3 left.open.d=4\n"
+                        : "\"outer\":{\"inner\":{\"a\":\"1\",\"list\":[\"x\"]},\"b\":2,"
+                          "\"other\":{}},\"c\":3,\"left\":{\"open\":{\"d\":4}}}\n"),
+        "%s", text);
+    free(text);
+}
+END_TEST
+
+/* Whatever the length of what is before it. */
+START_TEST(an_object_that_does_not_fit_leaves_no_trace)
+{
+    static char fill[SP_LOG_LINE_MAX];
+
+    for (size_t len = SP_LOG_LINE_MAX - 400; len < SP_LOG_LINE_MAX; len++) {
+        struct sp_log *log = open_log(path, SP_LOG_JSON, SP_LOG_INFO);
+        struct sp_log_line l;
+        json_t *o;
+
+        ck_assert_int_eq(truncate(path, 0), 0);
+        memset(fill, 'x', len);
+        fill[len] = '\0';
+        ck_assert(sp_log_begin(&l, log, SP_LOG_INFO, "e"));
+        sp_log_str(&l, "fill", fill);
+        for (int i = 0; i < SP_LOG_OBJECTS_MAX; i++)
+            sp_log_object_begin(&l, "object_of_ours");
+        sp_log_str(&l, "inside", "value");
+        for (int i = 0; i < SP_LOG_OBJECTS_MAX; i++)
+            sp_log_object_end(&l);
+        sp_log_int(&l, "z", 1);
+        sp_log_end(&l);
+        sp_log_close(log);
+        o = one_object(path);
+        ck_assert(json_object_get(o, "z") || json_is_true(json_object_get(o, "truncated")));
+        ck_assert_ptr_null(json_object_get(o, "inside"));
+        json_decref(o);
+    }
+}
+END_TEST
+
 START_TEST(a_level_that_is_not_wanted_writes_nothing)
 {
     struct sp_log *log = open_log(path, SP_LOG_JSON, SP_LOG_WARNING);
@@ -602,6 +667,8 @@ int main(void)
     tcase_add_loop_test(tc, a_line_cut_at_its_maximum_is_valid_json_of_whole_fields, 0, 3);
     tcase_add_loop_test(tc, only_the_field_that_does_not_fit_is_dropped, 0, 2);
     tcase_add_test(tc, a_line_left_inside_an_array_is_closed);
+    tcase_add_loop_test(tc, objects_nest_in_json_and_prefix_in_text, 0, 2);
+    tcase_add_test(tc, an_object_that_does_not_fit_leaves_no_trace);
     tcase_add_test(tc, a_level_that_is_not_wanted_writes_nothing);
     tcase_add_test(tc, a_long_message_is_cut_not_dropped);
     tcase_add_test(tc, lines_lost_to_a_full_disk_are_counted_and_told);

@@ -753,6 +753,56 @@ START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
     ck_assert_uint_eq(facts.chain_len, 2);
     ck_assert_int_eq(facts.not_before, st.now - 3 * DAY);
     ck_assert_int_eq(facts.not_after, st.now + 9 * DAY);
+    ck_assert_int_eq(facts.holds_until, st.now + 9 * DAY + 1);
+    query.now = facts.holds_until;
+    sp_chain_examine(&st.chain, &query, &facts);
+    ck_assert_uint_eq(facts.observed, SP_REASON_BIT(SP_REASON_EXPIRED));
+    ck_assert_int_eq(facts.holds_until, INT64_MAX); /* it cannot get worse with time */
+    stage_free(&st);
+}
+END_TEST
+
+/* Whose word counts about the leaf: what was sent, what is trusted, and whether the issuer is the
+ * intermediate (m), the root (r) or nobody (-). */
+START_TEST(the_issuer_is_named_when_the_path_to_him_holds)
+{
+    static const struct {
+        const char *sent, *trusted;
+        char damaged, issuer;
+        struct scene scene;
+    } rows[] = {
+        {"lm", "r", 0, 'm', {.what = "all is well"}},
+        {"lmr", "r", 0, 'm', {.what = "the root is sent"}},
+        {"l", "m", 0, 'm', {.what = "the intermediate is trusted"}},
+        {"l", "r", 0, '-', {.what = "the intermediate is missing"}},
+        {"lm", "y", 0, '-', {.what = "the root is not trusted"}},
+        {"lm", "-", 0, '-', {.what = "nobody is trusted"}},
+        {"lm", "r", 'l', '-', {.what = "the leaf is damaged"}},
+        {"lm", "r", 'm', '-', {.what = "the intermediate is damaged"}},
+        {"lm", "r", 0, '-', {.what = "the issuer is no CA", .mid.no_ca = true}},
+        {"lm", "r", 0, 'm', {.what = "the leaf has expired", .leaf.end = -DAY}},
+        {"", "r", 0, '-', {.what = "nothing is sent"}},
+    };
+    struct sp_chain_query query = {0};
+    struct stage st;
+    size_t len = 0;
+    uint8_t *der;
+
+    stage_build(&st, &rows[_i].scene);
+    send(&st, rows[_i].sent, rows[_i].damaged);
+    trust(&st, rows[_i].trusted);
+    query.trust = st.trust;
+    query.now = st.now;
+    der = sp_chain_issuer(&st.chain, &query, &len);
+    ck_assert_msg(!der == (rows[_i].issuer == '-'), "%s", rows[_i].scene.what);
+    if (der) {
+        size_t wanted_len;
+        const uint8_t *wanted = certs_pair_der(pair_of(&st, rows[_i].issuer), &wanted_len);
+
+        ck_assert_uint_eq(len, wanted_len);
+        ck_assert_mem_eq(der, wanted, len);
+    }
+    free(der);
     stage_free(&st);
 }
 END_TEST
@@ -798,6 +848,7 @@ static Suite *chain_suite(void)
     tcase_add_loop_test(tc, a_leaf_that_cannot_be_parsed_is_refused, 0, 3);
     tcase_add_test(tc, no_cut_and_no_flipped_byte_of_the_leaf_passes);
     tcase_add_test(tc, facts_say_who_it_is_and_how_long_the_path_holds);
+    tcase_add_loop_test(tc, the_issuer_is_named_when_the_path_to_him_holds, 0, 11);
     tcase_add_test(tc, a_long_name_is_cut_between_characters);
     suite_add_tcase(suite, tc);
     return suite;

@@ -172,9 +172,15 @@ START_TEST(each_state_of_a_list_is_its_reason)
     ck_assert_msg(facts.observed == rows[_i].wanted, "row %d: observed %x, %s", _i, facts.observed,
                   facts.detail);
     ck_assert_msg(!strncmp(facts.detail, rows[_i].says, strlen(rows[_i].says)), "%s", facts.detail);
-    ck_assert_str_eq(facts.revocation.crl_file, "a.crl");
-    ck_assert_int_eq(facts.revocation.this_update, now + rows[_i].begin);
-    ck_assert_int_eq(facts.revocation.next_update, now + rows[_i].end);
+    ck_assert_str_eq(facts.crl.from, "a.crl");
+    ck_assert_int_eq(facts.crl.this_update, now + rows[_i].begin);
+    ck_assert_int_eq(facts.crl.next_update, now + rows[_i].end);
+    if (rows[_i].end >= 0 && rows[_i].begin <= 0) /* the list ends before the certificates do */
+        ck_assert_int_eq(facts.holds_until, now + rows[_i].end + 1);
+    else if (rows[_i].begin > 0)
+        ck_assert_int_eq(facts.holds_until, now + rows[_i].begin);
+    else
+        ck_assert_int_eq(facts.holds_until, facts.not_after + 1);
     ck_assert_int_eq(sp_tls_crl_set_remark(set, 0, now, remark, sizeof remark),
                      (rows[_i].wanted & BIT(CRL_STALE)) != 0);
     examine(set, leaf2, NULL, &facts); /* a neighbour is never revoked with it */
@@ -191,12 +197,12 @@ START_TEST(without_lists_or_with_those_of_others_nothing_is_said)
 
     examine(NULL, leaf, NULL, &facts);
     ck_assert_uint_eq(facts.observed, 0);
-    ck_assert_str_eq(facts.revocation.crl_file, "");
+    ck_assert_str_eq(facts.crl.from, "");
     write_crl("a.crl", other, leaf, -DAY, DAY);
     set = load("a.crl");
     examine(set, leaf, NULL, &facts);
     ck_assert_uint_eq(facts.observed, 0);
-    ck_assert_str_eq(facts.revocation.crl_file, "");
+    ck_assert_str_eq(facts.crl.from, "");
     ck_assert(sp_tls_crl_set_remark(set, 0, now, remark, sizeof remark));
     ck_assert_ptr_nonnull(strstr(remark, "from none of the trusted CAs"));
     sp_tls_crl_set_unref(set);
@@ -277,7 +283,7 @@ START_TEST(of_several_lists_of_one_issuer_the_newest_that_began_speaks)
     ck_assert_uint_eq(facts.observed, 0);
     examine(set, leaf2, NULL, &facts);
     ck_assert_uint_eq(facts.observed, BIT(REVOKED));
-    ck_assert_str_eq(facts.revocation.crl_file, "new.crl");
+    ck_assert_str_eq(facts.crl.from, "new.crl");
     sp_tls_crl_set_unref(set);
 }
 END_TEST
@@ -515,7 +521,7 @@ START_TEST(a_list_of_a_kind_that_could_mislead_is_refused_and_named)
     set = load("a.crl");
     examine(set, leaf, NULL, &facts);
     ck_assert_uint_eq(facts.observed, 0);
-    ck_assert_str_eq(facts.revocation.crl_file, "a.crl");
+    ck_assert_str_eq(facts.crl.from, "a.crl");
     sp_tls_crl_set_unref(set);
 }
 END_TEST

@@ -66,6 +66,58 @@ START_TEST(a_number_that_is_no_reason_has_no_alert_and_no_cover)
 }
 END_TEST
 
+START_TEST(what_is_noted_passes_and_is_named)
+{
+    struct sp_policy policy = {.on_failure = SP_DECIDE_BLOCK, .source = "t.json: $.p"};
+    struct sp_facts facts = facts_with(0);
+    struct sp_verdict v;
+
+    policy.on[SP_REASON_REVOCATION_UNKNOWN] = SP_DECIDE_BLOCK;
+    facts.noted = SP_REASON_BIT(SP_REASON_REVOCATION_UNKNOWN);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_ALLOW);
+    ck_assert_uint_eq(v.observed, 0);
+    ck_assert_uint_eq(v.noted, facts.noted);
+    ck_assert_int_eq(v.reason, SP_REASON_REVOCATION_UNKNOWN);
+    ck_assert_str_eq(v.rule, "t.json: $.p.ocsp.mode (soft)");
+    ck_assert_str_eq(sp_verdict_status(&v), "valid");
+    /* It excuses nothing else, and nothing else hides behind it. */
+    facts.observed = SP_REASON_BIT(SP_REASON_EXPIRED);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
+    ck_assert_int_eq(v.reason, SP_REASON_EXPIRED);
+    facts.observed = SP_REASON_BIT(SP_REASON_REVOCATION_UNKNOWN);
+    facts.noted = 0;
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
+}
+END_TEST
+
+START_TEST(a_verdict_holds_until_the_first_exception_it_used_ends)
+{
+    struct sp_exception exceptions[] = {
+        {.fingerprint = (char[]){FINGERPRINT}, .reason = SP_REASON_EXPIRED, .until = NOW + 50},
+        {.fingerprint = (char[]){FINGERPRINT}, .reason = SP_REASON_REVOKED, .until = NOW + 20},
+        {.fingerprint = (char[]){FINGERPRINT}, .reason = SP_REASON_NAME_MISMATCH, .until = NOW + 9},
+    };
+    struct sp_policy policy = {.exceptions = {.items = exceptions, .count = 3}, .source = "p"};
+    struct sp_facts facts = facts_with(0);
+    struct sp_verdict v;
+
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.holds_until, INT64_MAX);
+    facts.observed = SP_REASON_BIT(SP_REASON_EXPIRED);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_ALLOW_UNVALIDATED);
+    ck_assert_int_eq(v.holds_until, NOW + 50);
+    facts.observed |= SP_REASON_BIT(SP_REASON_REVOKED);
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.holds_until, NOW + 20);
+    sp_verdict_decide(&facts, &policy, NOW + 20, &v);
+    ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
+}
+END_TEST
+
 /* Every reason x on_failure x on: exactly these and no others are let through. */
 static void check_cell(size_t row, int on_failure, int on)
 {
@@ -376,6 +428,8 @@ static Suite *verdict_suite(void)
     Suite *suite = suite_create("verdict");
     TCase *tc = tcase_create("decide");
 
+    tcase_add_test(tc, what_is_noted_passes_and_is_named);
+    tcase_add_test(tc, a_verdict_holds_until_the_first_exception_it_used_ends);
     tcase_add_loop_test(tc, reasons_have_their_name_alert_and_cover, 0, ROWS);
     tcase_add_test(tc, a_number_that_is_no_reason_has_no_alert_and_no_cover);
     tcase_add_loop_test(tc, each_reason_is_decided_by_its_own_rule_or_the_blanket, 0, ROWS);
