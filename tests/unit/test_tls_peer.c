@@ -456,7 +456,7 @@ START_TEST(a_clients_staple_reaches_the_server_as_it_is)
     sp_tls_cred_set_staple(tls_world.alice, staple, size);
     tls_client(&client, SP_TLS_1_2, TLS_NAME_A, tls_world.alice);
     if (!(_i & 1))
-        tls_end_only_tls12(&client);
+        tls_only_tls12(client.tls);
     visit.server.owner.waits = _i & 1 && _i & 2 ? 1 : 0;
     tls_meet(&client, &visit.server);
     if (visit.server.owner.waits)
