@@ -186,7 +186,9 @@ static void on_poll_event(uv_poll_t *uv, int status, int events)
     int flags = (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
                 (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
 
-    act(poll->fetcher, poll->fd, status < 0 ? CURL_CSELECT_ERR : flags);
+    if (status < 0) /* libcurl meets the error itself, after what came before it */
+        flags = CURL_CSELECT_IN | CURL_CSELECT_OUT;
+    act(poll->fetcher, poll->fd, flags);
     if (status < 0 && !poll->closed) /* libuv has stopped it */
         SP_REQUIRE(uv_poll_start(&poll->uv, poll->events, on_poll_event) == 0);
 }

@@ -38,7 +38,7 @@ struct sp_fetch {
     bool has_etag;
     bool in_multi;
     CURL *easy;
-    CURLSH *share; /* for its names: those of another request were judged by another reach */
+    CURLSH *share; /* for its names: in the multi each host of a hostile certificate would stay */
     CURLU *curl_url;
     struct curl_slist *headers, *resolved;
     struct sp_url url;

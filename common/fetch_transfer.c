@@ -58,7 +58,7 @@ static int on_resolver_start(void *resolver_state, void *reserved, void *ctx)
 
     (void)resolver_state;
     (void)reserved;
-    return f->resolved != NULL;
+    return !f->url.target.is_ip;
 }
 
 /* "name:port:address,address" */
@@ -175,9 +175,6 @@ void sp_fetch_transfer_done(struct sp_fetch *f, CURLcode code)
 
     curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
     f->status = (int)status;
-    /* 304 has no body, but may tell the length that 200 would have. */
-    if (code == CURLE_FILESIZE_EXCEEDED && status == 304 && f->has_etag)
-        code = CURLE_OK;
     if (code != CURLE_OK || !sp_fetch_transfer_is_wanted(f, status)) {
         sp_fetch_error_explain(f, code);
     } else {
