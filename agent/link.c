@@ -168,14 +168,13 @@ static void decide(struct agent_link *link, const struct sp_chain *chain)
     link->decision = d;
 }
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct agent_link *link = ctx;
 
-    (void)resumed;
-    decide(link, chain);
+    decide(link, peer->chain);
     *ret_alert = link->decision->verdict.alert;
-    return link->decision->verdict.action != SP_ACTION_BLOCK;
+    return link->decision->verdict.action != SP_ACTION_BLOCK ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
 }
 
 static void on_up(void *ctx)

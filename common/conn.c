@@ -29,7 +29,7 @@ struct sp_conn {
     unsigned handshake_ms;
     enum state state;
     int write_errno; /* writing failed; what the peer said last may still be read */
-    bool server, started, paused, resume_soon, fin_sent, fin_seen;
+    bool server, started, paused, resume_soon, continue_soon, fin_sent, fin_seen;
 };
 
 static void conn_fail(struct sp_conn *c, const struct sp_error *why);
@@ -62,7 +62,7 @@ static void on_write_error(struct sp_conn *c, int errno_value)
         return;
     }
     /* The peer may have said why before it closed: read on for that. */
-    if (c->paused) {
+    if (c->paused || sp_tls_is_waiting(c->tls)) {
         sp_error_sys(&why, errno_value, "write");
         conn_fail(c, &why);
         return;
@@ -143,8 +143,13 @@ static void pump(struct sp_conn *c)
     while (c->state != CLOSING && c->state != CLOSED && !c->paused) {
         switch (sp_tls_step(c->tls, &data, &err)) {
         case SP_TLS_NOTHING:
+            /* Nothing is taken while the verdict is awaited: TCP holds an eager client. */
+            if (c->state == HANDSHAKING || c->state == OPEN) /* on_peer may have closed it */
+                sp_sock_watch_read(c->sock, !c->fin_seen && !sp_tls_is_waiting(c->tls));
             return;
         case SP_TLS_OPEN:
+            if (c->state != HANDSHAKING) /* the same */
+                break;
             c->state = OPEN;
             if (!c->write_errno) /* else it waits for the peer's last words */
                 sp_timer_stop(c->deadline);
@@ -250,8 +255,10 @@ static void on_task(void *ctx)
         free(c);
         return;
     }
-    if (c->resume_soon) {
-        c->resume_soon = false;
+    if (c->continue_soon)
+        sp_tls_continue(c->tls);
+    if (c->resume_soon || c->continue_soon) {
+        c->resume_soon = c->continue_soon = false;
         pump(c);
     }
     if (c->state != CLOSED)
@@ -354,6 +361,14 @@ void sp_conn_pause(struct sp_conn *c, bool pause)
         c->resume_soon = true;
         sp_task_soon(c->loop, &c->task);
     }
+}
+
+void sp_conn_continue(struct sp_conn *c)
+{
+    if (c->state != HANDSHAKING)
+        return;
+    c->continue_soon = true;
+    sp_task_soon(c->loop, &c->task);
 }
 
 void sp_conn_finish(struct sp_conn *c)

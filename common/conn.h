@@ -45,7 +45,11 @@ bool sp_conn_has_room(const struct sp_conn *conn);
 /* In on_flush, while there is room. A failure arrives as on_closed. */
 void sp_conn_write(struct sp_conn *conn, const void *data, size_t len);
 void sp_conn_pause(struct sp_conn *conn, bool pause); /* stops handing out data */
-void sp_conn_finish(struct sp_conn *conn);            /* close_notify after what was written */
+/* sp_tls_continue at the end of the tick, and on with the handshake. While it waits nothing is read
+ * (so a peer that goes away is noticed late) and the deadline goes on. Safe inside callbacks;
+ * no effect when at the end of the tick it does not wait. */
+void sp_conn_continue(struct sp_conn *conn);
+void sp_conn_finish(struct sp_conn *conn); /* close_notify after what was written */
 /* Orderly end: sends what is there, close_notify, FIN; reads on for at most a second so that the
  * peer sees our last words; then on_closed(why). why NULL: SP_OK. */
 void sp_conn_close(struct sp_conn *conn, const struct sp_error *why);

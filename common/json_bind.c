@@ -253,6 +253,13 @@ static enum sp_err check_count(struct binder *b, const struct sp_json_field *f, 
     return SP_OK;
 }
 
+static const char *wanted_strings(const struct sp_json_field *f)
+{
+    if (f->type == SP_JSON_PATHS)
+        return f->or_one ? "a path or an array of paths" : "an array of paths";
+    return f->or_one ? "a string or an array of strings" : "an array of strings";
+}
+
 static enum sp_err bind_strings(struct binder *b, const struct sp_json_field *f,
                                 const json_t *value, struct sp_json_strings *slot)
 {
@@ -260,8 +267,14 @@ static enum sp_err bind_strings(struct binder *b, const struct sp_json_field *f,
     size_t count = json_array_size(value);
     enum sp_err rc;
 
+    if (f->or_one && json_is_string(value)) {
+        slot->items = sp_calloc(2, sizeof *slot->items);
+        rc = parse_string(b, f, is_path, value, 0, 0, &slot->items[0]);
+        slot->count = rc == SP_OK;
+        return rc;
+    }
     if (!json_is_array(value))
-        return wrong_type(b, value, is_path ? "an array of paths" : "an array of strings");
+        return wrong_type(b, value, wanted_strings(f));
     rc = check_count(b, f, count);
     slot->items = sp_calloc(count + 1, sizeof *slot->items);
     for (size_t i = 0; i < count && !rc; i++) {

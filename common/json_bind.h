@@ -46,6 +46,7 @@ struct sp_json_field {
     enum sp_json_type type;
     size_t offset;
     bool required;
+    bool or_one;                        /* strings, paths: one string stands for a list of one */
     uint64_t min, max;                  /* see the type */
     uint64_t default_uint;              /* bool, uint, enum, enum map */
     const char *default_string;         /* string; NULL: none */

@@ -1,11 +1,13 @@
 #include "common/tls_cred.h"
 
 #include "common/file.h"
+#include "common/tls_impl.h"
 #include "common/tls_x509.h"
 
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +20,32 @@
 #define DN_TEXT       512
 #define NAMES_TEXT    4096
 #define KEY_ID_LEN    32
+/* Of a response: in TLS 1.3 it must fit the extensions of one certificate (RFC 8446 4.4.2), with two
+ * headers of 4 bytes. */
+#define STAPLE_MAX (65535 - 8)
+/* The times and all the rest are judged elsewhere. */
+#define ONLY_SIGNATURE                                                                             \
+    (GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS |               \
+     GNUTLS_VERIFY_ALLOW_BROKEN)
 
-/* Shared by everybody who holds a reference; nothing in it changes after sp_tls_cred_load. The
- * private key lives in `handle` alone. */
+struct sp_tls_staple {
+    atomic_uint refs;
+    gnutls_ocsp_data_st data; /* points to der */
+    uint8_t der[];
+};
+
+/* Shared by everybody who holds a reference; nothing but the staple changes after sp_tls_cred_load.
+ * The private key lives in `handle` alone. */
 struct sp_tls_cred {
     atomic_uint refs;
-    gnutls_certificate_credentials_t handle;
+    gnutls_certificate_credentials_t handle; /* owns what certs and key point to */
+    gnutls_pcert_st certs[CHAIN_MAX];
+    unsigned cert_count;
+    gnutls_privkey_t key;
     gnutls_x509_crt_t leaf;
+    gnutls_datum_t leaf_der, issuer_der; /* issuer: data NULL: not in the file */
+    pthread_mutex_t staple_lock;
+    struct sp_tls_staple *staple; /* under the lock; NULL: none */
     char *subject, *issuer, *names;
     char fingerprint[SP_TLS_FINGERPRINT_LEN];
     int64_t not_before, not_after;
@@ -167,16 +188,53 @@ static void describe(struct sp_tls_cred *cred)
 {
     char dn[DN_TEXT];
     char names[NAMES_TEXT];
-    gnutls_datum_t der = {NULL, 0};
 
     cred->subject = sp_strdup(sp_tls_x509_subject(cred->leaf, dn, sizeof dn));
     cred->issuer = sp_strdup(sp_tls_x509_issuer(cred->leaf, dn, sizeof dn));
     cred->names = sp_strdup(sp_tls_x509_names(cred->leaf, names, sizeof names));
     cred->not_before = gnutls_x509_crt_get_activation_time(cred->leaf);
     cred->not_after = gnutls_x509_crt_get_expiration_time(cred->leaf);
-    SP_REQUIRE(gnutls_x509_crt_export2(cred->leaf, GNUTLS_X509_FMT_DER, &der) >= 0);
-    sp_tls_x509_fingerprint(der.data, der.size, cred->fingerprint);
-    gnutls_free(der.data);
+    SP_REQUIRE(gnutls_x509_crt_export2(cred->leaf, GNUTLS_X509_FMT_DER, &cred->leaf_der) >= 0);
+    sp_tls_x509_fingerprint(cred->leaf_der.data, cred->leaf_der.size, cred->fingerprint);
+}
+
+/* By signature: several CAs may have the name, after a renewal. */
+static void find_issuer(struct sp_tls_cred *cred, const struct cert_list *list)
+{
+    for (unsigned i = 0; i < list->count && !cred->issuer_der.data; i++) {
+        unsigned status = 0;
+
+        if (gnutls_x509_crt_check_issuer(cred->leaf, list->crts[i]) &&
+            gnutls_x509_crt_verify(cred->leaf, &list->crts[i], 1, ONLY_SIGNATURE, &status) >= 0 &&
+            !status)
+            SP_REQUIRE(gnutls_x509_crt_export2(list->crts[i], GNUTLS_X509_FMT_DER,
+                                               &cred->issuer_der) >= 0);
+    }
+}
+
+/* Copies the key and the certificates into the handle, which owns them if all goes well. */
+static int import_into_handle(struct sp_tls_cred *cred, gnutls_x509_crt_t *sorted, unsigned count,
+                              gnutls_x509_privkey_t key)
+{
+    int tls;
+
+    SP_REQUIRE(gnutls_privkey_init(&cred->key) == 0);
+    tls = gnutls_privkey_import_x509(cred->key, key, GNUTLS_PRIVKEY_IMPORT_COPY);
+    while (tls >= 0 && cred->cert_count < count) {
+        tls = gnutls_pcert_import_x509(&cred->certs[cred->cert_count], sorted[cred->cert_count], 0);
+        if (tls >= 0)
+            cred->cert_count++;
+    }
+    /* Signs once and verifies: a key file with the right public half and a wrong private one is
+     * found here and not in the first handshake. */
+    if (tls >= 0)
+        tls = gnutls_certificate_set_key(cred->handle, NULL, 0, cred->certs, (int)count, cred->key);
+    if (tls >= 0)
+        return 0;
+    for (unsigned i = 0; i < cred->cert_count; i++)
+        gnutls_pcert_deinit(&cred->certs[i]);
+    gnutls_privkey_deinit(cred->key);
+    return tls;
 }
 
 /* No CA goes into the handle: verification is tls_chain's, and CAs in it would be told to every
@@ -194,9 +252,7 @@ static enum sp_err fill_handle(struct sp_tls_cred *cred, struct cert_list *list,
                             "the private key does not belong to the certificate in '%s'",
                             certificate_path);
     gnutls_certificate_set_flags(cred->handle, GNUTLS_CERTIFICATE_API_V2);
-    /* Signs once and verifies: a key file with the right public half and a wrong private one is
-     * found here and not in the first handshake. Key and certificates are copied. */
-    tls = gnutls_certificate_set_x509_key(cred->handle, sorted, (int)count, key);
+    tls = import_into_handle(cred, sorted, count, key);
     if (tls == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
         return sp_error_code(err, SP_ERR_CONFIG, tls,
                              "the private key does not belong to the certificate in '%s'",
@@ -220,6 +276,10 @@ static void cred_free(struct sp_tls_cred *cred)
         gnutls_certificate_free_credentials(cred->handle); /* GnuTLS overwrites the key */
     if (cred->leaf)
         gnutls_x509_crt_deinit(cred->leaf);
+    gnutls_free(cred->leaf_der.data);
+    gnutls_free(cred->issuer_der.data);
+    sp_tls_staple_unref(cred->staple);
+    pthread_mutex_destroy(&cred->staple_lock);
     free(cred->subject);
     free(cred->issuer);
     free(cred->names);
@@ -243,9 +303,12 @@ enum sp_err sp_tls_cred_load(const char *certificate_path, const char *key_path,
     }
     cred = sp_calloc(1, sizeof *cred);
     atomic_init(&cred->refs, 1);
+    SP_REQUIRE(pthread_mutex_init(&cred->staple_lock, NULL) == 0);
     SP_REQUIRE(gnutls_certificate_allocate_credentials(&cred->handle) == 0);
     rc = fill_handle(cred, &list, key, certificate_path, err);
     gnutls_x509_privkey_deinit(key); /* wiped by GnuTLS; the handle has its own */
+    if (rc == SP_OK)
+        find_issuer(cred, &list);
     list_done(&list);
     if (rc != SP_OK) {
         sp_error_where(err, "%s", key_path);
@@ -302,6 +365,61 @@ int64_t sp_tls_cred_not_before(const struct sp_tls_cred *cred)
 int64_t sp_tls_cred_not_after(const struct sp_tls_cred *cred)
 {
     return cred->not_after;
+}
+
+bool sp_tls_cred_leaf(const struct sp_tls_cred *cred, struct sp_bytes *ret_cert,
+                      struct sp_bytes *ret_issuer)
+{
+    *ret_cert = (struct sp_bytes){cred->leaf_der.data, cred->leaf_der.size};
+    *ret_issuer = (struct sp_bytes){cred->issuer_der.data, cred->issuer_der.size};
+    return cred->issuer_der.data != NULL;
+}
+
+/* ---- the staple ---- */
+
+static struct sp_tls_staple *staple_new(const void *der, size_t len)
+{
+    struct sp_tls_staple *staple = sp_calloc(1, sizeof *staple + len);
+
+    atomic_init(&staple->refs, 1);
+    memcpy(staple->der, der, len);
+    staple->data.response.data = staple->der;
+    staple->data.response.size = (unsigned)len;
+    return staple;
+}
+
+void sp_tls_staple_unref(struct sp_tls_staple *staple)
+{
+    if (staple && atomic_fetch_sub_explicit(&staple->refs, 1, memory_order_acq_rel) == 1)
+        free(staple);
+}
+
+gnutls_ocsp_data_st *sp_tls_staple_data(struct sp_tls_staple *staple)
+{
+    return &staple->data;
+}
+
+void sp_tls_cred_set_staple(struct sp_tls_cred *cred, const void *der, size_t len)
+{
+    struct sp_tls_staple *next = len && len <= STAPLE_MAX ? staple_new(der, len) : NULL, *last;
+
+    pthread_mutex_lock(&cred->staple_lock);
+    last = cred->staple;
+    cred->staple = next;
+    pthread_mutex_unlock(&cred->staple_lock);
+    sp_tls_staple_unref(last);
+}
+
+void sp_tls_cred_identity(struct sp_tls_cred *cred, struct sp_tls_identity *ret_identity)
+{
+    ret_identity->certs = cred->certs;
+    ret_identity->count = cred->cert_count;
+    ret_identity->key = cred->key;
+    pthread_mutex_lock(&cred->staple_lock);
+    ret_identity->staple = cred->staple;
+    if (cred->staple)
+        atomic_fetch_add_explicit(&cred->staple->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&cred->staple_lock);
 }
 
 struct gnutls_certificate_credentials_st *sp_tls_cred_handle(const struct sp_tls_cred *cred)

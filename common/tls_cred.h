@@ -3,8 +3,9 @@
  * touches private keys: it refuses one that group or others can read, wipes what it read, and
  * keeps the key in GnuTLS's own (zeroised) storage (invariant 10).
  *
- * Immutable and reference counted: sessions keep a reference, so a reload never frees under them.
- * Loading takes any thread; a loaded credential may be shared by all threads.
+ * Reference counted, immutable but for its OCSP staple: sessions keep a reference, so a reload
+ * never frees under them. Loading takes any thread; a loaded credential may be shared by all
+ * threads.
  */
 #ifndef SALLYPORT_COMMON_TLS_CRED_H
 #define SALLYPORT_COMMON_TLS_CRED_H
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 struct sp_tls_cred; /* opaque */
+struct sp_bytes;    /* common/tls_chain.h */
 
 /* Errors name the file: missing, unreadable, no certificate in it, key readable by others (mode
  * shown and wanted: 0600 or 0400, 0640 when owned by root), key encrypted, key does not belong to
@@ -31,8 +33,18 @@ const char *sp_tls_cred_fingerprint(const struct sp_tls_cred *cred); /* "sha256:
 int64_t sp_tls_cred_not_before(const struct sp_tls_cred *cred);      /* seconds since 1970 */
 int64_t sp_tls_cred_not_after(const struct sp_tls_cred *cred);
 
+/* DER of the leaf and of the certificate in the file that signed it, owned by the credential. False
+ * when the file does not have that one: *ret_issuer is empty then, *ret_cert is there always. */
+bool sp_tls_cred_leaf(const struct sp_tls_cred *cred, struct sp_bytes *ret_cert,
+                      struct sp_bytes *ret_issuer);
+/* The OCSP response (a copy is kept) to be stapled for the leaf in handshakes that begin later:
+ * server under TLS 1.2 and 1.3 for clients that ask, client under TLS 1.3. None from now on: len 0,
+ * or more than TLS can carry (65527).
+ * It is not looked at: whoever sets it takes it away when it has expired. Any thread. */
+void sp_tls_cred_set_staple(struct sp_tls_cred *cred, const void *der, size_t len);
+
 struct gnutls_certificate_credentials_st;
-/* For tls_session only. Borrowed. */
+/* What the certificates and the key are kept in, for tests to look into. Borrowed. */
 struct gnutls_certificate_credentials_st *sp_tls_cred_handle(const struct sp_tls_cred *cred);
 
 /* Keeps the process's memory out of core files and ptrace (PR_SET_DUMPABLE 0, RLIMIT_CORE 0);

@@ -1,6 +1,7 @@
 #include "common/tls_der.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 size_t sp_tls_der_len(const struct sp_tls_der *d)
@@ -96,6 +97,30 @@ void sp_tls_der_oid_text(const struct sp_tls_der *oid, char *buf, size_t buf_len
             used += (size_t)snprintf(buf + used, buf_len - used, ".%lu", arc);
         arc = 0;
     }
+}
+
+bool sp_tls_der_take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_oid,
+                               bool *ret_critical, struct sp_tls_der *ret_value)
+{
+    struct sp_tls_der ext, flag;
+
+    *ret_critical = false;
+    if (!sp_tls_der_take(list, SP_TLS_DER_SEQUENCE, &ext, NULL) ||
+        !sp_tls_der_take(&ext, SP_TLS_DER_OID, ret_oid, NULL))
+        return false;
+    if (sp_tls_der_is(&ext, SP_TLS_DER_BOOLEAN)) {
+        if (!sp_tls_der_take(&ext, SP_TLS_DER_BOOLEAN, &flag, NULL) || sp_tls_der_len(&flag) != 1)
+            return false;
+        *ret_critical = flag.at[0];
+    }
+    return sp_tls_der_take(&ext, SP_TLS_DER_OCTET_STRING, ret_value, NULL) && !sp_tls_der_len(&ext);
+}
+
+bool sp_tls_der_equal(const struct sp_tls_der *a, const struct sp_tls_der *b)
+{
+    size_t len = sp_tls_der_len(a);
+
+    return len == sp_tls_der_len(b) && (!len || memcmp(a->at, b->at, len) == 0);
 }
 
 int sp_tls_der_standard_oid(const struct sp_tls_der *oid)

@@ -38,6 +38,11 @@ bool sp_tls_der_take(struct sp_tls_der *d, int tag, struct sp_tls_der *ret_conte
 bool sp_tls_der_take_time(struct sp_tls_der *d, int64_t *ret);
 /* "2.5.29.28", for messages: what does not fit is left out. */
 void sp_tls_der_oid_text(const struct sp_tls_der *oid, char *buf, size_t buf_len);
+/* Takes an X.509 extension; its value is what the OCTET STRING holds. */
+bool sp_tls_der_take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_oid,
+                               bool *ret_critical, struct sp_tls_der *ret_value);
+/* The same bytes; of two that are not there (NULL) too. */
+bool sp_tls_der_equal(const struct sp_tls_der *a, const struct sp_tls_der *b);
 /* One of the extensions 2.5.29.x that X.509 itself defines: its x; otherwise -1. */
 int sp_tls_der_standard_oid(const struct sp_tls_der *oid);
 /* The header of a SEQUENCE, at most 6 bytes; its length. */

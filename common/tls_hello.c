@@ -73,7 +73,7 @@ static int on_hello_read(gnutls_session_t gnutls)
 {
     struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
     struct sp_tls_choice choice = {0};
-    int rc;
+    int rc = 0;
 
     if (s->cred)
         return 0; /* second hello: on_client_hello has compared the names */
@@ -83,9 +83,6 @@ static int on_hello_read(gnutls_session_t gnutls)
     }
     s->cred = sp_tls_cred_ref(choice.cred);
     s->certificate_optional = choice.certificate_optional;
-    rc = gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE, sp_tls_cred_handle(choice.cred));
-    if (rc < 0)
-        return rc;
     gnutls_certificate_server_set_request(
         gnutls, choice.certificate_optional ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_REQUIRE);
     /* Invariant 4: an unusable ticket can leave its owner's chain behind, which only

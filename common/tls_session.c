@@ -20,6 +20,40 @@
     ":+SIGN-ECDSA-SECP384R1-SHA384:+SIGN-ECDSA-SHA384:+SIGN-RSA-PSS-RSAE-SHA384:+SIGN-RSA-SHA384"  \
     ":+CTYPE-X509:%SERVER_PRECEDENCE:%PROFILE_MEDIUM"
 
+/* ---- our own certificate ---- */
+
+/* GnuTLS asks each session what to present, so that a staple can change under a credential that
+ * many use. Everything is lent, not given: *ret_flags stays 0. */
+static int on_retrieve(gnutls_session_t gnutls, const struct gnutls_cert_retr_st *info,
+                       gnutls_pcert_st **ret_certs, unsigned *ret_count,
+                       gnutls_ocsp_data_st **ret_ocsp, unsigned *ret_ocsp_count,
+                       gnutls_privkey_t *ret_key, unsigned *ret_flags)
+{
+    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
+    struct sp_tls_identity own = {0};
+
+    (void)info;
+    (void)ret_flags;
+    if (!s->cred) { /* a client that has none */
+        *ret_count = *ret_ocsp_count = 0;
+        return 0;
+    }
+    sp_tls_cred_identity(s->cred, &own);
+    *ret_certs = own.certs;
+    *ret_count = own.count;
+    *ret_key = own.key;
+    if (s->staple)
+        sp_tls_staple_unref(own.staple); /* asked a second time: GnuTLS has the first */
+    else
+        s->staple = own.staple;
+    *ret_ocsp_count = s->staple ? 1 : 0;
+    if (s->staple)
+        *ret_ocsp = sp_tls_staple_data(s->staple);
+    return 0;
+}
+
+/* ---- parameters ---- */
+
 enum sp_err sp_tls_params_new(enum sp_tls_version min_version, struct sp_tls_params **ret_params,
                               struct sp_error *err)
 {
@@ -31,11 +65,12 @@ enum sp_err sp_tls_params_new(enum sp_tls_version min_version, struct sp_tls_par
                                    NULL, 0);
 
     if (rc == 0)
-        rc = gnutls_certificate_allocate_credentials(&params->nobody);
+        rc = gnutls_certificate_allocate_credentials(&params->asks);
     if (rc < 0) {
         sp_tls_params_free(params);
         return sp_error_code(err, SP_ERR_TLS, rc, "TLS parameters: %s", gnutls_strerror(rc));
     }
+    gnutls_certificate_set_retrieve_function3(params->asks, on_retrieve);
     params->min_version = min_version;
     *ret_params = params;
     return SP_OK;
@@ -45,85 +80,11 @@ void sp_tls_params_free(struct sp_tls_params *params)
 {
     if (!params)
         return;
-    if (params->nobody)
-        gnutls_certificate_free_credentials(params->nobody);
+    if (params->asks)
+        gnutls_certificate_free_credentials(params->asks);
     if (params->priority)
         gnutls_priority_deinit(params->priority);
     free(params);
-}
-/* ---- the peer's chain ---- */
-
-static bool key_was_proved(const struct sp_tls_session *s)
-{
-    if (gnutls_session_is_resumed(s->gnutls))
-        return true;
-    if (!s->server)
-        return true; /* a full handshake does not end without the server's CertificateVerify */
-    return gnutls_sign_algorithm_get_client(s->gnutls) != GNUTLS_SIGN_UNKNOWN;
-}
-
-static void chain_of_peer(const struct sp_tls_session *s, struct sp_chain *chain)
-{
-    unsigned count = 0;
-    const gnutls_datum_t *list = gnutls_certificate_get_peers(s->gnutls, &count);
-
-    memset(chain, 0, sizeof *chain);
-    for (unsigned i = 0; list && i < count && i <= SP_CHAIN_MAX_CERTS; i++)
-        chain->certs[chain->count++] = (struct sp_bytes){list[i].data, list[i].size};
-}
-
-static bool judge(struct sp_tls_session *s, const struct sp_chain *chain)
-{
-    bool resumed = gnutls_session_is_resumed(s->gnutls) != 0;
-    int alert = GNUTLS_A_ACCESS_DENIED;
-
-    SP_REQUIRE(!s->judged);
-    s->judged = true;
-    s->judged_chain = chain->count != 0;
-    if (s->callbacks->on_peer(s->ctx, chain, resumed, &alert))
-        return true;
-    s->refuse_alert = alert;
-    return false;
-}
-
-/* In a full handshake, when the chain is in; TLS 1.3: after CertificateVerify. A server under TLS
- * 1.2 is asked before it, where the chain is only a claim: it waits for Finished. */
-static int on_verify(gnutls_session_t gnutls)
-{
-    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
-    struct sp_chain chain;
-
-    if (s->judged)
-        return s->refuse_alert ? GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR : 0;
-    if (s->server && gnutls_protocol_get_version(gnutls) < GNUTLS_TLS1_3)
-        return 0;
-    chain_of_peer(s, &chain);
-    if (!key_was_proved(s))
-        chain.count = 0;
-    return judge(s, &chain) ? 0 : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
-}
-
-int sp_tls_on_finished(gnutls_session_t gnutls, unsigned type, unsigned when, unsigned incoming,
-                       const gnutls_datum_t *msg)
-{
-    struct sp_tls_session *s = gnutls_session_get_ptr(gnutls);
-    struct sp_chain chain;
-
-    (void)type;
-    (void)when;
-    (void)msg;
-    /* Resumed, or nobody: finish_handshake. */
-    if (!incoming || s->judged || gnutls_session_is_resumed(gnutls) || !key_was_proved(s))
-        return 0;
-    chain_of_peer(s, &chain);
-    return judge(s, &chain) ? 0 : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
-}
-
-void sp_tls_peer_chain(const struct sp_tls_session *s, struct sp_chain *ret_chain)
-{
-    memset(ret_chain, 0, sizeof *ret_chain);
-    if (s->phase == SP_TLS_IS_OPEN && s->judged_chain)
-        chain_of_peer(s, ret_chain);
 }
 
 /* ---- making a session ---- */
@@ -146,10 +107,10 @@ static enum sp_err session_new(const struct sp_tls_params *params, unsigned flag
     sp_buf_init(&s->output, OUTPUT_MAX);
     gnutls_session_set_ptr(s->gnutls, s);
     sp_tls_record_attach(s);
-    gnutls_session_set_verify_function(s->gnutls, on_verify);
+    gnutls_session_set_verify_function(s->gnutls, sp_tls_on_verify);
     rc = gnutls_priority_set(s->gnutls, params->priority);
     if (rc == 0)
-        rc = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_CERTIFICATE, params->nobody);
+        rc = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_CERTIFICATE, params->asks);
     if (rc < 0) {
         sp_tls_free(s);
         return sp_error_code(err, SP_ERR_TLS, rc, "TLS session: %s", gnutls_strerror(rc));
@@ -203,11 +164,8 @@ enum sp_err sp_tls_client_new(const struct sp_tls_params *params,
     if (rc == 0)
         rc = gnutls_alpn_set_protocols(s->gnutls, options->offer_h2 ? &alpn_h2 : &alpn_http1, 1,
                                        GNUTLS_ALPN_MANDATORY);
-    if (rc == 0 && options->cred) {
+    if (options->cred)
         s->cred = sp_tls_cred_ref(options->cred);
-        rc = gnutls_credentials_set(s->gnutls, GNUTLS_CRD_CERTIFICATE,
-                                    sp_tls_cred_handle(options->cred));
-    }
     if (rc < 0) {
         sp_tls_free(s);
         return sp_error_code(err, SP_ERR_TLS, rc, "TLS session: %s", gnutls_strerror(rc));
@@ -223,6 +181,7 @@ void sp_tls_free(struct sp_tls_session *s)
     if (s->packet)
         gnutls_packet_deinit(s->packet);
     gnutls_deinit(s->gnutls);
+    sp_tls_staple_unref(s->staple);
     sp_tls_cred_unref(s->cred);
     sp_buf_wipe(&s->carry);
     sp_buf_done(&s->output);
@@ -243,6 +202,12 @@ static enum sp_tls_event fail_refused(struct sp_tls_session *s, struct sp_error 
 {
     int alert = s->refuse_alert;
 
+    if (s->too_late) {
+        sp_tls_alert(s, alert);
+        sp_error_code(err, SP_ERR_TLS, GNUTLS_E_INTERNAL_ERROR,
+                      "the verdict on the peer's certificate was not there in time");
+        return SP_TLS_FAILED;
+    }
     /* certificate_required exists since TLS 1.3 (RFC 8446 6.2). */
     if (alert == GNUTLS_A_CERTIFICATE_REQUIRED &&
         gnutls_protocol_get_version(s->gnutls) < GNUTLS_TLS1_3)
@@ -297,32 +262,40 @@ static enum sp_tls_event fail(struct sp_tls_session *s, int rc, struct sp_error 
     return SP_TLS_FAILED;
 }
 
-/* The handshake is through: nobody has asked on_peer yet when the session is resumed, or when an
- * optional certificate did not come. */
+/* The handshake is through: on_peer was not asked yet when the session is resumed, or when an
+ * optional certificate did not come; and may have to be asked more than once. */
 static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_error *err)
 {
     struct sp_chain chain;
 
     if (!s->judged) {
-        chain_of_peer(s, &chain);
-        if (!key_was_proved(s))
+        sp_tls_chain_of_peer(s, &chain);
+        if (!sp_tls_key_was_proved(s))
             chain.count = 0;
-        if (!judge(s, &chain))
+        switch (sp_tls_judge(s, &chain)) {
+        case SP_TLS_WAIT:
+            s->phase = SP_TLS_IS_SHAKEN;
+            return SP_TLS_NOTHING;
+        case SP_TLS_REFUSE:
             return fail_refused(s, err);
+        case SP_TLS_ACCEPT:
+            break;
+        }
         if (s->server && !s->certificate_optional && !chain.count) {
             /* GnuTLS does not enforce GNUTLS_CERT_REQUIRE on a resumed session. */
             s->refuse_alert = GNUTLS_A_CERTIFICATE_REQUIRED;
             return fail_refused(s, err);
         }
     }
-    if (s->judged_chain && !key_was_proved(s)) { /* invariant 4 */
+    if (s->judged_chain && !sp_tls_key_was_proved(s)) { /* invariant 4 */
         s->refuse_alert = GNUTLS_A_DECRYPT_ERROR;
         return fail_refused(s, err);
     }
     s->phase = SP_TLS_IS_OPEN;
     s->barren = 0;
     /* One ticket, and only after the verdict; TLS 1.2 has sent its own inside the handshake. */
-    if (s->tickets && gnutls_protocol_get_version(s->gnutls) >= GNUTLS_TLS1_3)
+    if (s->tickets && gnutls_protocol_get_version(s->gnutls) >= GNUTLS_TLS1_3 &&
+        sp_tls_peer_fits_ticket(s))
         gnutls_session_ticket_send(s->gnutls, 1, 0);
     return SP_TLS_OPEN;
 }
@@ -330,6 +303,8 @@ static enum sp_tls_event finish_handshake(struct sp_tls_session *s, struct sp_er
 /* True when GnuTLS may go on: it had a reason of its own to stop. */
 static bool is_passing(struct sp_tls_session *s, int rc)
 {
+    if (s->waiting)
+        return false;
     if (rc == GNUTLS_E_INTERRUPTED)
         return true;
     /* After a ticket or KeyUpdate it says AGAIN though more is there. */
@@ -350,15 +325,18 @@ static enum sp_tls_event step_handshake(struct sp_tls_session *s, struct sp_erro
         return finish_handshake(s, err);
     if (rc == GNUTLS_E_AGAIN)
         return SP_TLS_NOTHING;
+    /* Under TLS 1.2 it takes an alert in the certificate's place for a client that has none. */
+    if (rc == GNUTLS_E_NO_CERTIFICATE_FOUND && !s->warnings && gnutls_alert_get(s->gnutls))
+        rc = GNUTLS_E_FATAL_ALERT_RECEIVED;
     /* GnuTLS ends these itself, without asking on_verify; the owner's decision is still the one
      * that is logged and whose alert is sent. */
     if (s->server && !s->judged && !s->name_refused) {
         if (rc == GNUTLS_E_CERTIFICATE_REQUIRED || rc == GNUTLS_E_NO_CERTIFICATE_FOUND) {
-            if (judge(s, &none))
+            if (sp_tls_judge_now(s, &none))
                 s->refuse_alert = GNUTLS_A_CERTIFICATE_REQUIRED;
         } else if ((rc == GNUTLS_E_HANDSHAKE_TOO_LARGE || s->too_long) && s->cred) {
             none.count = SP_CHAIN_MAX_CERTS + 1; /* too large to have been read at all */
-            if (judge(s, &none))
+            if (sp_tls_judge_now(s, &none))
                 s->refuse_alert = GNUTLS_A_BAD_CERTIFICATE;
         }
     }
@@ -394,6 +372,25 @@ static enum sp_tls_event step_data(struct sp_tls_session *s, struct sp_bytes *re
     return n == GNUTLS_E_AGAIN ? SP_TLS_NOTHING : fail(s, (int)n, err);
 }
 
+static enum sp_tls_event step_phase(struct sp_tls_session *s, struct sp_bytes *ret_data,
+                                    struct sp_error *err)
+{
+    if (sp_tls_is_waiting(s))
+        return SP_TLS_NOTHING;
+    switch (s->phase) {
+    case SP_TLS_IS_HANDSHAKING:
+        return step_handshake(s, err);
+    case SP_TLS_IS_SHAKEN:
+        return finish_handshake(s, err);
+    case SP_TLS_IS_OPEN:
+        return step_data(s, ret_data, err);
+    case SP_TLS_IS_FAILED:
+        break;
+    }
+    sp_error_set(err, SP_ERR_TLS, "the TLS session has ended");
+    return SP_TLS_FAILED;
+}
+
 enum sp_tls_event sp_tls_step(struct sp_tls_session *s, struct sp_bytes *ret_data,
                               struct sp_error *err)
 {
@@ -403,16 +400,22 @@ enum sp_tls_event sp_tls_step(struct sp_tls_session *s, struct sp_bytes *ret_dat
         gnutls_packet_deinit(s->packet);
         s->packet = NULL;
     }
-    if (s->phase == SP_TLS_IS_FAILED) {
-        sp_error_set(err, SP_ERR_TLS, "the TLS session has ended");
-        return SP_TLS_FAILED;
-    }
-    event = s->phase == SP_TLS_IS_OPEN ? step_data(s, ret_data, err) : step_handshake(s, err);
+    event = step_phase(s, ret_data, err);
     if (event == SP_TLS_NOTHING && sp_tls_park(s, err) != SP_OK) {
         s->phase = SP_TLS_IS_FAILED;
         return SP_TLS_FAILED;
     }
     return event;
+}
+
+void sp_tls_continue(struct sp_tls_session *s)
+{
+    s->waiting = false;
+}
+
+bool sp_tls_is_waiting(const struct sp_tls_session *s)
+{
+    return s->waiting && s->phase != SP_TLS_IS_FAILED;
 }
 
 enum sp_err sp_tls_write(struct sp_tls_session *s, const void *data, size_t len,

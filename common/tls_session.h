@@ -6,8 +6,10 @@
  * handshake, asks the owner (server: which identity for this server name; both: is the peer's
  * chain good), and hands out decrypted records. What is to be sent collects in sp_tls_output.
  * Only whole records are given to GnuTLS, which keeps an idle session small (doc/DESIGN.md, 5).
+ * The owner's decision about the peer may have to wait for something (SP_TLS_WAIT): then the
+ * session stands still, takes and gives nothing, until sp_tls_continue.
  *
- * One thread at a time. Callbacks must not free the session.
+ * One thread at a time. Callbacks must not free the session, nor call sp_tls_continue.
  * Invariants kept here: tickets are bound to one key given by the owner per tenant and exist only
  * where a certificate is required (2, 4); a resumed session asks `on_peer` again with the chain it
  * carries (3); a chain whose key was not proved is no identity (4); a second ClientHello with
@@ -40,16 +42,34 @@ struct sp_tls_choice {
     uint8_t ticket_key[SP_TICKET_KEY_LEN]; /* this tenant's, this trust epoch's */
 };
 
+enum sp_tls_judgement { SP_TLS_ACCEPT, SP_TLS_REFUSE, SP_TLS_WAIT };
+
+/* Valid while the callback that is given it runs. */
+struct sp_tls_peer {
+    const struct sp_chain *chain; /* count 0: none was sent, or its key was not proved */
+    bool resumed;
+    /* The OCSP response that the peer stapled for its leaf in this handshake, TLS 1.3 both ways,
+     * TLS 1.2 of a server; len 0: none, as always when resumed. Nobody has verified it. */
+    struct sp_bytes staple;
+};
+
 struct sp_tls_callbacks {
     /* Server: once per session, when the first ClientHello is in. name: folded, or NULL when none
      * was sent. False: refuse with unrecognized_name. */
     bool (*on_hello)(void *ctx, const char *name, struct sp_tls_choice *ret_choice);
     /* Server, instead: the name sent was malformed; it is refused with unrecognized_name. */
     void (*on_bad_name)(void *ctx);
-    /* Exactly once before the session is open, for full handshakes and resumed ones, with the
-     * peer's chain (count 0: none was sent, or its key was not proved). Returns true to go on;
-     * false with *ret_alert to refuse. */
-    bool (*on_peer)(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert);
+    /* Before the session is open, for full handshakes and resumed ones: may the peer go on? Asked
+     * until it is decided, then never again. REFUSE sends *ret_alert. WAIT: what the decision needs
+     * is being fetched; the session stands still until sp_tls_continue, and is then asked again
+     * with the same peer. Where nothing can wait WAIT is refused with internal_error: a server
+     * under TLS 1.2 in a full handshake (see on_claim), and a chain that GnuTLS itself refused
+     * (count 0 where a certificate is required, count above SP_CHAIN_MAX_CERTS). */
+    enum sp_tls_judgement (*on_peer)(void *ctx, const struct sp_tls_peer *peer, int *ret_alert);
+    /* Server under TLS 1.2, full handshake: the chain that a client claims, before its key is
+     * proved: a chance to fetch what on_peer will need. False: wait for sp_tls_continue, and be
+     * asked again. True: go on, not asked again. NULL: not asked. */
+    bool (*on_claim)(void *ctx, const struct sp_chain *chain);
 };
 
 struct sp_tls_client_options {
@@ -77,7 +97,7 @@ void sp_tls_feed(struct sp_tls_session *session, const void *data, size_t len);
 SP_MUST_USE enum sp_err sp_tls_park(struct sp_tls_session *session, struct sp_error *err);
 
 enum sp_tls_event {
-    SP_TLS_NOTHING, /* needs more input */
+    SP_TLS_NOTHING, /* needs more input or, when sp_tls_is_waiting, the owner's word */
     SP_TLS_OPEN,    /* the handshake is done and the peer accepted: returned once */
     SP_TLS_DATA,    /* *ret_data, valid until the next call */
     SP_TLS_EOF,     /* close_notify: the peer sends no more; returned once, writing still works */
@@ -87,6 +107,12 @@ enum sp_tls_event {
  * alert), SP_ERR_TLS (protocol; .code GNUTLS_E_*), SP_ERR_CLOSED (FIN without close_notify). */
 enum sp_tls_event sp_tls_step(struct sp_tls_session *session, struct sp_bytes *ret_data,
                               struct sp_error *err);
+
+/* The owner is asked again at the next step. No effect when the session does not wait. */
+void sp_tls_continue(struct sp_tls_session *session);
+/* The last word was SP_TLS_WAIT. What is fed meanwhile is kept, up to a limit whose passing ends
+ * the session: the caller stops reading. */
+bool sp_tls_is_waiting(const struct sp_tls_session *session);
 
 /* Encrypts all of data (after SP_TLS_OPEN). Output may pass its soft limit by one call's records:
  * the caller asks for room first. */

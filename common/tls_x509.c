@@ -244,6 +244,19 @@ bool sp_tls_x509_has_name(gnutls_x509_crt_t crt, gnutls_x509_subject_alt_name_t 
     return found;
 }
 
+void sp_tls_x509_each_name(gnutls_x509_crt_t crt,
+                           void (*each)(void *ctx, unsigned type, const gnutls_datum_t *name),
+                           void *ctx)
+{
+    gnutls_subject_alt_names_t sans = sans_of(crt);
+    gnutls_datum_t entry;
+    unsigned type, index = 0;
+
+    while (sans_next(sans, &index, &type, &entry))
+        each(ctx, type, &entry);
+    sans_free(sans);
+}
+
 /* Of the ASN.1 string types those whose characters are single bytes or UTF-8: in the wide ones
  * (BMPString, UniversalString) a zero byte is half of an ordinary character. */
 static bool is_bytewise(unsigned tag)
@@ -251,12 +264,12 @@ static bool is_bytewise(unsigned tag)
     return tag == 12 || tag == 18 || tag == 19 || tag == 20 || tag == 22 || tag == 26;
 }
 
-static bool dn_has_nul(gnutls_x509_crt_t crt)
+bool sp_tls_x509_dn_has_nul(gnutls_x509_crt_t crt, bool issuer)
 {
     gnutls_x509_dn_t dn;
     gnutls_x509_ava_st ava;
 
-    if (gnutls_x509_crt_get_subject(crt, &dn) < 0)
+    if ((issuer ? gnutls_x509_crt_get_issuer : gnutls_x509_crt_get_subject)(crt, &dn) < 0)
         return false;
     for (int rdn = 0;; rdn++) {
         int i = 0;
@@ -277,7 +290,7 @@ bool sp_tls_x509_has_nul(gnutls_x509_crt_t crt)
     gnutls_subject_alt_names_t sans = sans_of(crt);
     gnutls_datum_t entry;
     unsigned type, index = 0;
-    bool found = dn_has_nul(crt);
+    bool found = sp_tls_x509_dn_has_nul(crt, false);
 
     while (!found && sans_next(sans, &index, &type, &entry))
         found = (type == GNUTLS_SAN_DNSNAME || type == GNUTLS_SAN_URI ||

@@ -34,9 +34,14 @@ bool sp_tls_x509_name_fits(gnutls_x509_crt_t crt, const char *name);
 /* "a.example, *.b.example, 192.0.2.1"; "" when there are none. Cut at whole entries. */
 const char *sp_tls_x509_names(gnutls_x509_crt_t crt, char *buf, size_t buf_len);
 bool sp_tls_x509_has_name(gnutls_x509_crt_t crt, gnutls_x509_subject_alt_name_t wanted);
+/* Hands over each subject alternative name in turn, of every type, as it is; borrowed. */
+void sp_tls_x509_each_name(gnutls_x509_crt_t crt,
+                           void (*each)(void *ctx, unsigned type, const gnutls_datum_t *name),
+                           void *ctx);
 /* A NUL inside a subject attribute or a textual alternative name: no honest CA makes one, and
  * whoever reads it as a C string is led to another name (the CVE-2009-2408 class). */
 bool sp_tls_x509_has_nul(gnutls_x509_crt_t crt);
+bool sp_tls_x509_dn_has_nul(gnutls_x509_crt_t crt, bool issuer); /* in an attribute of that name */
 
 enum sp_tls_eku { SP_TLS_EKU_ABSENT, SP_TLS_EKU_FITS, SP_TLS_EKU_LACKS };
 /* Whether extendedKeyUsage has `oid` or anyExtendedKeyUsage. What it has instead is written to

@@ -102,14 +102,22 @@ static void on_tls_bad_name(void *ctx)
     t->callbacks->tls.on_bad_name(t->ctx);
 }
 
-static bool on_tls_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_tls_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct sp_tunnel *t = ctx;
 
-    return t->callbacks->tls.on_peer(t->ctx, chain, resumed, ret_alert);
+    return t->callbacks->tls.on_peer(t->ctx, peer, ret_alert);
 }
 
-static const struct sp_tls_callbacks tls_callbacks = {on_tls_hello, on_tls_bad_name, on_tls_peer};
+static bool on_tls_claim(void *ctx, const struct sp_chain *chain)
+{
+    struct sp_tunnel *t = ctx;
+
+    return !t->callbacks->tls.on_claim || t->callbacks->tls.on_claim(t->ctx, chain);
+}
+
+static const struct sp_tls_callbacks tls_callbacks = {on_tls_hello, on_tls_bad_name, on_tls_peer,
+                                                      on_tls_claim};
 
 static void set_default(unsigned *value, unsigned otherwise)
 {
@@ -211,6 +219,12 @@ void sp_tunnel_close(struct sp_tunnel *t, const struct sp_error *why)
 void sp_tunnel_abort(struct sp_tunnel *t, const struct sp_error *why)
 {
     sp_conn_abort(t->conn, why);
+}
+
+void sp_tunnel_continue(struct sp_tunnel *t)
+{
+    if (t->conn)
+        sp_conn_continue(t->conn);
 }
 
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *t)

@@ -15,7 +15,7 @@ struct sp_tunnel; /* opaque */
 struct sp_loop;
 
 struct sp_tunnel_callbacks {
-    struct sp_tls_callbacks tls; /* on_hello, on_bad_name (server); on_peer: the verdict */
+    struct sp_tls_callbacks tls; /* on_hello, on_bad_name, on_claim (server); on_peer: verdict */
     /* Server: the verdict was good. Client: the gateway has accepted us, its SETTINGS are in. */
     void (*on_up)(void *ctx);
     /* Server: a CONNECT. Set the channel's owner, then attach or refuse it, now or later. */
@@ -56,6 +56,9 @@ void sp_tunnel_drain(struct sp_tunnel *tunnel, const char *text);
 void sp_tunnel_close(struct sp_tunnel *tunnel, const struct sp_error *why);
 /* At once: RST. on_closed(why) follows from the loop. */
 void sp_tunnel_abort(struct sp_tunnel *tunnel, const struct sp_error *why);
+/* on_peer or on_claim waited: asks again at the end of the tick. Safe inside callbacks; no effect
+ * when it does not wait, or is closing. */
+void sp_tunnel_continue(struct sp_tunnel *tunnel);
 struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
 /* The text of the other end's GOAWAY, cut to fit; "" when there was none. It is the peer's: data.
  */

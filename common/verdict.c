@@ -1,5 +1,6 @@
 #include "common/verdict.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -92,6 +93,20 @@ const char *sp_verdict_status(const struct sp_verdict *verdict)
         return "valid";
     }
     return "failed";
+}
+
+void sp_facts_add(struct sp_facts *facts, enum sp_reason reason, const char *fmt, ...)
+{
+    bool is_weightiest = !(facts->observed & (SP_REASON_BIT(reason) - 1));
+    va_list args;
+
+    if (reason < SP_REASON_COUNT)
+        facts->observed |= SP_REASON_BIT(reason);
+    if (!is_weightiest)
+        return;
+    va_start(args, fmt);
+    vsnprintf(facts->detail, sizeof facts->detail, fmt, args);
+    va_end(args);
 }
 
 /* The end of a source says more than its beginning ("...c1.json: $.client_validation"), and the

@@ -86,6 +86,11 @@ struct sp_facts {
                                known", "expired 3 days ago"; "" when nothing is observed */
 };
 
+/* Observes one more; the detail is kept if it belongs to the weightiest reason now, or if there is
+ * none yet. SP_REASON_COUNT: only the detail, for what is noted. */
+void sp_facts_add(struct sp_facts *facts, enum sp_reason reason, const char *fmt, ...)
+    SP_PRINTF(3, 4);
+
 enum sp_decision { SP_DECIDE_UNSET, SP_DECIDE_ALLOW, SP_DECIDE_BLOCK };
 extern const char *const sp_decision_names[]; /* "", "allow", "block", NULL */
 

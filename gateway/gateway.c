@@ -8,6 +8,7 @@
 #include "common/tls_session.h"
 #include "gateway/config.h"
 #include "gateway/crl_feed.h"
+#include "gateway/ocsp.h"
 #include "gateway/registry.h"
 #include "gateway/worker.h"
 
@@ -39,6 +40,7 @@ struct gateway {
     struct sp_resolver *resolver;
     struct sp_fetcher *fetcher;
     struct gw_crl_feed *crl_feed;
+    struct gw_ocsp *ocsp;
     bool draining, at_once;
 };
 
@@ -163,6 +165,7 @@ static enum sp_err start_workers(struct gateway *g, struct sp_error *err)
             .log = g->log,
             .params = {g->params[0], g->params[1]},
             .connections = &g->connections,
+            .ocsp = g->ocsp,
             .on_drained = g->drained,
         };
 
@@ -367,6 +370,28 @@ static void take_first_crls(struct gateway *g)
     log_warnings(g);
 }
 
+static void on_status(void *ctx, const struct gw_live_key *key)
+{
+    struct gateway *g = ctx;
+
+    for (size_t w = 0; w < g->worker_count; w++)
+        gw_worker_on_status(g->workers[w], key);
+}
+
+static void start_ocsp(struct gateway *g)
+{
+    const struct gw_ocsp_options options = {
+        .loop = g->loop,
+        .fetcher = g->fetcher,
+        .log = g->log,
+        .cache_dir = g->registry->config->cache_dir,
+        .on_status = on_status,
+        .ctx = g,
+    };
+
+    g->ocsp = gw_ocsp_new(&options);
+}
+
 static enum sp_err start_fetching(struct gateway *g, struct sp_error *err)
 {
     const struct gw_config *config = g->registry->config;
@@ -376,9 +401,11 @@ static enum sp_err start_fetching(struct gateway *g, struct sp_error *err)
 
     if (rc == SP_OK)
         rc = sp_fetcher_new(g->loop, g->resolver, &g->fetcher, err);
-    if (rc == SP_OK)
-        g->crl_feed = gw_crl_feed_new(g->loop, g->fetcher, g->log, on_crls_changed, g);
-    return rc;
+    if (rc != SP_OK)
+        return rc;
+    g->crl_feed = gw_crl_feed_new(g->loop, g->fetcher, g->log, on_crls_changed, g);
+    start_ocsp(g);
+    return SP_OK;
 }
 
 /* ---- the end ---- */
@@ -465,6 +492,7 @@ static void gateway_free(struct gateway *g)
     sp_async_free(g->drained);
     sp_timer_free(g->drain_late);
     gw_crl_feed_free(g->crl_feed);
+    gw_ocsp_free(g->ocsp);
     sp_fetcher_free(g->fetcher);
     sp_resolver_free(g->resolver);
     if (g->loop)

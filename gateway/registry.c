@@ -146,6 +146,17 @@ struct gw_match gw_registry_find(const struct gw_registry *registry, const char 
     return (struct gw_match){.kind = GW_MATCH_NONE};
 }
 
+void gw_registry_find_by_chain(const struct gw_registry *registry, const struct sp_chain *chain,
+                               int64_t now, struct gw_finding *ret_finding)
+{
+    if (registry->by_issuer) {
+        gw_issuer_index_find(registry->by_issuer, registry->tenants, chain, now, ret_finding);
+        return;
+    }
+    *ret_finding = (struct gw_finding){.kind = GW_FOUND_NONE};
+    snprintf(ret_finding->detail, sizeof ret_finding->detail, "there are no common names");
+}
+
 struct gw_tenant *gw_registry_tenant(const struct gw_registry *registry, const char *id)
 {
     return sp_hash_get(registry->by_id, id, strlen(id));
@@ -238,7 +249,10 @@ static enum sp_err load_all(struct gw_registry *registry, const char *config_pat
         return rc;
     sources.common_cred = registry->common_cred;
     sources.common_certificate = registry->config->common.certificate;
-    return load_tenants(registry, &sources, previous, err);
+    rc = load_tenants(registry, &sources, previous, err);
+    if (rc == SP_OK && registry->config->has_common)
+        registry->by_issuer = gw_issuer_index_new(registry->tenants, registry->tenant_count);
+    return rc;
 }
 
 /* Contents that are in use are not parsed again. */
@@ -333,6 +347,9 @@ struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
     gw_keyring_free(keyring);
     if (changed) {
         adopt_names(next);
+        /* The same tenants in the same places, with the same CAs and patterns. */
+        if (previous->by_issuer)
+            next->by_issuer = gw_issuer_index_ref(previous->by_issuer);
         return next;
     }
     gw_registry_unref(next);
@@ -356,6 +373,7 @@ void gw_registry_unref(struct gw_registry *registry)
     free(registry->tenants);
     sp_hash_free(registry->by_id);
     sp_hash_free(registry->by_name);
+    gw_issuer_index_unref(registry->by_issuer);
     sp_tls_cred_unref(registry->common_cred);
     sp_warnings_done(&registry->warnings);
     gw_config_unref(registry->config);

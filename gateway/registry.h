@@ -10,6 +10,7 @@
 #define SALLYPORT_GATEWAY_REGISTRY_H
 #include "common/error.h"
 #include "common/settings.h"
+#include "gateway/issuer_index.h"
 #include "gateway/tenant.h"
 #include <stdint.h>
 
@@ -23,9 +24,11 @@ struct gw_registry {
     struct sp_tls_cred *common_cred; /* NULL: no common names */
     struct gw_tenant **tenants;      /* in the order of their ids */
     size_t tenant_count;
-    struct sp_warnings warnings; /* found while loading; for the caller to log */
-    struct sp_hash *by_id;       /* private: gw_registry_tenant */
-    struct sp_hash *by_name;     /* private: gw_registry_find */
+    struct sp_warnings warnings;       /* found while loading; for the caller to log */
+    struct sp_hash *by_id;             /* private: gw_registry_tenant */
+    struct sp_hash *by_name;           /* private: gw_registry_find */
+    struct gw_issuer_index *by_issuer; /* private: gw_registry_find_by_chain; NULL: no common names,
+                                          so nobody can ask */
 };
 
 /* previous: the registry in use (its tenants' counters go on), or NULL. It is not changed, whatever
@@ -61,6 +64,11 @@ struct gw_match {
  * wildcard stands for one label. With `unknown_server_name: common` an unknown or missing name is
  * answered as a common one. (A malformed name is not for this function: refuse it.) */
 struct gw_match gw_registry_find(const struct gw_registry *registry, const char *name);
+
+/* For a client that came under a common name: whose is it, by its chain (issuer_index.h)? Every
+ * tenant takes part, disabled ones too. */
+void gw_registry_find_by_chain(const struct gw_registry *registry, const struct sp_chain *chain,
+                               int64_t now, struct gw_finding *ret_finding);
 
 /* The tenant of that id in this generation; borrowed; NULL: none. */
 struct gw_tenant *gw_registry_tenant(const struct gw_registry *registry, const char *id);

@@ -13,6 +13,8 @@
 #include "gateway/egress.h"
 #include <stdatomic.h>
 
+struct gw_live_key;
+struct gw_ocsp;
 struct gw_registry;
 struct gw_sessions; /* opaque */
 struct sp_log;
@@ -23,6 +25,7 @@ struct gw_sessions_options {
     struct sp_log *log;                    /* borrowed */
     const struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum; borrowed */
     atomic_size_t *connections;            /* of the whole gateway */
+    struct gw_ocsp *ocsp;                  /* borrowed */
     unsigned worker;                       /* number, for the log */
     void (*on_empty)(void *ctx);           /* gw_sessions_count has come down to 0 */
     void *ctx;
@@ -37,6 +40,9 @@ void gw_sessions_accept(struct gw_sessions *sessions, int fd, const struct sp_ad
 /* New tunnels are judged by the new registry from now on; those that are open are decided again, a
  * few at a time, and what no longer passes is closed with its reason. */
 void gw_sessions_reload(struct gw_sessions *sessions, struct gw_registry *registry);
+/* Something else is known about this certificate: who waits for it goes on, who is open is decided
+ * again. */
+void gw_sessions_on_status(struct gw_sessions *sessions, const struct gw_live_key *key);
 void gw_sessions_drain(struct gw_sessions *sessions); /* GOAWAY: what is open may finish */
 /* Now: GOAWAY, channels reset, an orderly end of TLS (a second or so, if the peer is slow). */
 void gw_sessions_close(struct gw_sessions *sessions);

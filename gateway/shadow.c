@@ -9,8 +9,9 @@
 #define FOUND_ELSEWHERE                                                                            \
     (SP_REASON_BIT(SP_REASON_NOT_TLS) | SP_REASON_BIT(SP_REASON_UNKNOWN_SERVER_NAME) |             \
      SP_REASON_BIT(SP_REASON_TENANT_DISABLED) | SP_REASON_BIT(SP_REASON_TENANT_UNKNOWN) |          \
-     SP_REASON_BIT(SP_REASON_TENANT_AMBIGUOUS) | SP_REASON_BIT(SP_REASON_REVOKED) |                \
-     SP_REASON_BIT(SP_REASON_CRL_STALE) | SP_REASON_BIT(SP_REASON_REVOCATION_UNKNOWN))
+     SP_REASON_BIT(SP_REASON_TENANT_AMBIGUOUS) | SP_REASON_BIT(SP_REASON_NAME_MISMATCH) |          \
+     SP_REASON_BIT(SP_REASON_REVOKED) | SP_REASON_BIT(SP_REASON_CRL_STALE) |                       \
+     SP_REASON_BIT(SP_REASON_REVOCATION_UNKNOWN))
 
 void gw_shadow_decide(const struct gw_tenant *tenant, const struct sp_chain *chain,
                       const struct sp_chain_query *query, const struct sp_facts *facts,
@@ -30,6 +31,7 @@ void gw_shadow_decide(const struct gw_tenant *tenant, const struct sp_chain *cha
         own.min_key_bits != query->min_key_bits) {
         sp_chain_examine(chain, &own, &own_facts);
         own_facts.observed |= facts->observed & FOUND_ELSEWHERE;
+        own_facts.noted = facts->noted;
         facts = &own_facts;
     }
     sp_verdict_decide(facts, &rules->policy, query->now, &ret_shadow->verdict);

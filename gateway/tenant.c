@@ -152,6 +152,18 @@ static void digest_exceptions(const struct sp_policy *policy, uint8_t ret_digest
     free(records);
 }
 
+static void digest_ocsp(const struct gw_ocsp_settings *ocsp, uint8_t ret_digest[SP_SHA256_LEN])
+{
+    const struct sp_sha256_part parts[] = {
+        {&ocsp->mode, sizeof ocsp->mode},
+        {&ocsp->max_age_s, sizeof ocsp->max_age_s},
+        {&ocsp->nonce, sizeof ocsp->nonce},
+        {ocsp->responder, ocsp->responder ? strlen(ocsp->responder) : 0},
+    };
+
+    sp_sha256_parts(parts, sizeof parts / sizeof parts[0], ret_digest);
+}
+
 /* Everything that changes whom this tenant lets in, or how it is decided. */
 static void make_epoch(struct gw_tenant *tenant)
 {
@@ -160,7 +172,7 @@ static void make_epoch(struct gw_tenant *tenant)
     struct {
         char id[GW_TENANT_ID_MAX + 1];
         uint8_t trust_digest[32], crl_digest[32];
-        uint8_t exceptions[SP_SHA256_LEN];
+        uint8_t exceptions[SP_SHA256_LEN], ocsp[SP_SHA256_LEN], match[GW_CERT_MATCH_DIGEST];
         uint8_t enabled, require_eku, on_failure, on[SP_REASON_COUNT];
         uint8_t max_chain, min_key_bits[2];
     } state; /* bytes only: no padding */
@@ -171,6 +183,8 @@ static void make_epoch(struct gw_tenant *tenant)
     sp_tls_trust_digest(tenant->trust, state.trust_digest);
     sp_tls_crl_set_digest(tenant->crls, state.crl_digest);
     digest_exceptions(policy, state.exceptions);
+    digest_ocsp(&config->client_validation.ocsp, state.ocsp);
+    gw_cert_match_digest(&config->client_validation.match, state.match);
     state.enabled = config->enabled;
     state.require_eku = config->client_validation.require_eku;
     state.max_chain = (uint8_t)config->client_validation.max_chain;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/revocation.h"
+#include "common/url.h"
 #include "gateway/acl.h"
 
 static const char *const egress_mode_names[] = {[GW_EGRESS_DIRECT] = "direct", NULL};
@@ -19,6 +21,35 @@ static const struct sp_json_field shadow_fields[] = {
     {.key = NULL},
 };
 
+static const struct sp_json_field ocsp_fields[] = {
+    {.key = "mode",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct gw_ocsp_settings, mode),
+     .default_uint = SP_OCSP_OFF,
+     .names = sp_ocsp_mode_names},
+    {.key = "responder",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct gw_ocsp_settings, responder),
+     .check = sp_url_check},
+    {.key = "timeout_ms",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct gw_ocsp_settings, timeout_ms),
+     .min = 100,
+     .max = 60000,
+     .default_uint = 3000},
+    {.key = "nonce",
+     .type = SP_JSON_BOOL,
+     .offset = offsetof(struct gw_ocsp_settings, nonce),
+     .default_uint = true},
+    {.key = "max_age_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct gw_ocsp_settings, max_age_s),
+     .min = 1,
+     .max = 366 * 86400,
+     .default_uint = 86400},
+    {.key = NULL},
+};
+
 static const struct sp_json_field client_validation_fields[] = {
     {.key = "trusted_cas",
      .type = SP_JSON_PATHS,
@@ -27,12 +58,21 @@ static const struct sp_json_field client_validation_fields[] = {
      .min = 1,
      .max = 1000},
     SP_SETTINGS_CRLS_ROW(struct gw_client_validation, crls),
+    {.key = "ocsp",
+     .type = SP_JSON_OBJECT,
+     .offset = offsetof(struct gw_client_validation, ocsp),
+     .fields = ocsp_fields},
     SP_SETTINGS_POLICY_ROWS(struct gw_client_validation, policy),
     {.key = "require_eku",
      .type = SP_JSON_BOOL,
      .offset = offsetof(struct gw_client_validation, require_eku),
      .default_uint = true},
     SP_SETTINGS_CHAIN_ROWS(struct gw_client_validation),
+    {.key = "match",
+     .type = SP_JSON_OBJECT,
+     .offset = offsetof(struct gw_client_validation, match),
+     .fields = gw_cert_match_fields,
+     .present_offset = SP_JSON_PRESENT(struct gw_client_validation, match.is_set)},
     {.key = "shadow",
      .type = SP_JSON_OBJECT,
      .offset = offsetof(struct gw_client_validation, shadow),
@@ -224,6 +264,9 @@ enum sp_err gw_tenant_config_load(const char *path, struct gw_tenant_config **re
         rc = check_names(config, err);
     if (rc == SP_OK)
         rc = check_policies(config, err);
+    if (rc == SP_OK)
+        rc = gw_cert_match_finish(&config->client_validation.match, config->path,
+                                  "$.client_validation.match", err);
     if (rc == SP_OK)
         rc = parse_acls(config, err);
     if (rc != SP_OK) {

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/settings.h"
 #include "common/verdict.h"
+#include "gateway/cert_match.h"
 
 struct gw_acl; /* gateway/acl.h */
 
@@ -22,12 +23,23 @@ struct gw_shadow {
     uint64_t max_chain, min_key_bits;
 };
 
+/* Whether the client's certificate is revoked, by OCSP. */
+struct gw_ocsp_settings {
+    int mode;        /* enum sp_ocsp_mode; default off */
+    char *responder; /* URL; NULL: the certificate's own */
+    uint64_t timeout_ms;
+    bool nonce;         /* sent, and wanted back */
+    uint64_t max_age_s; /* of an answer, since its thisUpdate */
+};
+
 struct gw_client_validation {
     struct sp_json_strings trusted_cas; /* paths; at least one */
     struct sp_json_strings crls;        /* paths, URLs */
-    struct sp_policy policy;            /* .source is "FILE: $.client_validation" */
-    bool require_eku;                   /* a leaf without extendedKeyUsage is wrong_purpose */
-    uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
+    struct gw_ocsp_settings ocsp;
+    struct sp_policy policy;          /* .source is "FILE: $.client_validation" */
+    bool require_eku;                 /* a leaf without extendedKeyUsage is wrong_purpose */
+    uint64_t max_chain, min_key_bits; /* see struct sp_chain_query */
+    struct gw_cert_match match;       /* what the names of its clients must fit */
     struct gw_shadow shadow;
 };
 

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/sock.h"
+#include "gateway/live.h"
 #include "gateway/registry.h"
 #include "gateway/session.h"
 
@@ -20,6 +21,8 @@ struct mail {
     struct gw_registry *registry; /* NULL: no reload */
     struct gw_listen_change *changes;
     size_t change_count;
+    struct gw_live_key *statuses;
+    size_t status_count, status_room;
     enum end end;
 };
 
@@ -140,14 +143,21 @@ static void on_wake(void *ctx)
 
     pthread_mutex_lock(&w->mail_lock);
     mail = w->mail;
+    w->mail.statuses = NULL;
+    w->mail.status_count = w->mail.status_room = 0;
     pthread_mutex_unlock(&w->mail_lock);
+    for (size_t i = 0; i < mail.status_count; i++)
+        gw_sessions_on_status(w->sessions, &mail.statuses[i]);
+    free(mail.statuses);
     if (mail.registry) {
         change_listeners(w, mail.changes, mail.change_count);
         gw_sessions_reload(w->sessions, mail.registry);
         gw_registry_unref(mail.registry);
         free(mail.changes);
         pthread_mutex_lock(&w->mail_lock);
-        w->mail = (struct mail){.end = w->mail.end};
+        w->mail.registry = NULL;
+        w->mail.changes = NULL;
+        w->mail.change_count = 0;
         pthread_cond_signal(&w->mail_done);
         pthread_mutex_unlock(&w->mail_lock);
     }
@@ -178,6 +188,7 @@ static void worker_free(struct gw_worker *w)
             close(w->mail.changes[i].fd);
     }
     free(w->mail.changes);
+    free(w->mail.statuses);
     pthread_cond_destroy(&w->mail_done);
     pthread_mutex_destroy(&w->mail_lock);
     free(w);
@@ -192,6 +203,7 @@ enum sp_err gw_worker_start(const struct gw_worker_options *options, struct gw_r
         .log = options->log,
         .params = {options->params[0], options->params[1]},
         .connections = options->connections,
+        .ocsp = options->ocsp,
         .worker = options->number,
         .on_empty = on_empty,
         .ctx = w,
@@ -248,6 +260,21 @@ void gw_worker_await_reload(struct gw_worker *w)
     while (w->mail.registry)
         pthread_cond_wait(&w->mail_done, &w->mail_lock);
     pthread_mutex_unlock(&w->mail_lock);
+}
+
+void gw_worker_on_status(struct gw_worker *w, const struct gw_live_key *key)
+{
+    struct mail *mail = &w->mail;
+
+    pthread_mutex_lock(&w->mail_lock);
+    if (mail->status_count == mail->status_room) {
+        mail->status_room = mail->status_room ? 2 * mail->status_room : 16;
+        mail->statuses = reallocarray(mail->statuses, mail->status_room, sizeof mail->statuses[0]);
+        SP_REQUIRE(mail->statuses);
+    }
+    mail->statuses[mail->status_count++] = *key;
+    pthread_mutex_unlock(&w->mail_lock);
+    sp_async_send(w->wake);
 }
 
 static void ask_end(struct gw_worker *w, enum end end)

@@ -10,6 +10,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+struct gw_live_key;
+struct gw_ocsp;
 struct gw_registry;
 struct gw_worker; /* opaque */
 struct sp_async;
@@ -21,6 +23,7 @@ struct gw_worker_options {
     struct sp_log *log;                    /* borrowed, like all that follows */
     const struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     atomic_size_t *connections;
+    struct gw_ocsp *ocsp;
     struct sp_async *on_drained; /* sent when the last tunnel has gone after gw_worker_drain */
 };
 
@@ -40,6 +43,8 @@ void gw_worker_reload(struct gw_worker *worker, struct gw_registry *registry,
                       const struct gw_listen_change *changes, size_t change_count);
 /* Waits until the worker has taken it up: each reload is followed by one of these. */
 void gw_worker_await_reload(struct gw_worker *worker);
+/* Something else is known about this certificate than before. */
+void gw_worker_on_status(struct gw_worker *worker, const struct gw_live_key *key);
 void gw_worker_drain(struct gw_worker *worker); /* stops accepting; tunnels may finish */
 bool gw_worker_is_drained(const struct gw_worker *worker);
 /* What is open is closed in order within two seconds, or at once; then the thread ends. */

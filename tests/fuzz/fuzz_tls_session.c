@@ -24,6 +24,8 @@ static struct certs_pair *pair;
 struct end {
     struct sp_tls_session *tls;
     int hellos, bad_names, peers;
+    int waits, claim_waits;
+    uint8_t sum;
     bool accepted, over, told_open;
 };
 
@@ -96,22 +98,40 @@ static void on_bad_name(void *ctx)
     SP_REQUIRE(!end->bad_names++ && !end->hellos);
 }
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct end *end = ctx;
     size_t len;
     const uint8_t *der = certs_pair_der(pair, &len);
 
-    SP_REQUIRE(!end->peers++ && !resumed);
+    SP_REQUIRE(!end->peers && !peer->resumed && !sp_tls_is_waiting(end->tls));
     *ret_alert = 116;
-    if (!chain->count)
-        return false;
-    SP_REQUIRE(chain->certs[0].len == len && !memcmp(chain->certs[0].data, der, len));
+    if (end->waits) {
+        end->waits--;
+        return SP_TLS_WAIT;
+    }
+    end->peers++;
+    if (!peer->chain->count)
+        return SP_TLS_REFUSE;
+    SP_REQUIRE(peer->chain->certs[0].len == len && !memcmp(peer->chain->certs[0].data, der, len));
+    for (size_t i = 0; i < peer->staple.len; i++) /* ASan looks at each */
+        end->sum ^= peer->staple.data[i];
     end->accepted = true;
-    return true;
+    return SP_TLS_ACCEPT;
 }
 
-static const struct sp_tls_callbacks callbacks = {on_hello, on_bad_name, on_peer};
+static bool on_claim(void *ctx, const struct sp_chain *chain)
+{
+    struct end *end = ctx;
+
+    SP_REQUIRE(!end->peers && chain->count && !sp_tls_is_waiting(end->tls));
+    if (!end->claim_waits)
+        return true;
+    end->claim_waits--;
+    return false;
+}
+
+static const struct sp_tls_callbacks callbacks = {on_hello, on_bad_name, on_peer, on_claim};
 
 static void step(struct end *end)
 {
@@ -207,7 +227,10 @@ static void act(struct script *script, struct end *ends)
     case 3:
         if (to->over)
             break;
-        if (op & 0x10) {
+        if (op & 0x40) {
+            sp_tls_continue(to->tls);
+            step(to);
+        } else if (op & 0x10) {
             sp_tls_close_notify(to->tls);
         } else if (op & 0x20) {
             SP_REQUIRE(sp_tls_park(to->tls, &err) == SP_OK);
@@ -235,6 +258,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
                SP_OK);
     SP_REQUIRE(sp_tls_client_new(params[mode >> 1 & 1], &options, &callbacks, &ends[1],
                                  &ends[1].tls, &err) == SP_OK);
+    for (int i = 0; i < 2; i++)
+        ends[i].waits = ends[i].claim_waits = mode >> (6 + i) & 1;
     step(&ends[1]); /* the ClientHello */
     while (script.left)
         act(&script, ends);

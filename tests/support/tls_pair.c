@@ -9,6 +9,7 @@
 
 #include "certs/mint.h"
 #include "common/tls_cred.h"
+#include "common/tls_impl.h"
 
 struct tls_world tls_world;
 
@@ -43,10 +44,8 @@ static void write_file(const char *path, const char *text)
     ck_assert_int_eq(chmod(path, 0600), 0);
 }
 
-/* As ours (from files, the only way there is) and as bare GnuTLS credentials; either may be NULL.
- */
-static void load(const struct certs_pair *pair, struct sp_tls_cred **ret_cred,
-                 gnutls_certificate_credentials_t *ret_raw)
+void tls_load(const struct certs_pair *pair, struct sp_tls_cred **ret_cred,
+              gnutls_certificate_credentials_t *ret_raw)
 {
     char folder[64] = "/tmp/sp-tls-XXXXXX", cert[80], key[80];
     char *cert_pem = certs_pair_chain_pem(pair), *key_pem = certs_pair_key_pem(pair);
@@ -83,10 +82,10 @@ void tls_world_enter(void)
 
     w->alice_pair = mint("CN=alice", false, NULL, CERTS_EKU_CLIENT, ca);
     w->bob_pair = mint("CN=bob", false, NULL, CERTS_EKU_CLIENT, ca);
-    load(server, &w->server, &w->raw_server);
-    load(server_b, &w->server_b, NULL);
-    load(w->alice_pair, &w->alice, &w->raw_alice);
-    load(w->bob_pair, NULL, &w->raw_bob);
+    tls_load(server, &w->server, &w->raw_server);
+    tls_load(server_b, &w->server_b, NULL);
+    tls_load(w->alice_pair, &w->alice, &w->raw_alice);
+    tls_load(w->bob_pair, NULL, &w->raw_bob);
     for (int v = 0; v < 2; v++)
         ck_assert_int_eq(sp_tls_params_new((enum sp_tls_version)v, &w->params[v], &err), SP_OK);
     certs_pair_free(server);
@@ -133,6 +132,8 @@ static bool on_hello(void *ctx, const char *name, struct sp_tls_choice *ret_choi
         return false;
     ret_choice->cred = !strcmp(name, TLS_NAME_B) && !end->owner.one_certificate ? tls_world.server_b
                                                                                 : tls_world.server;
+    if (end->owner.cred)
+        ret_choice->cred = end->owner.cred;
     ret_choice->certificate_optional = !strcmp(name, TLS_NAME_O);
     ret_choice->tickets = !end->owner.no_tickets;
     memcpy(ret_choice->ticket_key, tls_ticket_key(name), SP_TICKET_KEY_LEN);
@@ -154,23 +155,46 @@ static bool leaf_is(const struct sp_chain *chain, const struct certs_pair *pair)
     return chain->count && chain->certs[0].len == len && !memcmp(chain->certs[0].data, der, len);
 }
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
 {
     struct tls_end *end = ctx;
     struct tls_owner *owner = &end->owner;
+    const struct sp_chain *chain = peer->chain;
 
-    owner->peers++;
+    ck_assert_int_eq(owner->peers, 0);
+    ck_assert(!sp_tls_is_waiting(end->tls));
+    owner->asked++;
     owner->chain_count = chain->count;
-    owner->resumed = resumed;
+    owner->resumed = peer->resumed;
+    ck_assert_uint_le(peer->staple.len, sizeof owner->staple);
+    owner->staple_len = peer->staple.len;
+    if (peer->staple.len)
+        memcpy(owner->staple, peer->staple.data, peer->staple.len);
     owner->is_alice = leaf_is(chain, tls_world.alice_pair);
     owner->is_bob = leaf_is(chain, tls_world.bob_pair);
     owner->output_at_peer = sp_tls_output(end->tls)->len;
     ck_assert(!sp_tls_is_open(end->tls));
     *ret_alert = owner->alert ? owner->alert : GNUTLS_A_CERTIFICATE_REQUIRED;
-    return !owner->refuse && (chain->count || owner->accept_nobody);
+    if (owner->asked <= owner->waits)
+        return SP_TLS_WAIT;
+    owner->peers++;
+    return !owner->refuse && (chain->count || owner->accept_nobody) ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
 }
 
-static const struct sp_tls_callbacks callbacks = {on_hello, on_bad_name, on_peer};
+static bool on_claim(void *ctx, const struct sp_chain *chain)
+{
+    struct tls_end *end = ctx;
+    struct tls_owner *owner = &end->owner;
+
+    ck_assert(!sp_tls_is_waiting(end->tls));
+    ck_assert_int_eq(owner->asked, 0);
+    ck_assert_uint_gt(chain->count, 0);
+    owner->claims++;
+    owner->claim_is_alice = leaf_is(chain, tls_world.alice_pair);
+    return owner->claims > owner->claim_waits;
+}
+
+static const struct sp_tls_callbacks callbacks = {on_hello, on_bad_name, on_peer, on_claim};
 
 static void end_init(struct tls_end *end)
 {
@@ -198,6 +222,12 @@ void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char
     ck_assert_msg(sp_tls_client_new(tls_world.params[min_version], &options, &callbacks, end,
                                     &end->tls, &err) == SP_OK,
                   "%s", err.text);
+}
+
+void tls_end_only_tls12(struct tls_end *end)
+{
+    ck_assert_int_eq(
+        gnutls_priority_set_direct(end->tls->gnutls, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL), 0);
 }
 
 void tls_end_done(struct tls_end *end)
@@ -268,6 +298,12 @@ void tls_end_feed(struct tls_end *end, const void *data, size_t len)
 void tls_end_fin(struct tls_end *end)
 {
     sp_tls_feed(end->tls, NULL, 0);
+    end_step(end);
+}
+
+void tls_end_continue(struct tls_end *end)
+{
+    sp_tls_continue(end->tls);
     end_step(end);
 }
 

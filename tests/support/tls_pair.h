@@ -16,6 +16,8 @@
 #define TLS_NAME_B  "b.example"        /* tenant B */
 #define TLS_NAME_O  "optional.example" /* tenant A's key, but no certificate is insisted on */
 
+#define TLS_STAPLE_MAX (64 * 1024)
+
 struct certs_pair;
 
 struct tls_world {
@@ -27,19 +29,31 @@ struct tls_world {
 };
 void tls_world_enter(void);
 void tls_world_leave(void);
+/* A pair as ours (from files, the only way there is) and as bare GnuTLS credentials; either may be
+ * NULL. */
+void tls_load(const struct certs_pair *pair, struct sp_tls_cred **ret_cred,
+              gnutls_certificate_credentials_t *ret_raw);
 extern struct tls_world tls_world;
 
 /* ---- our session, with its owner ---- */
 
 struct tls_owner {
     /* What it is told to do: */
-    bool one_certificate; /* every name is served the same one */
-    bool refuse;          /* on_peer says no, with `alert` */
-    bool accept_nobody;   /* on_peer says yes even to count 0 */
+    bool one_certificate;     /* every name is served the same one */
+    struct sp_tls_cred *cred; /* this one; NULL: tls_world's */
+    bool refuse;              /* on_peer says no, with `alert` */
+    bool accept_nobody;       /* on_peer says yes even to count 0 */
     bool no_tickets;
     int alert;
+    int waits;       /* so many times on_peer waits before it decides */
+    int claim_waits; /* the same for on_claim */
     /* What it saw: */
-    int hellos, bad_names, peers;
+    int hellos, bad_names;
+    int peers, asked; /* times that on_peer decided, and was called */
+    int claims;       /* times that on_claim was called */
+    bool claim_is_alice;
+    uint8_t staple[TLS_STAPLE_MAX];
+    size_t staple_len;
     char name[256]; /* of on_hello; "(none)" */
     size_t chain_count;
     bool resumed, is_alice, is_bob;
@@ -58,10 +72,14 @@ struct tls_end {
 void tls_server(struct tls_end *end, enum sp_tls_version min_version);
 void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char *name,
                 struct sp_tls_cred *cred);
+/* Of a client that has not begun: TLS 1.3 is not offered. */
+void tls_end_only_tls12(struct tls_end *end);
 void tls_end_done(struct tls_end *end);
 /* Gives it bytes and steps until it wants more or has failed. */
 void tls_end_feed(struct tls_end *end, const void *data, size_t len);
 void tls_end_fin(struct tls_end *end);
+/* sp_tls_continue, and steps. */
+void tls_end_continue(struct tls_end *end);
 void tls_end_write(struct tls_end *end, const char *text);
 /* The fatal alert that is the last record of its output, when that is still in the clear; -1. */
 int tls_end_clear_alert(struct tls_end *end);

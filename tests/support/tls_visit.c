@@ -26,6 +26,8 @@ void tls_visit_next(void)
                                .refuse = visit.server.owner.refuse,
                                .accept_nobody = visit.server.owner.accept_nobody,
                                .no_tickets = visit.server.owner.no_tickets,
+                               .waits = visit.server.owner.waits,
+                               .claim_waits = visit.server.owner.claim_waits,
                                .alert = visit.server.owner.alert};
 
     if (visit.client.gnutls)
@@ -86,4 +88,19 @@ void tls_visit_got(const struct sp_buf *got, const char *text)
 {
     ck_assert_uint_eq(got->len, strlen(text));
     ck_assert_int_eq(got->len ? memcmp(sp_buf_data(got), text, got->len) : 0, 0);
+}
+
+/* GnuTLS keeps a ticket as lifetime, age_add...: another age_add makes the obfuscated age that it
+ * sends a lie. The server never looks at the binder of such a ticket: to know it is enough. */
+void tls_visit_spoil_age(void)
+{
+    static const uint8_t lifetime[] = {0, 0, 0x54, 0x60}; /* 6 hours */
+    uint8_t *first = memmem(visit.ticket.data, visit.ticket.size, lifetime, 4),
+            *age; /* of the session */
+
+    ck_assert_ptr_nonnull(first);
+    age =
+        memmem(first + 4, visit.ticket.size - (size_t)(first + 4 - visit.ticket.data), lifetime, 4);
+    ck_assert_ptr_nonnull(age);
+    age[4] ^= 0x40;
 }

@@ -26,6 +26,8 @@ void tls_visit(int tls13, const char *name, gnutls_certificate_credentials_t cre
 void tls_visit_in(int tls13);
 /* Leaves a ticket of this tenant and client in visit.ticket, and a fresh connection. */
 void tls_visit_for_ticket(int tls13, const char *name, gnutls_certificate_credentials_t cred);
+/* Makes visit.ticket, of TLS 1.3, one whose age is not believed. */
+void tls_visit_spoil_age(void);
 /* The certificate was refused, both ends know the alert, and there was no ticket. */
 void tls_visit_refused(int tls13, int alert12, int alert13);
 void tls_visit_no_identity(void); /* sp_tls_peer_chain is empty */

@@ -4,6 +4,7 @@
 
 #include "common/loop.h"
 #include "common/tls_cred.h"
+#include "common/tls_impl.h"
 #include "tests/support/tls_pair.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MUCH (3 * 1024 * 1024)
+#define MUCH    (3 * 1024 * 1024)
+#define WAIT_MS 100
 
 /* One end's owner: what it does when, and what happened to it. */
 struct side {
@@ -25,7 +27,11 @@ struct side {
     size_t to_send;   /* a pattern of so many bytes, then close_notify when finish is set */
     bool finish;
     bool refuse_peer;
-    char close_at, abort_at; /* 'o'pen, 'd'ata, 'e'of, 'f'lush */
+    int waits, asked;         /* so many times on_peer waits; it was called */
+    struct sp_timer *on_wait; /* started when it waits */
+    struct sp_timer *amid;    /* the same, once, and earlier */
+    bool continue_inside;
+    char close_at, abort_at; /* 'o'pen, 'd'ata, 'e'of, 'f'lush; 'p'eer */
     bool pause_at_data, close_at_both_ends;
     size_t close_at_got; /* not 0: closes when it has so much */
     size_t sent, got, roomiest;
@@ -55,17 +61,6 @@ static void on_bad_name(void *ctx)
     (void)ctx;
 }
 
-static bool on_peer(void *ctx, const struct sp_chain *chain, bool resumed, int *ret_alert)
-{
-    struct side *s = ctx;
-
-    (void)resumed;
-    *ret_alert = GNUTLS_A_UNKNOWN_CA;
-    return chain->count && !s->refuse_peer;
-}
-
-static const struct sp_tls_callbacks tls_callbacks = {on_hello, on_bad_name, on_peer};
-
 static void end_at(struct side *s, char where)
 {
     static const struct sp_error why = {.kind = SP_ERR_DENIED, .text = "test"};
@@ -75,6 +70,27 @@ static void end_at(struct side *s, char where)
     if (s->abort_at == where)
         sp_conn_abort(s->conn, &why);
 }
+
+static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, int *ret_alert)
+{
+    struct side *s = ctx;
+
+    ck_assert_int_eq(s->opens, 0);
+    end_at(s, 'p');
+    *ret_alert = GNUTLS_A_UNKNOWN_CA;
+    if (s->asked++ < s->waits) {
+        if (s->continue_inside)
+            sp_conn_continue(s->conn);
+        if (s->on_wait)
+            sp_timer_start(s->on_wait, WAIT_MS);
+        if (s->amid && s->asked == 1)
+            sp_timer_start(s->amid, WAIT_MS / 2);
+        return SP_TLS_WAIT;
+    }
+    return peer->chain->count && !s->refuse_peer ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
+}
+
+static const struct sp_tls_callbacks tls_callbacks = {on_hello, on_bad_name, on_peer, NULL};
 
 static void on_open(void *ctx)
 {
@@ -537,6 +553,192 @@ START_TEST(a_reset_is_told_as_the_systems_error)
 }
 END_TEST
 
+/* ---- verdicts that wait ---- */
+
+/* What `server` or `client` does WAIT_MS after it began to wait: 'g'o on, 'c'lose, 'r'efuse,
+ * 'a'bort, or nothing. */
+static char word;
+static struct sp_timer *word_timer;
+
+static void on_word(void *ctx)
+{
+    static const struct sp_error why = {.kind = SP_ERR_DENIED, .text = "word"};
+    struct side *s = ctx;
+
+    ck_assert_int_eq(s->opens + s->closes, 0);
+    ck_assert_uint_eq(s->got, 0);
+    ck_assert(sp_tls_is_waiting(sp_conn_tls(s->conn)));
+    if (word == 'c')
+        sp_conn_close(s->conn, &why);
+    if (word == 'r')
+        sp_conn_refuse(s->conn, GNUTLS_A_USER_CANCELED, &why);
+    if (word == 'a')
+        sp_conn_abort(s->conn, &why);
+    if (word != '-') { /* to one that is closing it means nothing */
+        sp_conn_continue(s->conn);
+        sp_conn_continue(s->conn);
+    }
+}
+
+/* Runs until both are closed. */
+static void wait_and(struct side *s, int waits, char what, unsigned handshake_ms)
+{
+    word = what;
+    word_timer = sp_timer_new(loop, on_word, s);
+    s->waits = waits;
+    s->on_wait = word_timer;
+    start_both_within(handshake_ms);
+    sp_loop_run(loop);
+    sp_timer_free(word_timer);
+    sp_loop_run(loop);
+}
+
+/* _i & 1: by abort; & 2: and it waits; & 4: the client. */
+START_TEST(an_end_may_be_ended_while_it_is_asked)
+{
+    struct side *s = _i & 4 ? &client : &server;
+
+    *(_i & 1 ? &s->abort_at : &s->close_at) = 'p';
+    s->waits = _i & 2 ? 1 : 0;
+    start_both();
+    sp_loop_run(loop);
+    assert_closed(s, SP_ERR_DENIED);
+    ck_assert_int_eq(s->asked, 1);
+    ck_assert_int_eq(s->opens, 0);
+    ck_assert_int_eq(server.closes + client.closes, 2);
+}
+END_TEST
+
+/* _i: who waits. */
+START_TEST(an_end_that_waits_goes_on_where_it_stood)
+{
+    client.to_send = server.to_send = MUCH * 8; /* more than sockets hold */
+    client.finish = server.finish = true;
+    client.close_at_both_ends = server.close_at_both_ends = true;
+    wait_and(_i ? &client : &server, 3, 'g', 5000);
+    ck_assert_int_eq((_i ? &client : &server)->asked, 4);
+    ck_assert_uint_eq(server.got, MUCH * 8);
+    ck_assert_uint_eq(client.got, MUCH * 8);
+    assert_closed(&server, SP_OK);
+    assert_closed(&client, SP_OK);
+}
+END_TEST
+
+static void on_measure(void *ctx)
+{
+    (void)ctx;
+    ck_assert(sp_tls_is_waiting(sp_conn_tls(server.conn)));
+    ck_assert_int_eq(client.opens, 1); /* a TLS 1.3 client believes to be through */
+    ck_assert_uint_lt(client.sent, client.to_send);
+    ck_assert_uint_le(sp_conn_tls(server.conn)->carry.cap, SP_LOOP_SCRATCH + 20 * 1024);
+}
+
+START_TEST(an_eager_client_is_held_back_by_tcp_and_not_by_memory)
+{
+    struct sp_timer *timer = sp_timer_new(loop, on_measure, NULL);
+
+    client.to_send = MUCH * 8;
+    client.finish = true;
+    server.close_at = 'e';
+    client.close_at = 'e';
+    server.amid = timer;
+    wait_and(&server, 2, 'g', 5000);
+    ck_assert_uint_eq(server.got, MUCH * 8);
+    assert_closed(&server, SP_ERR_DENIED); /* by its own word */
+    sp_timer_free(timer);
+    sp_loop_run(loop);
+}
+END_TEST
+
+START_TEST(the_word_may_come_before_the_wait_has_begun)
+{
+    server.continue_inside = true;
+    server.waits = 3;
+    server.close_at = 'o';
+    client.close_at = 'e';
+    start_both();
+    sp_loop_run(loop);
+    ck_assert_int_eq(server.asked, 4);
+    ck_assert_int_eq(server.opens, 1);
+    assert_closed(&server, SP_ERR_DENIED);
+}
+END_TEST
+
+START_TEST(a_client_refused_after_a_wait_is_told_the_alert)
+{
+    server.refuse_peer = true;
+    client.to_send = _i ? MUCH * 8 : 0;
+    wait_and(&server, 1, 'g', 5000);
+    assert_closed(&server, SP_ERR_PEER_CERT);
+    ck_assert_int_eq(server.opens, 0);
+    ck_assert_uint_eq(server.got, 0);
+    assert_closed(&client, SP_ERR_PEER_ALERT);
+    ck_assert_int_eq(client.why.code, GNUTLS_A_UNKNOWN_CA);
+}
+END_TEST
+
+/* _i % 3: how; from 3: with a client that has much to say. */
+START_TEST(a_waiting_end_may_be_ended_and_is_not_asked_again)
+{
+    const char how = "cra"[_i % 3];
+
+    client.to_send = _i / 3 ? MUCH * 8 : 0;
+    wait_and(&server, 1, how, 5000);
+    assert_closed(&server, SP_ERR_DENIED);
+    ck_assert_int_eq(server.asked, 1);
+    ck_assert_int_eq(server.opens, 0);
+    ck_assert_int_eq(client.closes, 1);
+    if (how == 'r') {
+        ck_assert_int_eq(client.why.kind, SP_ERR_PEER_ALERT);
+        ck_assert_int_eq(client.why.code, GNUTLS_A_USER_CANCELED);
+    }
+}
+END_TEST
+
+START_TEST(the_deadline_of_the_handshake_goes_on_during_a_wait)
+{
+    uint64_t began = sp_loop_clock_us();
+
+    client.to_send = MUCH * 8;
+    wait_and(&server, 1, '-', 400);
+    assert_closed(&server, SP_ERR_TIMEOUT);
+    ck_assert_int_eq(server.asked, 1);
+    ck_assert_int_eq(server.opens, 0);
+    ck_assert_uint_ge(sp_loop_clock_us() - began, 390 * 1000);
+    ck_assert_uint_lt(sp_loop_clock_us() - began, 10 * 1000 * 1000);
+}
+END_TEST
+
+static void on_leave(void *ctx)
+{
+    static const struct sp_error why = {.kind = SP_ERR_DENIED, .text = "leave"};
+
+    ck_assert(sp_tls_is_waiting(sp_conn_tls(server.conn)));
+    if (ctx)
+        sp_conn_abort(client.conn, &why);
+    else
+        sp_conn_close(client.conn, &why);
+}
+
+/* _i & 1: by reset; & 2: the word comes, else the deadline. */
+START_TEST(a_client_that_leaves_during_a_wait_is_waited_for_quietly)
+{
+    clock_t before = clock();
+    struct sp_timer *timer = sp_timer_new(loop, on_leave, _i & 1 ? &client : NULL);
+
+    server.close_at = 'e';
+    server.amid = timer;
+    wait_and(&server, 8, _i & 2 ? 'g' : '-', 1500);
+    ck_assert_int_lt((clock() - before) * 1000 / CLOCKS_PER_SEC, 700);
+    ck_assert_int_eq(server.asked, _i & 2 ? 9 : 1);
+    ck_assert_int_eq(server.opens, _i & 2 ? 1 : 0);
+    ck_assert_int_eq(server.eofs, _i == 2);
+    assert_closed(&server, !(_i & 2) ? SP_ERR_TIMEOUT : _i & 1 ? SP_ERR_SYS : SP_ERR_DENIED);
+    sp_timer_free(timer);
+    sp_loop_run(loop);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("conn");
@@ -555,6 +757,14 @@ static Suite *suite(void)
     tcase_add_test(t, a_server_that_is_refused_is_told_the_alert);
     tcase_add_loop_test(t, closing_inside_any_callback_ends_in_one_on_closed, 0, 8);
     tcase_add_test(t, an_open_end_outlives_the_handshakes_deadline_and_may_be_refused_later);
+    tcase_add_loop_test(t, an_end_may_be_ended_while_it_is_asked, 0, 8);
+    tcase_add_loop_test(t, an_end_that_waits_goes_on_where_it_stood, 0, 2);
+    tcase_add_test(t, an_eager_client_is_held_back_by_tcp_and_not_by_memory);
+    tcase_add_test(t, the_word_may_come_before_the_wait_has_begun);
+    tcase_add_loop_test(t, a_client_refused_after_a_wait_is_told_the_alert, 0, 2);
+    tcase_add_loop_test(t, a_waiting_end_may_be_ended_and_is_not_asked_again, 0, 6);
+    tcase_add_test(t, the_deadline_of_the_handshake_goes_on_during_a_wait);
+    tcase_add_loop_test(t, a_client_that_leaves_during_a_wait_is_waited_for_quietly, 0, 4);
     tcase_add_test(t, plain_http_is_answered_in_plain_words);
     tcase_add_test(t, other_bytes_are_answered_with_nothing);
     tcase_add_test(t, a_silent_peer_meets_the_deadline);

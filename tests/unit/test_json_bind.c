@@ -29,7 +29,7 @@ struct conf {
     bool on;
     uint64_t limit, small, huge, workers;
     int level;
-    struct sp_json_strings names, files;
+    struct sp_json_strings names, files, few, places;
     struct tls tls;
     bool has_tls;
     struct sp_json_array doors;
@@ -99,6 +99,13 @@ static const struct sp_json_field fields[] = {
      .max = 3,
      .check = check_listen},
     {.key = "files", .type = SP_JSON_PATHS, AT(conf, files)},
+    {.key = "few",
+     .type = SP_JSON_STRINGS,
+     AT(conf, few),
+     .or_one = true,
+     .min = 1,
+     .check = check_listen},
+    {.key = "places", .type = SP_JSON_PATHS, AT(conf, places), .or_one = true},
     {.key = "tls",
      .type = SP_JSON_OBJECT,
      AT(conf, tls),
@@ -187,6 +194,23 @@ START_TEST(what_is_absent_has_its_default_even_in_objects_that_are_absent)
 }
 END_TEST
 
+START_TEST(one_string_stands_for_a_list_of_one_where_the_row_says_so)
+{
+    struct conf c;
+
+    ck_assert_int_eq(load("{\"name\": \"ab\", \"few\": \"a:1\", \"places\": \"p\"}", &c, NULL),
+                     SP_OK);
+    ck_assert_uint_eq(c.few.count, 1);
+    ck_assert_str_eq(c.few.items[0], "a:1");
+    ck_assert_uint_eq(c.places.count, 1);
+    ck_assert_str_eq(c.places.items[0], "etc/p");
+    sp_json_done(fields, &c);
+    ck_assert_int_eq(load("{\"name\": \"ab\", \"few\": [\"a:1\", \"b:2\"]}", &c, NULL), SP_OK);
+    ck_assert_uint_eq(c.few.count, 2);
+    sp_json_done(fields, &c);
+}
+END_TEST
+
 START_TEST(auto_is_zero)
 {
     struct conf c;
@@ -246,6 +270,14 @@ static const struct {
     {NAMED "\"names\": [\"a:1\", 2]}", "etc/gateway.json: $.names[1]: found 2, wanted is a string"},
     {NAMED "\"names\": \"a:1\"}",
      "etc/gateway.json: $.names: found \"a:1\", wanted is an array of strings"},
+    {NAMED "\"few\": \"a\"}", "etc/gateway.json: $.few: \"a\" has no port"},
+    {NAMED "\"few\": [\"a\"]}", "etc/gateway.json: $.few[0]: \"a\" has no port"},
+    {NAMED "\"few\": []}", "etc/gateway.json: $.few: has 0 items, wanted is at least 1"},
+    {NAMED "\"few\": 1}",
+     "etc/gateway.json: $.few: found 1, wanted is a string or an array of strings"},
+    {NAMED "\"places\": \"\"}", "etc/gateway.json: $.places: must not be empty"},
+    {NAMED "\"places\": {}}",
+     "etc/gateway.json: $.places: found an object, wanted is a path or an array of paths"},
     {NAMED "\"files\": [\"\"]}", "etc/gateway.json: $.files[0]: must not be empty"},
     {NAMED "\"files\": [null]}", "etc/gateway.json: $.files[0]: found null, wanted is a path"},
     {NAMED "\"file\": \"\"}", "etc/gateway.json: $.file: must not be empty"},
@@ -292,10 +324,10 @@ static const struct {
      "etc/gateway.json: $.on_reason.expird: unknown key, did you mean \"expired\"?"},
     {NAMED "\"a b\\n\": 1}",
      "etc/gateway.json: $[\"a b\\n\"]: unknown key; known here: name, file, cache, on, limit, "
-     "small, huge, workers, level, names, files, tls, doors, on_reason"},
+     "small, huge, workers, level, names, files, few, places, tls, doors, on_reason"},
     {NAMED "\"\": 1}", "etc/gateway.json: $[\"\"]: unknown key; known here: name, file, cache, on, "
                        "limit, small, huge, "
-                       "workers, level, names, files, tls, doors, on_reason"},
+                       "workers, level, names, files, few, places, tls, doors, on_reason"},
     /* syntax */
     {"", "etc/gateway.json:1:1: is empty, wanted is a JSON object"},
     {" \n\t", "etc/gateway.json:1:1: is empty, wanted is a JSON object"},
@@ -527,6 +559,7 @@ int main(void)
     suite_add_tcase(suite, tc);
     tcase_add_test(tc, every_type_reaches_its_member);
     tcase_add_test(tc, what_is_absent_has_its_default_even_in_objects_that_are_absent);
+    tcase_add_test(tc, one_string_stands_for_a_list_of_one_where_the_row_says_so);
     tcase_add_test(tc, auto_is_zero);
     tcase_add_test(tc, done_frees_and_clears_everything);
     tcase_add_loop_test(tc, what_is_wrong_is_told_with_its_place_and_what_is_wanted, 0, COUNT(bad));

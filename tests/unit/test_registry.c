@@ -1,9 +1,12 @@
 /* The gateway's loaded state: who owns a name, what tenants share, what a reload keeps. */
 #include <check.h>
+#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "certs/mint.h"
+#include "common/clock.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
 #include "tests/support/scene.h"
@@ -208,6 +211,123 @@ START_TEST(equal_ca_sets_are_one_object_and_others_are_not)
 }
 END_TEST
 
+/* ---- by the client's chain ---- */
+
+/* What client.pem is found to be; the id, or "" for nobody, or both of two. */
+static const char *owner_of_client(const struct gw_registry *registry)
+{
+    static char ids[2 * GW_TENANT_ID_MAX + 2];
+    char *pem = scene_read("client.pem");
+    const gnutls_datum_t text = {(unsigned char *)pem, (unsigned)strlen(pem)};
+    struct sp_chain chain = {.count = 1};
+    struct gw_finding finding;
+    gnutls_datum_t der;
+
+    ck_assert_int_eq(gnutls_pem_base64_decode2("CERTIFICATE", &text, &der), 0);
+    chain.certs[0] = (struct sp_bytes){der.data, der.size};
+    gw_registry_find_by_chain(registry, &chain, sp_clock_wall_s(), &finding);
+    snprintf(ids, sizeof ids, "%s%s%s", finding.tenants[0] ? finding.tenants[0]->id : "",
+             finding.tenants[1] ? " " : "", finding.tenants[1] ? finding.tenants[1]->id : "");
+    gnutls_free(der.data);
+    free(pem);
+    return ids;
+}
+
+static void write_matching(const char *id, const char *ca, const char *match)
+{
+    char path[64], text[512];
+
+    snprintf(path, sizeof path, "tenants.d/%s.json", id);
+    snprintf(text, sizeof text,
+             "{ \"server_names\": [\"%s.secure.example.net\"], \"client_validation\":"
+             "  { \"trusted_cas\": [\"../%s.pem\"] %s } }",
+             id, ca, match);
+    scene_write(path, text);
+}
+
+START_TEST(a_client_is_found_by_its_ca_and_names)
+{
+    struct gw_registry *registry, *next;
+
+    scene_clear();
+    scene_write_gateway("common", "");
+    write_matching("a", "client-ca", ", \"match\": {\"subject\": \"CN=cl*\"}");
+    write_matching("b", "client-ca-copy", ", \"match\": {\"subject\": [\"CN=other\", \"*,O=X\"]}");
+    write_matching("c", "other-ca", "");
+    registry = load();
+    ck_assert_str_eq(owner_of_client(registry), "a");
+    write_matching("b", "client-ca-copy", ", \"match\": {\"issuer\": \"CN=Client CA\"}");
+    next = load_after(registry);
+    ck_assert_str_eq(owner_of_client(next), "a b");
+    gw_registry_unref(next);
+    ck_assert_str_eq(owner_of_client(registry), "a"); /* as before */
+    scene_remove("tenants.d/a.json");
+    next = load_after(registry);
+    ck_assert_str_eq(owner_of_client(next), "b");
+    ck_assert_ptr_eq(gw_registry_tenant(next, "b"), next->tenants[0]);
+    gw_registry_unref(registry);
+    gw_registry_unref(next);
+}
+END_TEST
+
+static void write_crl(const struct certs_pair *ca, const struct certs_pair *revoked)
+{
+    char *pem = certs_mint_crl_pem(ca, &revoked, revoked != NULL, 0, 0);
+
+    scene_write("list.crl", pem);
+    free(pem);
+}
+
+START_TEST(a_changed_crl_leaves_clients_with_their_tenants)
+{
+    const struct certs_spec ca_spec = {.dn = "CN=CA", .ca = true, .path_len = -1};
+    const struct certs_spec spec = {.dn = "CN=x", .path_len = -1};
+    struct sp_warnings failures = {.items = NULL};
+    struct sp_chain chain = {.count = 1};
+    struct gw_registry *registry, *next;
+    struct certs_pair *ca, *leaf;
+    struct gw_finding finding;
+    char *pem;
+
+    ck_assert_int_eq(certs_mint(&ca_spec, NULL, &ca, NULL), SP_OK);
+    ck_assert_int_eq(certs_mint(&spec, ca, &leaf, NULL), SP_OK);
+    chain.certs[0].data = certs_pair_der(leaf, &chain.certs[0].len);
+    pem = certs_pair_certificate_pem(ca);
+    scene_clear();
+    scene_write_gateway("common", "");
+    scene_write("minted.pem", pem);
+    write_crl(ca, NULL);
+    write_matching("a", "client-ca", "");
+    write_matching("b", "minted", ", \"crls\": [\"../list.crl\"]");
+    registry = load();
+    write_crl(ca, leaf);
+    next = gw_registry_reload_crls(registry, master, NULL, &failures);
+    ck_assert_ptr_nonnull(next);
+    gw_registry_unref(registry); /* the next one lives on without it */
+    gw_registry_find_by_chain(next, &chain, sp_clock_wall_s(), &finding);
+    ck_assert_int_eq(finding.kind, GW_FOUND_ONE); /* revoked or not: it is b's to say so */
+    ck_assert_ptr_eq(finding.tenants[0], tenant_of(next, "b"));
+    gw_registry_unref(next);
+    certs_pair_free(leaf);
+    certs_pair_free(ca);
+    free(pem);
+}
+END_TEST
+
+START_TEST(where_there_are_no_common_names_nobody_is_found_by_a_chain)
+{
+    struct gw_registry *registry;
+
+    scene_clear();
+    scene_write("gateway.json", "{ \"listen\": [\"127.0.0.1:0\"], \"tenants\": \"tenants.d\" }");
+    scene_write_tenant("own", "\"c1.example\"", OWN_CERT);
+    registry = load();
+    ck_assert_str_eq(owner_of_client(registry), "");
+    ck_assert_ptr_null(registry->by_issuer);
+    gw_registry_unref(registry);
+}
+END_TEST
+
 /* ---- reload ---- */
 
 START_TEST(a_bad_reload_changes_nothing)
@@ -303,6 +423,9 @@ int main(void)
     tcase_add_test(tcase, only_json_files_without_a_dot_in_front_are_tenants);
     tcase_add_test(tcase, tenants_without_a_certificate_show_the_common_one);
     tcase_add_test(tcase, equal_ca_sets_are_one_object_and_others_are_not);
+    tcase_add_test(tcase, a_client_is_found_by_its_ca_and_names);
+    tcase_add_test(tcase, a_changed_crl_leaves_clients_with_their_tenants);
+    tcase_add_test(tcase, where_there_are_no_common_names_nobody_is_found_by_a_chain);
     tcase_add_test(tcase, a_bad_reload_changes_nothing);
     tcase_add_test(tcase, what_does_not_stop_the_load_is_a_warning);
     tcase_add_test(tcase, a_good_configuration_has_no_warnings);

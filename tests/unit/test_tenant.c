@@ -86,7 +86,31 @@ static const struct {
     {TENANT_T(CA ", \"min_key_bits\": 4096", ""), false},
     {TENANT_T(CA ", \"shadow\": {\"on_failure\": \"allow\", \"max_chain\": 1}", ""), true},
     {TENANT_T(CA EXCEPTION("f", "expired", "2999-01-01T00:00:00Z", ""), ""), false},
+    {TENANT_T(CA ", \"match\": {\"subject\": \"*\"}", ""), false},
+    {TENANT_T(CA ", \"match\": {\"san_dns\": \"*.t.example\"}", ""), false},
 };
+
+/* Each from each. */
+static const char *const matches[] = {
+    TENANT_T(CA ", \"match\": {\"san_dns\": \"*.t.example\"}", ""),
+    TENANT_T(CA ", \"match\": {\"san_dns\": \"*.u.example\"}", ""),
+    TENANT_T(CA ", \"match\": {\"san_uri\": \"*.t.example\"}", ""),
+    TENANT_T(CA ", \"match\": {\"san_dns\": [\"*.t.example\", \"*.u.example\"]}", ""),
+};
+
+START_TEST(the_ticket_key_changes_with_whom_a_match_lets_in)
+{
+    uint8_t key[SP_TICKET_KEY_LEN], other[SP_TICKET_KEY_LEN];
+
+    ticket_key_of(matches[_i], key);
+    for (int i = 0; i < _i; i++) {
+        ticket_key_of(matches[i], other);
+        ck_assert_msg(memcmp(key, other, sizeof key) != 0, "%s", matches[i]);
+    }
+    ticket_key_of(TENANT_T(CA ", \"match\": {\"san_dns\": [\"*.T.Example\"]}", ""), other);
+    ck_assert(!memcmp(key, other, sizeof key) == !_i); /* the same as the first one */
+}
+END_TEST
 
 START_TEST(the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else)
 {
@@ -327,6 +351,8 @@ int main(void)
     tcase_add_unchecked_fixture(tcase, scene_enter, scene_leave);
     tcase_add_loop_test(tcase, the_ticket_key_changes_with_cas_and_policy_and_with_nothing_else, 0,
                         sizeof variants / sizeof variants[0]);
+    tcase_add_loop_test(tcase, the_ticket_key_changes_with_whom_a_match_lets_in, 0,
+                        sizeof matches / sizeof matches[0]);
     tcase_add_loop_test(tcase, the_ticket_key_changes_with_all_that_an_exception_decides_by, 0,
                         sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tcase, no_two_tenants_and_no_two_masters_have_one_ticket_key);

@@ -1,10 +1,12 @@
 #include "common/tls_cred.h"
 
 #include "certs/mint.h"
+#include "common/tls_impl.h"
 
 #include <check.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -546,6 +548,100 @@ START_TEST(a_key_is_gone_from_memory_when_its_last_user_is)
 }
 END_TEST
 
+/* ---- what an OCSP request is made of ---- */
+
+static bool is_certificate(const struct sp_bytes *bytes, const struct certs_pair *pair)
+{
+    size_t len;
+    const uint8_t *der = certs_pair_der(pair, &len);
+
+    return bytes->len == len && !memcmp(bytes->data, der, len);
+}
+
+/* A CA that was renewed with another key: the same name, twice in the file. */
+START_TEST(the_issuer_of_the_leaf_is_the_one_that_signed_it)
+{
+    const struct certs_spec same_name = {.dn = "CN=Issuing,O=Acme", .ca = true, .path_len = -1};
+    struct certs_pair *namesake = mint(&same_name, root);
+    const struct certs_pair *const orders[][3] = {
+        {leaf, issuing, namesake}, {leaf, namesake, issuing}, {namesake, issuing, leaf},
+        {issuing, leaf, NULL},     {leaf, namesake, NULL},    {leaf, root, NULL},
+        {leaf, NULL, NULL},
+    };
+    struct sp_bytes cert, issuer;
+
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        struct sp_tls_cred *cred =
+            load(write_certificates("chain.pem", orders[i][0], orders[i][1], orders[i][2]),
+                 write_key("leaf.key", 0600, leaf));
+
+        ck_assert_int_eq(sp_tls_cred_leaf(cred, &cert, &issuer), i < 4);
+        ck_assert(is_certificate(&cert, leaf));
+        if (i < 4)
+            ck_assert(is_certificate(&issuer, issuing));
+        else
+            ck_assert_uint_eq(issuer.len, 0);
+        sp_tls_cred_unref(cred);
+    }
+    certs_pair_free(namesake);
+}
+END_TEST
+
+START_TEST(a_self_signed_leaf_has_no_issuer_above_it)
+{
+    struct sp_tls_cred *cred =
+        load(write_certificates("root.pem", root, NULL, NULL), write_key("root.key", 0600, root));
+    struct sp_bytes cert, issuer;
+
+    ck_assert(!sp_tls_cred_leaf(cred, &cert, &issuer));
+    ck_assert(is_certificate(&cert, root));
+    sp_tls_cred_unref(cred);
+}
+END_TEST
+
+/* ---- the staple ---- */
+
+static void *set_staples(void *ctx)
+{
+    uint8_t staple[300];
+
+    for (int i = 0; i < 2000; i++) {
+        memset(staple, i, sizeof staple);
+        sp_tls_cred_set_staple(ctx, staple, i % 300u);
+    }
+    return NULL;
+}
+
+START_TEST(a_staple_may_be_set_while_others_take_it)
+{
+    struct sp_tls_cred *cred =
+        load(write_certificates("leaf.pem", leaf, NULL, NULL), write_key("leaf.key", 0600, leaf));
+    struct sp_tls_identity own;
+    pthread_t threads[2];
+
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, set_staples, cred), 0);
+    for (int i = 0; i < 4000; i++) {
+        bool whole = true;
+
+        sp_tls_cred_identity(cred, &own);
+        if (own.staple) {
+            const gnutls_datum_t *der = &sp_tls_staple_data(own.staple)->response;
+
+            for (unsigned j = 0; j < der->size; j++)
+                whole = whole && der->data[j] == der->data[0];
+            ck_assert_uint_gt(der->size, 0);
+            sp_tls_staple_unref(own.staple);
+        }
+        if (!whole)
+            ck_abort_msg("a mixture");
+    }
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    sp_tls_cred_unref(cred);
+}
+END_TEST
+
 static Suite *cred_suite(void)
 {
     Suite *suite = suite_create("tls_cred");
@@ -568,6 +664,9 @@ static Suite *cred_suite(void)
     tcase_add_test(tc, no_trusted_ca_goes_into_the_handle);
     tcase_add_test(tc, a_key_is_gone_from_memory_when_its_last_user_is);
     tcase_add_test(tc, protected_keys_do_not_reach_a_core_file);
+    tcase_add_test(tc, the_issuer_of_the_leaf_is_the_one_that_signed_it);
+    tcase_add_test(tc, a_self_signed_leaf_has_no_issuer_above_it);
+    tcase_add_test(tc, a_staple_may_be_set_while_others_take_it);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -1,6 +1,8 @@
 /* tls_session: who is let in, and as whom. Loop tests run with _i 0: TLS 1.2 and 1: TLS 1.3. */
 #include "common/tls_session.h"
 
+#include "certs/mint.h"
+#include "common/tls_cred.h"
 #include "tests/support/tls_visit.h"
 
 #include <check.h>
@@ -59,7 +61,9 @@ START_TEST(a_client_that_refuses_the_server_says_why_and_never_opens)
 {
     struct tls_end client;
 
-    tls_client(&client, SP_TLS_1_3, TLS_NAME_A, tls_world.alice);
+    tls_client(&client, SP_TLS_1_2, TLS_NAME_A, tls_world.alice);
+    if (!_i)
+        tls_end_only_tls12(&client);
     client.owner.refuse = true;
     client.owner.alert = GNUTLS_A_UNKNOWN_CA;
     tls_meet(&client, &visit.server);
@@ -71,6 +75,37 @@ START_TEST(a_client_that_refuses_the_server_says_why_and_never_opens)
     ck_assert_int_eq(visit.server.err.kind, SP_ERR_PEER_ALERT);
     ck_assert_int_eq(visit.server.err.code, GNUTLS_A_UNKNOWN_CA);
     tls_end_done(&client);
+}
+END_TEST
+
+static const enum certs_key key_kinds[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_RSA2048};
+
+/* _i & 1: TLS 1.3; & 2: the client has it. */
+START_TEST(every_kind_of_key_proves_its_owner)
+{
+    const struct certs_spec spec = {.dn = "CN=any",
+                                    .path_len = -1,
+                                    .key = key_kinds[_i / 4],
+                                    .eku = CERTS_EKU_CLIENT | CERTS_EKU_SERVER};
+    struct certs_pair *pair;
+    struct sp_tls_cred *cred;
+    struct tls_end client;
+    struct sp_error err;
+
+    ck_assert_int_eq(certs_mint(&spec, NULL, &pair, &err), SP_OK);
+    tls_load(pair, &cred, NULL);
+    visit.server.owner.cred = _i & 2 ? NULL : cred;
+    tls_client(&client, SP_TLS_1_2, TLS_NAME_A, _i & 2 ? cred : tls_world.alice);
+    if (!(_i & 1))
+        tls_end_only_tls12(&client);
+    tls_meet(&client, &visit.server);
+    ck_assert_msg(visit.server.opens == 1, "%s", visit.server.err.text);
+    ck_assert_int_eq(client.opens, 1);
+    ck_assert_uint_eq(client.owner.chain_count, 1);
+    ck_assert_uint_eq(visit.server.owner.chain_count, 1);
+    tls_end_done(&client);
+    sp_tls_cred_unref(cred);
+    certs_pair_free(pair);
 }
 END_TEST
 
@@ -240,7 +275,8 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, tls_visit_setup, tls_visit_teardown);
     tcase_add_loop_test(t, a_client_with_a_good_certificate_gets_in_and_is_known, 0, 2);
     tcase_add_loop_test(t, our_client_and_our_server_meet_and_talk, 0, 2);
-    tcase_add_test(t, a_client_that_refuses_the_server_says_why_and_never_opens);
+    tcase_add_loop_test(t, every_kind_of_key_proves_its_owner, 0, 16);
+    tcase_add_loop_test(t, a_client_that_refuses_the_server_says_why_and_never_opens, 0, 2);
     tcase_add_loop_test(t, a_refused_client_gets_the_owners_alert_and_no_ticket, 0,
                         2 * (int)(sizeof refusal_alerts / sizeof *refusal_alerts));
     tcase_add_loop_test(t, a_client_without_a_certificate_is_judged_as_nobody_and_refused, 0, 2);

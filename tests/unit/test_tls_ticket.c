@@ -126,26 +126,11 @@ START_TEST(a_tls12_ticket_of_another_name_of_the_tenant_brings_no_identity)
 }
 END_TEST
 
-/* GnuTLS keeps a ticket as lifetime, age_add...: another age_add makes the obfuscated age that it
- * sends a lie. The server never looks at the binder of such a ticket: to know it is enough. */
-static void spoil_age(void)
-{
-    static const uint8_t lifetime[] = {0, 0, 0x54, 0x60}; /* 6 hours */
-    uint8_t *first = memmem(visit.ticket.data, visit.ticket.size, lifetime, 4),
-            *age; /* of the session */
-
-    ck_assert_ptr_nonnull(first);
-    age =
-        memmem(first + 4, visit.ticket.size - (size_t)(first + 4 - visit.ticket.data), lifetime, 4);
-    ck_assert_ptr_nonnull(age);
-    age[4] ^= 0x40;
-}
-
 START_TEST(a_tls13_ticket_with_a_stale_age_brings_no_identity)
 {
     tls_visit(1, TLS_NAME_A, tls_world.raw_alice, NULL);
     tls_raw_session(&visit.client, &visit.ticket);
-    spoil_age();
+    tls_visit_spoil_age();
     tls_visit_next();
     tls_visit(1, TLS_NAME_A, NULL, &visit.ticket);
     ck_assert(!sp_tls_is_resumed(visit.server.tls)); /* else the test tests nothing */
@@ -170,7 +155,7 @@ START_TEST(even_with_tickets_an_optional_certificate_must_be_proved)
     tls_visit(_i, TLS_NAME_A, tls_world.raw_alice, NULL);
     tls_raw_session(&visit.client, &visit.ticket);
     if (_i)
-        spoil_age();
+        tls_visit_spoil_age();
     tls_visit_next();
     visit.server.owner.accept_nobody = true;
     memcpy(stek, tls_ticket_key(TLS_NAME_A), sizeof stek);
