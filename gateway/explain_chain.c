@@ -1,4 +1,4 @@
-#include "gateway/explain_impl.h"
+#include "gateway/explain_question.h"
 
 #include "common/clock.h"
 #include "common/tls_crl.h"
@@ -9,27 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHAIN_FILE_MAX (1024 * 1024)
-
-/* One question about a chain. */
-struct question {
-    const struct gw_explain_options *options;
-    struct gw_explain_state state;
-    struct sp_tls_trust *trust; /* any chain */
-    struct sp_tls_crl_set *crls;
-    struct sp_tls_certs certs;
-    struct sp_chain chain;
-    struct gw_explain_input response;
-    struct gw_finding finding;
-    struct gw_decision d;
-    struct gw_explained e;
-    char name[SP_HOST_MAX + 1];
-    bool is_decided; /* without the chain */
-};
-
 /* ---- whose client is it ---- */
 
-static void refuse_name(struct question *q, const char *detail)
+static void refuse_name(struct gw_question *q, const char *detail)
 {
     gw_decision_without_chain(&q->d, SP_REASON_UNKNOWN_SERVER_NAME, detail, q->e.now);
     q->is_decided = true;
@@ -39,7 +21,7 @@ static void refuse_name(struct question *q, const char *detail)
 }
 
 /* As for a client under a common name; NULL: nobody's, or not one's. */
-static struct gw_tenant *find_by_chain(struct question *q)
+static struct gw_tenant *find_by_chain(struct gw_question *q)
 {
     struct gw_finding *f = &q->finding;
 
@@ -60,7 +42,7 @@ static struct gw_tenant *find_by_chain(struct question *q)
 }
 
 /* What a ClientHello with that name leads to. */
-static struct gw_tenant *find_by_name(struct question *q)
+static struct gw_tenant *find_by_name(struct gw_question *q)
 {
     const char *sni = q->options->sni;
     struct gw_match match;
@@ -84,7 +66,7 @@ static struct gw_tenant *find_by_name(struct question *q)
     return NULL;
 }
 
-static enum sp_err contradiction(const struct question *q, const struct gw_tenant *found,
+static enum sp_err contradiction(const struct gw_question *q, const struct gw_tenant *found,
                                  struct sp_error *err)
 {
     const char *who = q->options->tenant;
@@ -98,7 +80,7 @@ static enum sp_err contradiction(const struct question *q, const struct gw_tenan
         q->options->sni, who, q->is_decided ? q->d.facts.detail : q->finding.detail);
 }
 
-static enum sp_err find_tenant(struct question *q, struct gw_tenant **ret, struct sp_error *err)
+static enum sp_err find_tenant(struct gw_question *q, struct gw_tenant **ret, struct sp_error *err)
 {
     struct gw_tenant *given = NULL;
     enum sp_err rc = SP_OK;
@@ -118,183 +100,10 @@ static enum sp_err find_tenant(struct question *q, struct gw_tenant **ret, struc
     return SP_OK;
 }
 
-/* ---- what was sent ---- */
-
-static void describe_sent(struct question *q)
-{
-    struct sp_tls_shown shown;
-    char begin[SP_TIME_LEN], end[SP_TIME_LEN];
-
-    if (!q->chain.count) {
-        gw_explain_step(&q->e.steps, "chain sent", "no certificate");
-        return;
-    }
-    gw_explain_step(&q->e.steps, "chain sent", "%zu certificate%s%s", q->certs.count,
-                    q->certs.count == 1 ? "" : "s",
-                    q->certs.had_key ? " (and a private key, which is passed over)" : "");
-    for (size_t i = 0; i < q->chain.count; i++) {
-        if (!sp_tls_show(&q->chain.certs[i], &shown)) {
-            gw_explain_more(&q->e.steps, "[%zu] cannot be parsed, %s", i + 1, shown.fingerprint);
-            continue;
-        }
-        gw_explain_more(&q->e.steps, "[%zu] '%s', issued by '%s'", i + 1, shown.subject,
-                        shown.issuer);
-        gw_explain_more(&q->e.steps, "    %s to %s, serial %s, %s, signed with %s",
-                        sp_time_format(shown.not_before, begin),
-                        sp_time_format(shown.not_after, end), shown.serial, shown.key,
-                        shown.signature);
-        gw_explain_more(&q->e.steps, "    %s", shown.fingerprint);
-    }
-    if (q->certs.count > q->chain.count)
-        gw_explain_more(&q->e.steps, "and %zu more", q->certs.count - q->chain.count);
-}
-
-/* ---- what was found ---- */
-
-/* Which of these files the path's last name is from; NULL: none that is found by its name. */
-static const char *anchor_file(const char *name, const char *const *files, size_t count)
-{
-    struct gw_explain_input file;
-    struct sp_tls_certs certs;
-    struct sp_tls_shown shown;
-    const char *found = NULL;
-
-    for (size_t i = 0; i < count && !found; i++) {
-        if (gw_explain_input_read(files[i], CHAIN_FILE_MAX, &file, NULL) != SP_OK)
-            continue;
-        if (sp_tls_certs_read(file.data, file.len, &certs, NULL) == SP_OK) {
-            for (size_t k = 0; k < certs.count && !found; k++)
-                if (sp_tls_show(&certs.items[k], &shown) &&
-                    !strncmp(shown.subject, name, strlen(name)))
-                    found = files[i];
-            sp_tls_certs_done(&certs);
-        }
-        gw_explain_input_done(&file);
-    }
-    return found;
-}
-
-static void describe_path(struct question *q)
-{
-    const struct gw_tenant *tenant = q->d.tenant;
-    const struct sp_facts *f = &q->d.facts;
-    const char *last = strrchr(f->path, SP_PATH_STEP[0]), *file;
-    char text[4 * SP_PATH_MAX] = "";
-    size_t used = 0;
-
-    if (!f->path[0]) {
-        gw_explain_step(&q->e.steps, "path", "none was looked for");
-        return;
-    }
-    for (const char *c = f->path; *c; c++)
-        used += (size_t)snprintf(text + used, sizeof text - used,
-                                 *c == SP_PATH_STEP[0] ? " <- " : "%c", *c);
-    gw_explain_step(&q->e.steps, "path", "%s", text);
-    if (f->paths_tried > 1)
-        gw_explain_more(&q->e.steps, "the best of %u that were tried", f->paths_tried);
-    if (!f->path_is_trusted) {
-        gw_explain_more(&q->e.steps, "%s",
-                        q->d.query.trust ? "no trusted CA is reached"
-                                         : "no tenant, so no CA is trusted");
-        return;
-    }
-    if (tenant)
-        file = anchor_file(last ? last + 1 : f->path,
-                           (const char *const *)tenant->config->client_validation.trusted_cas.items,
-                           tenant->config->client_validation.trusted_cas.count);
-    else
-        file = anchor_file(last ? last + 1 : f->path, q->options->cas, q->options->ca_count);
-    gw_explain_more(&q->e.steps, "the last is a trusted CA%s%s", file ? ", from " : "",
-                    file ? file : "");
-}
-
-static const char *outcome(const struct question *q, sp_reason_set reasons)
-{
-    return q->d.facts.observed & reasons ? "no" : "yes"; /* nothing was found against it */
-}
-
-#define BIT(reason) SP_REASON_BIT(SP_REASON_##reason)
-
-static void describe_times(struct question *q)
-{
-    const struct sp_facts *f = &q->d.facts;
-    char begin[SP_TIME_LEN], end[SP_TIME_LEN], now[SP_TIME_LEN], span[SP_TIME_LEN];
-
-    sp_time_format(q->e.now, now);
-    if (!f->not_after) {
-        gw_explain_step(&q->e.steps, "times", "judged at %s; nothing to compare it with", now);
-        return;
-    }
-    gw_explain_step(&q->e.steps, "times", "the whole path is valid from %s to %s",
-                    sp_time_format(f->not_before, begin), sp_time_format(f->not_after, end));
-    if (q->e.now > f->not_after)
-        gw_explain_more(&q->e.steps, "at %s: expired, by %s", now,
-                        sp_time_span(q->e.now - f->not_after, span));
-    if (q->e.now < f->not_before)
-        gw_explain_more(&q->e.steps, "at %s: not valid yet, by %s", now,
-                        sp_time_span(f->not_before - q->e.now, span));
-    if (q->e.now >= f->not_before && q->e.now <= f->not_after)
-        gw_explain_more(&q->e.steps, "at %s: yes, for another %s", now,
-                        sp_time_span(f->not_after - q->e.now, span));
-}
-
-/* What a verdict rests on besides: a reason that is not the weightiest is found here with its
- * cause. */
-static void describe_checks(struct question *q)
-{
-    struct sp_tls_shown leaf;
-    bool client = q->d.query.purpose == SP_PURPOSE_CLIENT;
-    const char *wanted = client ? "clientAuth" : "serverAuth";
-    struct gw_explain_steps *steps = &q->e.steps;
-
-    if (!q->chain.count || !sp_tls_show(&q->chain.certs[0], &leaf))
-        return;
-    gw_explain_step(steps, "purpose", "%s: extended key usage is %s, %s is wanted%s",
-                    outcome(q, BIT(WRONG_PURPOSE)), leaf.usage[0] ? leaf.usage : "absent", wanted,
-                    q->d.query.require_eku ? "" : " where there is one");
-    gw_explain_step(steps, "keys, signatures", "strong: %s; as they should be: %s",
-                    outcome(q, BIT(WEAK_ALGORITHM)), outcome(q, BIT(BAD_SIGNATURE)));
-    gw_explain_step(steps, "constraints", "kept: %s", outcome(q, BIT(CONSTRAINT_VIOLATION)));
-    if (q->d.query.name)
-        gw_explain_step(steps, "name", "%s: '%s' is wanted, it has: %s",
-                        outcome(q, BIT(NAME_MISMATCH)), q->d.query.name,
-                        leaf.names[0] ? leaf.names : "none");
-    else if (q->d.tenant && q->d.tenant->config->client_validation.match.is_set)
-        gw_explain_step(steps, "name", "%s: client_validation.match%s%s",
-                        outcome(q, BIT(NAME_MISMATCH)), leaf.names[0] ? "; its host names: " : "",
-                        leaf.names);
-}
-
-static void describe_lists(struct question *q)
-{
-    const struct sp_tls_crl_set *set = q->d.query.crls;
-    const struct sp_revocation *r = &q->d.facts.crl;
-    char begin[SP_TIME_LEN], end[SP_TIME_LEN], remark[600];
-
-    if (!set) {
-        gw_explain_step(&q->e.steps, "revocation list", "none is configured");
-        return;
-    }
-    if (r->from[0])
-        gw_explain_step(&q->e.steps, "revocation list", "%s, of %s, next due %s: %s", r->from,
-                        sp_time_format(r->this_update, begin), sp_time_format(r->next_update, end),
-                        q->d.facts.observed & BIT(REVOKED)     ? "revoked"
-                        : q->d.facts.observed & BIT(CRL_STALE) ? "stale"
-                                                               : "not listed");
-    else
-        gw_explain_step(&q->e.steps, "revocation list", "%s",
-                        q->d.facts.observed & BIT(CRL_STALE)
-                            ? "one that is configured was not there"
-                            : "none is about a certificate of this path");
-    for (size_t i = 0; sp_tls_crl_set_name(set, i); i++)
-        if (sp_tls_crl_set_remark(set, i, q->e.now, remark, sizeof remark))
-            gw_explain_more(&q->e.steps, "%s", remark);
-}
-
 /* ---- OCSP ---- */
 
 /* As for an answer that was asked for, but for the nonce. */
-static void judge_response(struct question *q, int64_t max_age_s, struct sp_status *ret)
+static void judge_response(struct gw_question *q, int64_t max_age_s, struct sp_status *ret)
 {
     const struct sp_bytes response = {q->response.data, q->response.len};
     const char *file = q->options->ocsp_response;
@@ -322,7 +131,7 @@ static void judge_response(struct question *q, int64_t max_age_s, struct sp_stat
 }
 
 /* What the gateway has in its memory after a start is what its cache file had. */
-static void look_into_cache(struct question *q, struct sp_status *ret)
+static void look_into_cache(struct gw_question *q, struct sp_status *ret)
 {
     static const struct sp_bytes no_staple;
     struct gw_decision open = q->d;
@@ -339,7 +148,7 @@ static void look_into_cache(struct question *q, struct sp_status *ret)
     q->e.if_good = open.verdict;
 }
 
-static void describe_status(struct question *q, const struct sp_status *status, const char *mode)
+static void describe_status(struct gw_question *q, const struct sp_status *status, const char *mode)
 {
     static const char *const words[] = {
         [SP_OCSP_INVALID] = "not known",
@@ -359,7 +168,7 @@ static void describe_status(struct question *q, const struct sp_status *status, 
                     sp_time_format(a->this_update, begin), sp_time_format(a->expires, end));
 }
 
-static void decide_status(struct question *q)
+static void decide_status(struct gw_question *q)
 {
     const struct gw_tenant *tenant = q->d.tenant;
     const struct gw_ocsp_settings *settings =
@@ -386,7 +195,7 @@ static void decide_status(struct question *q)
 
 /* ---- the two kinds ---- */
 
-static enum sp_err read_inputs(struct question *q, struct sp_error *err)
+static enum sp_err read_inputs(struct gw_question *q, struct sp_error *err)
 {
     const struct gw_explain_options *o = q->options;
     struct gw_explain_input file = {.data = NULL};
@@ -396,7 +205,7 @@ static enum sp_err read_inputs(struct question *q, struct sp_error *err)
         return sp_error_set(err, SP_ERR_CONFIG,
                             "--chain and --ocsp-response cannot both be standard input");
     if (strcmp(o->chain, "none") != 0) {
-        rc = gw_explain_input_read(o->chain, CHAIN_FILE_MAX, &file, err);
+        rc = gw_explain_input_read(o->chain, GW_CHAIN_FILE_MAX, &file, err);
         if (rc == SP_OK) {
             rc = sp_tls_certs_read(file.data, file.len, &q->certs, err);
             if (rc != SP_OK)
@@ -410,7 +219,7 @@ static enum sp_err read_inputs(struct question *q, struct sp_error *err)
     return rc;
 }
 
-static void take_decision(struct question *q)
+static void take_decision(struct gw_question *q)
 {
     const struct gw_tenant *tenant = q->d.tenant;
 
@@ -424,7 +233,7 @@ static void take_decision(struct question *q)
         q->e.policy = tenant->policy;
 }
 
-static enum sp_err explain_tenant(struct question *q, struct sp_error *err)
+static enum sp_err explain_tenant(struct gw_question *q, struct sp_error *err)
 {
     struct gw_tenant *tenant = NULL;
     enum sp_err rc = gw_explain_load(q->options->config, &q->state, err);
@@ -433,20 +242,20 @@ static enum sp_err explain_tenant(struct question *q, struct sp_error *err)
         rc = find_tenant(q, &tenant, err);
     if (rc != SP_OK)
         return rc;
-    describe_sent(q);
+    gw_question_describe_sent(q);
     if (q->is_decided)
         return SP_OK;
     gw_decision_examine(&q->d, tenant, &q->finding, &q->chain, q->e.now, NULL);
-    describe_path(q);
-    describe_times(q);
-    describe_checks(q);
-    describe_lists(q);
+    gw_question_describe_path(q);
+    gw_question_describe_times(q);
+    gw_question_describe_checks(q);
+    gw_question_describe_lists(q);
     decide_status(q);
     gw_decision_conclude(&q->d);
     return SP_OK;
 }
 
-static enum sp_err load_any(struct question *q, struct sp_error *err)
+static enum sp_err load_any(struct gw_question *q, struct sp_error *err)
 {
     const struct gw_explain_options *o = q->options;
     struct sp_tls_crl_pool *pool;
@@ -460,7 +269,7 @@ static enum sp_err load_any(struct question *q, struct sp_error *err)
     return rc;
 }
 
-static enum sp_err check_name(struct question *q, struct sp_error *err)
+static enum sp_err check_name(struct gw_question *q, struct sp_error *err)
 {
     const char *name = q->options->name;
     struct sp_ip ip;
@@ -478,7 +287,7 @@ static enum sp_err check_name(struct question *q, struct sp_error *err)
 }
 
 /* The rules are those of a tenant, or of an agent, whose configuration says nothing else. */
-static enum sp_err explain_any(struct question *q, struct sp_error *err)
+static enum sp_err explain_any(struct gw_question *q, struct sp_error *err)
 {
     static const struct sp_policy policy = {.on_failure = SP_DECIDE_BLOCK,
                                             .source = "explain without a tenant"};
@@ -502,11 +311,11 @@ static enum sp_err explain_any(struct question *q, struct sp_error *err)
         .now = q->e.now,
     };
     sp_chain_examine(&q->chain, &q->d.query, &q->d.facts);
-    describe_sent(q);
-    describe_path(q);
-    describe_times(q);
-    describe_checks(q);
-    describe_lists(q);
+    gw_question_describe_sent(q);
+    gw_question_describe_path(q);
+    gw_question_describe_times(q);
+    gw_question_describe_checks(q);
+    gw_question_describe_lists(q);
     if (q->options->ocsp_response && q->chain.count) {
         judge_response(q, 0, &status);
         describe_status(q, &status, "hard, since there is a response");
@@ -520,7 +329,7 @@ static enum sp_err explain_any(struct question *q, struct sp_error *err)
 enum sp_err gw_explain_chain(const struct gw_explain_options *options,
                              struct gw_explain_answer *ret_answer, struct sp_error *err)
 {
-    struct question *q = sp_calloc(1, sizeof *q);
+    struct gw_question *q = sp_calloc(1, sizeof *q);
     enum sp_err rc;
 
     q->options = options;
