@@ -555,7 +555,8 @@ void sp_tls_crl_set_ask_named(const struct sp_tls_crl_set *set, const char *issu
 
     *ret_answer =
         (struct sp_tls_crl_answer){.state = SP_TLS_CRL_NONE, .cause = "", .holds_until = INT64_MAX};
-    if (digits > 2 * sizeof number)
+    if (!digits || digits > 2 * sizeof number ||
+        strspn(serial, "0123456789abcdefABCDEF") != digits) /* GnuTLS passes over other letters */
         return;
     snprintf(even, sizeof even, "%s%s", digits % 2 ? "0" : "", serial);
     if (gnutls_hex2bin(even, strlen(even), number, &len) < 0)
