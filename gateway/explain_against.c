@@ -59,7 +59,11 @@ static FILE *spool(FILE *in)
             fclose(out);
             return NULL;
         }
-    if (out && fflush(out) == 0)
+    if (out && (ferror(in) || fflush(out) != 0)) {
+        fclose(out);
+        return NULL;
+    }
+    if (out)
         rewind(out);
     return out;
 }
@@ -69,11 +73,16 @@ static enum sp_err open_log(struct against *a, struct sp_error *err)
     const char *path = a->options->against;
     bool is_stdin = !strcmp(path, "-");
     FILE *in = is_stdin ? stdin : fopen(path, "re");
-    struct stat st;
+    struct stat st = {.st_mode = 0};
 
     if (!in)
         return sp_error_sys(err, errno, "--against %.200s: cannot be opened", path);
-    if (fstat(fileno(in), &st) == 0 && S_ISREG(st.st_mode)) {
+    if (fstat(fileno(in), &st) == 0 && S_ISDIR(st.st_mode)) {
+        fclose(in);
+        return sp_error_set(err, SP_ERR_CONFIG, "--against %.200s: is a folder; wanted is a log",
+                            path);
+    }
+    if (S_ISREG(st.st_mode)) {
         a->file = in;
         if (is_stdin)
             rewind(in);

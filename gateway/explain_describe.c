@@ -135,12 +135,13 @@ void gw_question_describe_checks(struct gw_question *q)
     const char *wanted = client ? "clientAuth" : "serverAuth";
     struct gw_explain_steps *steps = &q->e.steps;
 
-    if (!q->chain.count || !sp_tls_show(&q->chain.certs[0], &leaf))
+    /* Without a path nothing of this was looked at. */
+    if (!q->d.facts.path[0] || !sp_tls_show(&q->chain.certs[0], &leaf))
         return;
     gw_explain_step(steps, "purpose", "%s: extended key usage is %s, %s is wanted%s",
                     outcome(q, BIT(WRONG_PURPOSE)), leaf.usage[0] ? leaf.usage : "absent", wanted,
                     q->d.query.require_eku ? "" : " where there is one");
-    gw_explain_step(steps, "keys, signatures", "strong: %s; as they should be: %s",
+    gw_explain_step(steps, "keys, signatures", "strong enough: %s; nothing forged or damaged: %s",
                     outcome(q, BIT(WEAK_ALGORITHM)), outcome(q, BIT(BAD_SIGNATURE)));
     gw_explain_step(steps, "constraints", "kept: %s", outcome(q, BIT(CONSTRAINT_VIOLATION)));
     if (q->d.query.name)

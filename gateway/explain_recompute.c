@@ -184,9 +184,11 @@ static void take_list(struct again *a, const struct sp_tls_crl_answer *answer)
 static void recompute_lists(struct again *a)
 {
     const struct sp_tls_crl_set *set = a->ret->tenant->crls;
-    bool is_direct = a->line->path.count == 2, by_ocsp = a->line->has_ocsp;
+    bool is_direct = a->line->path.count == 2, by_ocsp;
     struct sp_tls_crl_answer answer;
 
+    by_ocsp =
+        a->line->has_ocsp && a->ret->tenant->config->client_validation.ocsp.mode != SP_OCSP_OFF;
     if (!set) {
         keep(a, by_ocsp ? BIT(REVOKED) : 0);
         return;

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import lab
 import mint
 import tls
+import web
 from responder import Responder
 from test_crl import Authority
 from test_verdict import client_cases
@@ -147,6 +148,24 @@ class SameCode(Case):
         _, said = self.compare(self.lab.client(self.lab.a), without=("detail",))
         self.assertEqual(said.reason, "crl_stale")
         self.assertIn("was never fetched", said.detail)
+
+    def test_a_list_that_the_gateway_has_kept(self):
+        server = web.Server()
+        self.addCleanup(server.close)
+        crl = Authority(self.lab.folder, self.lab.ca[self.lab.a], self.lab.file("acme.crl"))
+        good, bad = self.lab.client(self.lab.a, "good"), self.lab.client(self.lab.a, "bad")
+        crl.revoke(bad)
+        with open(crl.publish(begin=-1).path, "rb") as made:
+            server.put("/acme.crl", made.read())
+        cache = os.path.join(self.lab.folder, "cache")
+        os.mkdir(cache)
+        self.lab.gateway_config["cache_dir"] = cache
+        self.validation["crls"] = [server.url("/acme.crl")]
+        self.lab.start_gateway()
+        self.lab.gateway.wait("crl_fetch", lambda e: e.ok)
+        lab.until(lambda: [n for n in os.listdir(cache) if n.endswith(".crl")], what="the kept list")
+        self.assertEqual(self.compare(good)[1].action, "allow")
+        self.assertEqual(self.compare(bad)[1].reason, "revoked")
 
     def test_names_that_lead_to_nobody(self):
         self.lab.start_gateway()
@@ -528,6 +547,7 @@ class Against(Case):
         self.assertEqual((said.cut, said.decisions), (0, 12))
         config = ("--config", self.lab.file("gateway.json"), "--against")
         self.assertIn("No such file", self.refused(*config, self.log + ".none"))
+        self.assertIn("folder", self.refused(*config, self.lab.folder))
         text = self.lab.write("text.log", "21:46:50.123 info  tunnel tenant=x\n" * 3)
         self.assertIn("JSON", self.refused(*config, text))
         empty = self.explain("--against", self.lab.write("empty.log", ""), status=0)
