@@ -222,15 +222,29 @@ static bool again(struct against *a, const struct gw_registry *registry,
     return true;
 }
 
+static int compare_devices(const void *a, const void *b)
+{
+    const struct device *const *left = a;
+    const struct device *const *right = b;
+
+    return ((*left)->offset > (*right)->offset) - ((*left)->offset < (*right)->offset);
+}
+
+/* In the order of the log: the examples are then the same ones each time. */
 static enum sp_err decide_all(struct against *a, const struct gw_registry *registry,
                               struct sp_error *err)
 {
+    SP_AUTO_FREE struct device **all =
+        sp_calloc(sp_hash_count(a->devices) + 1, sizeof(struct device *));
+    size_t cursor = 0, count = 0, len;
     const char *key;
-    size_t cursor = 0, len;
     void *device;
 
     while (sp_hash_next(a->devices, &cursor, &key, &len, &device))
-        if (!again(a, registry, device))
+        all[count++] = device;
+    qsort(all, count, sizeof(struct device *), compare_devices);
+    for (size_t i = 0; i < count; i++)
+        if (!again(a, registry, all[i]))
             return sp_error_set(err, SP_ERR_CONFIG,
                                 "--against %.200s: it changed while it was read",
                                 a->options->against);
