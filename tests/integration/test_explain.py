@@ -177,10 +177,12 @@ class SameCode(Case):
                 self.assertEqual((said.reason, said.alert, said.detail, said.rule),
                                  (event.reason, event.alert, event.detail, event.rule))
                 self.assertEqual(said.reason, "unknown_server_name")
-        for name in ("a..b", "1.2.3.4", "bad name", ""):
+        for name, detail in (("a..b", "malformed"), ("1.2.3.4", "malformed"),
+                             ("bad name", "malformed"), ("", "no server name was sent")):
             with self.subTest(name):
                 said = self.explain("--sni", name, "--chain", cert.chain)
                 self.assertEqual(said.alert, "unrecognized_name")
+                self.assertIn(detail, said.detail)
         self.assertEqual(self.explain("--sni", self.name.upper() + ".", "--chain",
                                       cert.chain).action, "allow")
 
@@ -319,7 +321,9 @@ class AnyChain(Case):
         ca = pki.ca("Any CA")
         server = pki.leaf("s", ca, eku="serverAuth", dns=["db.example"], ips=["192.0.2.7"])
         client = pki.leaf("c", ca)
+        any_use = pki.leaf("n", ca, eku=None)
         for cert, more, reason in (
+                (any_use, (), "wrong_purpose"), (any_use, ("--purpose", "server"), None),
                 (client, (), None), (client, ("--purpose", "client"), None),
                 (client, ("--purpose", "server"), "wrong_purpose"), (server, (), "wrong_purpose"),
                 (server, ("--purpose", "server"), None), (server, ("--name", "DB.example."), None),
