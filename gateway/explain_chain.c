@@ -290,7 +290,7 @@ static enum sp_err check_name(struct gw_question *q, struct sp_error *err)
 static enum sp_err explain_any(struct gw_question *q, struct sp_error *err)
 {
     static const struct sp_policy policy = {.on_failure = SP_DECIDE_BLOCK,
-                                            .source = "explain without a tenant"};
+                                            .source = "the default rules"};
     bool client = q->options->purpose == SP_PURPOSE_CLIENT;
     enum sp_err rc = check_name(q, err);
     struct sp_status status;

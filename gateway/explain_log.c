@@ -244,8 +244,6 @@ static enum sp_err read_line(const char *text, struct gw_logged *ret, struct sp_
         rc = sp_error_set(err, SP_ERR_CONFIG,
                           "--from-log: that line is about something else; wanted is one with "
                           "\"event\":\"tunnel\"");
-    else if (rc != SP_OK)
-        sp_error_prefix(err, "--from-log");
     return rc;
 }
 

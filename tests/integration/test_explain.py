@@ -464,14 +464,14 @@ class FromLog(Case):
         def changed(**more):
             return json.dumps({k: v for k, v in dict(good, **more).items() if v is not None})
         for line, wanted in (
-                ("", "empty"), ("no json", "from-log"), ("{", "from-log"), ("[]", "object"),
+                ("", "empty"), ("no json", "line of the log:1:1"), ("{", "line of the log:1:"), ("[]", "object"),
                 ("{}", r"\$\.event"), (json.dumps({"event": "ready"}), "something else"),
                 (changed(observed_errors=None), r"\$\.observed_errors"),
                 (changed(observed_errors=["made_up"]), "made_up"),
                 (changed(observed_errors="expired"), r"\$\.observed_errors"),
                 (changed(action="maybe"), r"\$\.action"), (changed(ts="today"), r"\$\.ts"),
                 (changed(not_after="never"), r"\$\.not_after"), (changed(chain=-1), r"\$\.chain"),
-                ('{"event":"tunnel","x":' + "[" * 100 + "]" * 100 + "}", "from-log")):
+                ('{"event":"tunnel","x":' + "[" * 100 + "]" * 100 + "}", "line of the log")):
             with self.subTest(line[:40]):
                 self.assertRegex(self.refused(*config, line), wanted)
 
