@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
+#include "common/stapler.h"
 #include "common/tls_crl.h"
 #include "common/tls_session.h"
 #include "common/token_bucket.h"
@@ -47,6 +48,7 @@ struct agent {
     struct sp_resolver *resolver;
     struct sp_fetcher *fetcher;
     struct sp_crl_source *crls;
+    struct sp_stapler *stapler;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
     struct open_door **doors; /* config->door_count of them; NULL while ending */
@@ -329,6 +331,15 @@ static void follow_crls(struct agent *a, const struct agent_config *config)
     sp_crl_source_end(a->crls);
 }
 
+/* Of the present configuration. */
+static void follow_staple(struct agent *a)
+{
+    const struct sp_stapling_settings *settings = &a->config->stapling;
+
+    sp_stapler_follow(a->stapler, &a->config->cred, settings->enabled ? 1 : 0,
+                      settings->responder);
+}
+
 /* With what has been fetched so far, if that is something. Files are read with it: one that cannot
  * be used leaves all as it was. */
 static enum sp_err with_fetched(struct agent *a, struct agent_config **config, struct sp_error *err)
@@ -392,6 +403,7 @@ static void on_hup(void *ctx)
     }
     doors_commit(a, next, opened);
     follow_crls(a, a->config);
+    follow_staple(a);
     connect_uplink(a);
     log_reload(a, NULL, NULL);
     log_warnings(a);
@@ -483,6 +495,19 @@ static enum sp_err take_first_crls(struct agent *a, struct agent_config **config
     return with_fetched(a, config, err);
 }
 
+static void start_stapling(struct agent *a)
+{
+    const struct sp_stapler_options options = {
+        .loop = a->loop,
+        .fetcher = a->fetcher,
+        .log = a->log,
+        .reach = SP_FETCH_NOT_LOCAL, /* a company's responder may have a private address */
+    };
+
+    a->stapler = sp_stapler_new(&options);
+    follow_staple(a);
+}
+
 static enum sp_err start(struct agent *a, struct sp_error *err)
 {
     struct agent_config *config;
@@ -520,6 +545,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     a->on_term = sp_signal_new(a->loop, SIGTERM, on_end_signal, a);
     a->on_int = sp_signal_new(a->loop, SIGINT, on_end_signal, a);
     a->end_late = sp_timer_new(a->loop, on_end_late, a);
+    start_stapling(a);
     connect_uplink(a);
     return SP_OK;
 }
@@ -532,6 +558,7 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
     sp_crl_source_free(a->crls);
+    sp_stapler_free(a->stapler);
     sp_fetcher_free(a->fetcher);
     sp_resolver_free(a->resolver);
     if (a->loop)
