@@ -336,8 +336,7 @@ static void follow_staple(struct agent *a)
 {
     const struct sp_stapling_settings *settings = &a->config->stapling;
 
-    sp_stapler_follow(a->stapler, &a->config->cred, settings->enabled ? 1 : 0,
-                      settings->responder);
+    sp_stapler_follow(a->stapler, &a->config->cred, settings->enabled ? 1 : 0, settings->responder);
 }
 
 /* With what has been fetched so far, if that is something. Files are read with it: one that cannot

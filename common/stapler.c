@@ -27,9 +27,9 @@ struct responder {
     char *url;
     size_t entries;
     size_t running;
-    bool is_silent;               /* the last question came to nothing */
-    struct entry *first, **last;  /* waiting their turn */
-    struct responder *next;       /* in turn */
+    bool is_silent;              /* the last question came to nothing */
+    struct entry *first, **last; /* waiting their turn */
+    struct responder *next;      /* in turn */
 };
 
 /* A credential that is followed. */
@@ -61,7 +61,7 @@ struct entry {
 
 struct sp_stapler {
     struct sp_stapler_options options;
-    char *responder; /* the administrator's; NULL: those of the certificates */
+    char *responder;         /* the administrator's; NULL: those of the certificates */
     struct sp_hash *holders; /* by the credential's address: it cannot change while it is held */
     struct sp_hash *by_fingerprint;
     struct entry *entries;
@@ -206,8 +206,8 @@ static void failed(struct entry *e, enum said what, const char *why)
 
     if (e->failures < UINT32_MAX)
         e->failures++;
-    ask_at(e, now_ms + sp_stapler_wait_bad(now_ms, e->response ? e->expires : 0, e->failures,
-                                           chance()));
+    ask_at(e, now_ms +
+                  sp_stapler_wait_bad(now_ms, e->response ? e->expires : 0, e->failures, chance()));
     say(e, what, why);
 }
 
@@ -372,7 +372,7 @@ static void set_timer(struct sp_stapler *s, int64_t now_ms)
 }
 
 #define OWNER(item, member)                                                                        \
-    ((struct entry *)(void *)((char *)(item) - offsetof(struct entry, member)))
+    ((struct entry *)(void *)((char *)(item)-offsetof(struct entry, member)))
 
 static void on_tick(void *ctx)
 {
