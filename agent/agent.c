@@ -2,8 +2,8 @@
 
 #include "agent/client.h"
 #include "agent/config.h"
+#include "agent/crls.h"
 #include "agent/uplink.h"
-#include "common/crl_source.h"
 #include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -24,7 +24,6 @@
 #define LIMIT_LINES 5 /* at once; then one a second */
 #define DRAIN_MS    10000
 #define CLOSE_MS    2000
-#define CRL_MS      2000 /* how long a start waits for CRLs that are fetched */
 
 /* A listening door. Survives a reload whose configuration has one at the same address. */
 struct open_door {
@@ -47,7 +46,7 @@ struct agent {
     struct sp_loop *loop;
     struct sp_resolver *resolver;
     struct sp_fetcher *fetcher;
-    struct sp_crl_source *crls;
+    struct agent_crls *crls;
     struct sp_stapler *stapler;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
@@ -324,33 +323,12 @@ static void log_reload(struct agent *a, const char *cause, const struct sp_error
     sp_log_end(&line);
 }
 
-static void follow_crls(struct agent *a, const struct agent_config *config)
-{
-    sp_crl_source_begin(a->crls, config->cache_dir);
-    sp_crl_source_add(a->crls, config->crls);
-    sp_crl_source_end(a->crls);
-}
-
 /* Of the present configuration. */
 static void follow_staple(struct agent *a)
 {
     const struct sp_stapling_settings *settings = &a->config->stapling;
 
     sp_stapler_follow(a->stapler, &a->config->cred, settings->enabled ? 1 : 0, settings->responder);
-}
-
-/* With what has been fetched so far, if that is something. Files are read with it: one that cannot
- * be used leaves all as it was. */
-static enum sp_err with_fetched(struct agent *a, struct agent_config **config, struct sp_error *err)
-{
-    struct agent_config *next;
-    enum sp_err rc = agent_config_renew_crls(*config, a->crls, &next, err);
-
-    if (rc != SP_OK)
-        return rc;
-    agent_config_unref(*config);
-    *config = next;
-    return SP_OK;
 }
 
 /* The same configuration with other lists: tunnels stay, unless they do not pass any more. */
@@ -363,7 +341,7 @@ static void on_crls_changed(void *ctx)
     if (a->phase != SERVING || !a->clients.uplink)
         return;
     sp_tls_crl_set_digest(a->config->crls, before);
-    if (with_fetched(a, &a->config, &err) != SP_OK) {
+    if (agent_crls_take(a->crls, &a->config, &err) != SP_OK) {
         log_reload(a, "crl", &err);
         return;
     }
@@ -385,8 +363,8 @@ static void on_hup(void *ctx)
     if (a->phase != SERVING)
         return;
     rc = agent_config_load(a->config_path, &next, &err);
-    if (rc == SP_OK && next->crls)
-        rc = with_fetched(a, &next, &err);
+    if (rc == SP_OK)
+        rc = agent_crls_take(a->crls, &next, &err);
     if (rc == SP_OK)
         rc = doors_prepare(a, next, &opened, &err);
     if (rc == SP_OK) {
@@ -401,7 +379,7 @@ static void on_hup(void *ctx)
         return;
     }
     doors_commit(a, next, opened);
-    follow_crls(a, a->config);
+    agent_crls_follow(a->crls, a->config);
     follow_staple(a);
     connect_uplink(a);
     log_reload(a, NULL, NULL);
@@ -475,36 +453,25 @@ static void log_ready(struct agent *a)
     sp_log_end(&line);
 }
 
-/* Before the first tunnel: the lists that are kept, or can be had soon. */
-static enum sp_err take_first_crls(struct agent *a, struct agent_config **config,
-                                   struct sp_error *err)
+/* All that the agent fetches for itself. */
+static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
 {
-    struct sp_crl_source_options options = {
-        .loop = a->loop, .log = a->log, .on_change = on_crls_changed, .ctx = a};
-    enum sp_err rc = sp_fetcher_new(a->loop, a->resolver, &a->fetcher, err);
-
-    if (rc != SP_OK)
-        return rc;
-    options.fetcher = a->fetcher;
-    a->crls = sp_crl_source_new(&options);
-    follow_crls(a, *config);
-    if (!(*config)->crls)
-        return SP_OK;
-    sp_crl_source_wait(a->crls, CRL_MS);
-    return with_fetched(a, config, err);
-}
-
-static void start_stapling(struct agent *a)
-{
-    const struct sp_stapler_options options = {
+    const struct sp_resolver_options resolver = {0};
+    struct sp_stapler_options stapler = {
         .loop = a->loop,
-        .fetcher = a->fetcher,
         .log = a->log,
         .reach = SP_FETCH_NOT_LOCAL, /* a company's responder may have a private address */
     };
+    enum sp_err rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
 
-    a->stapler = sp_stapler_new(&options);
-    follow_staple(a);
+    if (rc == SP_OK)
+        rc = sp_fetcher_new(a->loop, a->resolver, &a->fetcher, err);
+    if (rc != SP_OK)
+        return rc;
+    a->crls = agent_crls_new(a->loop, a->fetcher, a->log, on_crls_changed, a);
+    stapler.fetcher = a->fetcher;
+    a->stapler = sp_stapler_new(&stapler);
+    return SP_OK;
 }
 
 static enum sp_err start(struct agent *a, struct sp_error *err)
@@ -521,13 +488,10 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
         rc = sp_tls_params_new((enum sp_tls_version)v, &a->params[v], err);
     if (rc == SP_OK)
         rc = sp_loop_new(&a->loop, err);
-    if (rc == SP_OK) {
-        const struct sp_resolver_options resolver = {0};
-
-        rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
-    }
     if (rc == SP_OK)
-        rc = take_first_crls(a, &config, err);
+        rc = start_fetching(a, err);
+    if (rc == SP_OK)
+        rc = agent_crls_begin(a->crls, &config, err);
     if (rc == SP_OK)
         rc = doors_prepare(a, config, &opened, err);
     if (rc != SP_OK) {
@@ -544,7 +508,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     a->on_term = sp_signal_new(a->loop, SIGTERM, on_end_signal, a);
     a->on_int = sp_signal_new(a->loop, SIGINT, on_end_signal, a);
     a->end_late = sp_timer_new(a->loop, on_end_late, a);
-    start_stapling(a);
+    follow_staple(a);
     connect_uplink(a);
     return SP_OK;
 }
@@ -556,7 +520,7 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
-    sp_crl_source_free(a->crls);
+    agent_crls_free(a->crls);
     sp_stapler_free(a->stapler);
     sp_fetcher_free(a->fetcher);
     sp_resolver_free(a->resolver);
