@@ -1,8 +1,14 @@
-/* stapler: when to ask again. What it does with it: tests/integration/test_stapling.py. */
+/* stapler: when to ask again, whose turn it is, who has the staple. What becomes of answers:
+ * tests/integration/test_stapling.py. */
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "common/stapler.h"
+#include "common/loop.h"
+#include "common/stapler_impl.h"
+#include "common/tls_cred.h"
+#include "common/tls_impl.h"
+#include "tests/support/tls_pair.h"
 
 #define NOW_S  INT64_C(1800000000)
 #define NOW_MS (NOW_S * 1000)
@@ -77,10 +83,154 @@ START_TEST(several_attempts_lie_between_half_of_a_life_and_its_end)
 }
 END_TEST
 
+/* ---- whose turn it is ---- */
+
+static struct sp_stapler_entry *new_entry(struct sp_stapler *s, const char *url)
+{
+    struct sp_stapler_entry *e = sp_calloc(1, sizeof *e);
+
+    e->stapler = s;
+    e->responder = sp_stapler_responder_of(s, url);
+    e->next = s->entries;
+    s->entries = e;
+    sp_stapler_stand_in_line(e);
+    return e;
+}
+
+/* The first that may be asked; it counts as running from now on. NULL: nobody. */
+static struct sp_stapler_entry *next_entry(struct sp_stapler *s)
+{
+    struct sp_stapler_responder *r = sp_stapler_next_responder(s);
+
+    if (!r)
+        return NULL;
+    r->running++;
+    return sp_stapler_take_first(r);
+}
+
+static void drop_entries(struct sp_stapler *s)
+{
+    while (s->entries) {
+        struct sp_stapler_entry *e = s->entries;
+
+        s->entries = e->next;
+        sp_stapler_part(e);
+        free(e);
+    }
+    ck_assert_ptr_null(s->responders);
+    sp_heap_done(&s->asks);
+}
+
+START_TEST(responders_take_turns_each_with_four_questions_at_most)
+{
+    struct sp_stapler s = {.running = 0};
+    int of_a = 0, of_b = 0;
+    struct sp_stapler_entry *e;
+
+    for (int i = 0; i < 10; i++)
+        new_entry(&s, "http://a/");
+    for (int i = 0; i < 3; i++)
+        new_entry(&s, "http://b/");
+    for (int i = 0; i < 4; i++)
+        of_b += !strcmp(next_entry(&s)->responder->url, "http://b/");
+    ck_assert_int_eq(of_b, 2);
+    of_a = 4 - of_b;
+    while ((e = next_entry(&s)))
+        *(strcmp(e->responder->url, "http://b/") ? &of_a : &of_b) += 1;
+    ck_assert_int_eq(of_a, 4);
+    ck_assert_int_eq(of_b, 3);
+    drop_entries(&s);
+}
+END_TEST
+
+START_TEST(a_responder_that_is_silent_is_asked_one_question_at_a_time)
+{
+    struct sp_stapler s = {.running = 0};
+
+    for (int i = 0; i < 5; i++)
+        new_entry(&s, "http://a/");
+    s.responders->is_silent = true;
+    ck_assert_ptr_nonnull(next_entry(&s));
+    ck_assert_ptr_null(next_entry(&s));
+    s.responders->is_silent = false;
+    ck_assert_ptr_nonnull(next_entry(&s));
+    drop_entries(&s);
+}
+END_TEST
+
+START_TEST(a_line_is_left_from_any_place_and_keeps_its_order)
+{
+    struct sp_stapler s = {.running = 0};
+    struct sp_stapler_entry *e[4];
+
+    for (int i = 0; i < 4; i++)
+        e[i] = new_entry(&s, "http://a/");
+    sp_stapler_part(e[_i]);
+    ck_assert(!e[_i]->in_line);
+    e[_i]->responder = sp_stapler_responder_of(&s, "http://a/");
+    sp_stapler_stand_in_line(e[_i]); /* at its end */
+    for (int i = 0; i < 4; i++)
+        if (i != _i)
+            ck_assert_ptr_eq(next_entry(&s), e[i]);
+    s.responders->running = 0;
+    ck_assert_ptr_eq(next_entry(&s), e[_i]);
+    ck_assert_ptr_null(next_entry(&s));
+    drop_entries(&s);
+}
+END_TEST
+
+/* ---- who has the staple ---- */
+
+static bool has_staple(struct sp_tls_cred *cred)
+{
+    struct sp_tls_identity identity;
+    bool has;
+
+    sp_tls_cred_identity(cred, &identity);
+    has = identity.staple != NULL;
+    sp_tls_staple_unref(identity.staple);
+    return has;
+}
+
+START_TEST(each_credential_of_a_certificate_has_its_staple_while_it_is_followed)
+{
+    struct sp_stapler_options options = {.reach = SP_FETCH_PUBLIC};
+    struct sp_tls_cred *first, *second, *other = tls_world.server, *list[3];
+    struct sp_stapler *s;
+    struct sp_loop *loop;
+
+    ck_assert(sp_loop_new(&loop, NULL) == SP_OK);
+    options.loop = loop;
+    s = sp_stapler_new(&options);
+    tls_load(tls_world.alice_pair, &first, NULL);
+    tls_load(tls_world.alice_pair, &second, NULL);
+    list[0] = list[1] = first; /* twice is once */
+    sp_stapler_follow(s, list, 2, NULL);
+    s->entries->response = (uint8_t *)sp_strdup("a response");
+    s->entries->response_len = 10;
+    list[0] = second;
+    list[1] = first;
+    list[2] = other;
+    sp_stapler_follow(s, list, 3, NULL);
+    ck_assert(has_staple(second));
+    ck_assert(!has_staple(other));
+    sp_stapler_follow(s, list + 1, 2, NULL);
+    ck_assert(!has_staple(second));
+    sp_stapler_follow(s, list, 1, NULL); /* taken over from first */
+    ck_assert(has_staple(second));
+    sp_stapler_free(s);
+    ck_assert(!has_staple(second));
+    sp_tls_cred_unref(first);
+    sp_tls_cred_unref(second);
+    sp_loop_free(loop);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("stapler");
-    TCase *schedule = tcase_create("schedule");
+    TCase *schedule = tcase_create("schedule"), *line = tcase_create("line");
+    TCase *staples = tcase_create("staples");
     SRunner *runner;
     int failed;
 
@@ -90,6 +240,13 @@ int main(void)
     tcase_add_loop_test(schedule, failures_do_not_wait_until_what_is_stapled_has_ended, 0, 6);
     tcase_add_test(schedule, several_attempts_lie_between_half_of_a_life_and_its_end);
     suite_add_tcase(suite, schedule);
+    tcase_add_test(line, responders_take_turns_each_with_four_questions_at_most);
+    tcase_add_test(line, a_responder_that_is_silent_is_asked_one_question_at_a_time);
+    tcase_add_loop_test(line, a_line_is_left_from_any_place_and_keeps_its_order, 0, 4);
+    suite_add_tcase(suite, line);
+    tcase_add_unchecked_fixture(staples, tls_world_enter, tls_world_leave);
+    tcase_add_test(staples, each_credential_of_a_certificate_has_its_staple_while_it_is_followed);
+    suite_add_tcase(suite, staples);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
