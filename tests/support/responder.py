@@ -65,14 +65,14 @@ class Responder:
 
     # -- what it knows --
     def know(self, cert):
-        self.rows[cert.field("serial")] = "V\t%s\t\t%s\tunknown\t/CN=x" % (
-            _index_time(time.time() + 86400), cert.field("serial"))
+        self.rows[cert.field("serial")] = "V\t%s\t\t%s\tunknown\t/CN=%s" % (
+            _index_time(time.time() + 86400), cert.field("serial"), cert.field("serial"))
         self._write()
 
     def revoke(self, cert, why="keyCompromise"):
-        self.rows[cert.field("serial")] = "R\t%s\t%s,%s\t%s\tunknown\t/CN=x" % (
+        self.rows[cert.field("serial")] = "R\t%s\t%s,%s\t%s\tunknown\t/CN=%s" % (
             _index_time(time.time() + 86400), _index_time(time.time() - 60), why,
-            cert.field("serial"))
+            cert.field("serial"), cert.field("serial"))
         self._write()
 
     def forget(self, cert):
