@@ -16,6 +16,7 @@
 #define MAX_CHANNELS   20000 /* a tunnel's; the tenant's own limit is counted apart */
 #define LIMIT_LINES    5     /* at once; then one a second */
 #define SWEEP_SLICE_US 2000  /* of deciding again in one go: other tunnels go on meanwhile */
+#define WAKE_SLICE     8     /* waiting handshakes that go on in one go: each costs as much again */
 #define REVIEW_MS      400   /* how often the clock is looked at for decisions that have run out */
 
 static const char shutting_down[] = "the gateway is shutting down";
@@ -186,12 +187,21 @@ static void on_review(void *ctx)
     uint64_t start = sp_loop_clock_us();
     int64_t now = sp_clock_wall_s();
     struct gw_live_entry *due = NULL;
+    unsigned woken = 0;
 
-    while (sp_loop_clock_us() - start <= SWEEP_SLICE_US) {
+    while (sp_loop_clock_us() - start <= SWEEP_SLICE_US && woken < WAKE_SLICE) {
+        struct gw_session *s;
+
         due = gw_live_take_due(all->live, now);
         if (!due)
             break;
-        gw_session_review((struct gw_session *)due);
+        s = (struct gw_session *)due;
+        if (s->up) {
+            gw_session_review(s);
+        } else {
+            sp_tunnel_continue(s->tunnel);
+            woken++;
+        }
     }
     if (all->count)
         sp_timer_start(all->review_timer, due ? 1 : REVIEW_MS);
@@ -199,21 +209,15 @@ static void on_review(void *ctx)
 
 void gw_sessions_on_status(struct gw_sessions *all, const struct gw_live_key *key)
 {
-    struct gw_live_entry *e = gw_live_find(all->live, key);
-    bool is_open = false;
+    struct gw_live_entry *first = gw_live_find(all->live, key);
 
-    for (; e; e = e->next) {
+    for (struct gw_live_entry *e = first; e; e = e->next) {
         struct gw_session *s = (struct gw_session *)e;
 
-        if (s->up) {
-            gw_live_review_at(all->live, e, 0);
-            is_open = true;
-        } else {
-            s->has_news = true;
-            sp_tunnel_continue(s->tunnel);
-        }
+        s->has_news = !s->up;
+        gw_live_review_at(all->live, e, 0);
     }
-    if (is_open)
+    if (first)
         sp_timer_start(all->review_timer, 0);
 }
 
