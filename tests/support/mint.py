@@ -67,7 +67,8 @@ class Pki:
             extensions.append("nameConstraints=critical,permitted;DNS:" + permitted_dns)
         return self._sign("/CN=" + name, extensions, issuer, **more)
 
-    def leaf(self, name, issuer, eku="clientAuth", dns=(), ips=(), subject=None, **more):
+    def leaf(self, name, issuer, eku="clientAuth", dns=(), ips=(), subject=None,
+             ocsp_uri=None, **more):
         extensions = ["basicConstraints=CA:FALSE", "keyUsage=critical,digitalSignature",
                       "subjectKeyIdentifier=hash"]
         if issuer:
@@ -77,6 +78,8 @@ class Pki:
         names = ["DNS:" + d for d in dns] + ["IP:" + i for i in ips]
         if names:
             extensions.append("subjectAltName=" + ",".join(names))
+        if ocsp_uri:
+            extensions.append("authorityInfoAccess=OCSP;URI:" + ocsp_uri)
         return self._sign(subject or "/CN=" + name, extensions, issuer, **more)
 
     def broken_signature(self, cert):
