@@ -316,7 +316,7 @@ class Restart(Case):
         self.assertEqual(len(records), 2)
         (one, first), (two, second) = records
         swapped = data[:17] + one + second + two + first
-        flipped = data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]
+        flipped = data[:17] + one + first + two + second[:90] + bytes([second[90] ^ 1]) + second[91:]
         for what, content, unknown in (("swapped", swapped, 2), ("flipped", flipped, 1)):
             with self.subTest(what):
                 with open(path, "wb") as file:
@@ -330,10 +330,10 @@ class Restart(Case):
                 self.lab.stop(self.lab.gateway)
 
     def test_a_folder_that_cannot_be_written_does_not_stop_anything(self):
-        os.rename(self.cache, self.cache + ".gone")
         self.lab.start_gateway()
+        os.rename(self.cache, self.cache + ".gone")
         self.responder.mode = "good"
-        self.assertEqual(self.ask(self.good)[0], "ok")
+        self.assertEqual(self.ask(self.known("new"))[0], "ok")
         self.lab.gateway.signal(signal.SIGTERM)
         said = self.lab.gateway.wait("cache")
         self.assertRegex(said.message, "OCSP answers are not kept over a restart: .*ocsp.cache")
@@ -357,7 +357,7 @@ class Many(Case):
             sock = contexts[k].wrap_socket(raw, server_hostname=self.name, session=tickets.get(k))
             held.append((k, sock))
             if k not in tickets:
-                sock.sendall(b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % self.echo.encode())
+                sock.sendall(b"CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n" % ((self.echo.encode(),) * 2))
                 self.assertTrue(sock.recv(1000).startswith(b"HTTP/1.1 200"))
                 tickets[k] = sock.session
         self.lab.gateway.wait_count("tunnel", TUNNELS, timeout=60)

@@ -65,8 +65,8 @@ class Responder:
 
     # -- what it knows --
     def know(self, cert):
-        self.rows[cert.field("serial")] = "V\t%s\t\t%s\tunknown\t/CN=x" % (
-            _index_time(time.time() + 86400), cert.field("serial"))
+        self.rows[cert.field("serial")] = "V\t%s\t\t%s\tunknown\t/CN=%s" % (
+            _index_time(time.time() + 86400), cert.field("serial"), cert.field("serial"))
         self._write()
 
     def revoke(self, cert, why="keyCompromise"):
