@@ -137,11 +137,12 @@ START_TEST(lengths_that_cannot_be_are_not_followed)
     static const struct {
         size_t at, len;
         uint8_t byte;
-    } rows[] = {{HEAD + 40, 1, 0xff},     /* of the tenant's id */
-                {HEAD + 41 + 4, 4, 0xff}, /* of the response: 4 GB */
-                {HEAD + 41 + 4, 4, 0x00}, /* none */
-                {HEAD, 8, 0xff},          /* the time: before 1970 */
-                {HEAD, 8, 0x7f}};         /* ... the end of time */
+        size_t count;                        /* of what is believed to be there */
+    } rows[] = {{HEAD + 40, 1, 0xff, 0},     /* of the tenant's id */
+                {HEAD + 41 + 4, 4, 0xff, 0}, /* of the response: 4 GB */
+                {HEAD + 41 + 4, 4, 0x00, 0}, /* none */
+                {HEAD, 8, 0xff, 0},          /* the time: before 1970 */
+                {HEAD, 8, 0x7f, 2}};         /* ... the end of time: the others are whole */
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint8_t kept[8];
@@ -150,9 +151,28 @@ START_TEST(lengths_that_cannot_be_are_not_followed)
         memset(whole + rows[i].at, rows[i].byte, rows[i].len);
         write_cache(whole, whole_len);
         table_open();
-        ck_assert_uint_le(sp_hash_count(ocsp->entries), 2);
+        ck_assert_uint_eq(sp_hash_count(ocsp->entries), rows[i].count);
         table_close();
         memcpy(whole + rows[i].at, kept, rows[i].len);
+    }
+}
+END_TEST
+
+START_TEST(an_id_that_no_tenant_can_have_is_none)
+{
+    uint8_t record[HEAD + 41 + 255 + 4 + 1];
+
+    for (size_t len = GW_TENANT_ID_MAX; len <= 255; len += len < 70 ? 1 : 37) {
+        uint8_t *at = record + HEAD + 41;
+
+        memcpy(record, whole, HEAD + 40);
+        record[HEAD + 40] = (uint8_t)len;
+        memset(at, 'a', len);
+        memcpy(at + len, "\0\0\0\1x", 5);
+        write_cache(record, HEAD + 41 + len + 5);
+        table_open();
+        ck_assert_uint_eq(sp_hash_count(ocsp->entries), len == GW_TENANT_ID_MAX);
+        table_close();
     }
 }
 END_TEST
@@ -237,6 +257,7 @@ int main(void)
     tcase_add_test(tcase, garbage_is_said_in_the_log_and_gives_nothing);
     tcase_add_test(tcase, no_byte_that_is_another_makes_a_file_believed);
     tcase_add_test(tcase, lengths_that_cannot_be_are_not_followed);
+    tcase_add_test(tcase, an_id_that_no_tenant_can_have_is_none);
     tcase_add_test(tcase, an_answer_under_anothers_key_is_thrown_away_and_said);
     tcase_add_test(tcase, whose_it_is_the_file_does_not_decide);
     tcase_add_test(tcase, a_folder_that_cannot_be_written_is_said_and_the_rest_goes_on);
