@@ -373,12 +373,15 @@ static bool decide_due(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, int64_t no
 
 static void save_sometimes(struct gw_ocsp *ocsp, int64_t now)
 {
-    int64_t every = SAVE_EVERY_S + (int64_t)(sp_hash_count(ocsp->entries) / ENTRIES_PER_S);
+    int64_t every;
 
-    if (!ocsp->cache_path || !ocsp->dirty ||
-        (now >= ocsp->saved_at && now < ocsp->saved_at + every))
+    if (!ocsp->cache_path || !ocsp->dirty)
         return;
-    gw_ocsp_file_write(ocsp, now);
+    pthread_mutex_lock(&ocsp->lock);
+    every = SAVE_EVERY_S + (int64_t)(sp_hash_count(ocsp->entries) / ENTRIES_PER_S);
+    pthread_mutex_unlock(&ocsp->lock);
+    if (now < ocsp->saved_at || now >= ocsp->saved_at + every)
+        gw_ocsp_file_write(ocsp, now);
 }
 
 static void on_tick(void *ctx)

@@ -123,15 +123,18 @@ class Answers(Case):
             with self.subTest(version.name):
                 cert = self.known("device")
                 ctx = tls.context(cert, version=version)
+                first = self.lab.gateway.mark()
                 with tls.Client(self.lab.address, self.name, ctx) as client:
                     client.send(tls.PROBE)
                     self.assertTrue(client.recv().startswith(b"HTTP/1.1 "))
                     ticket = client.sock.session
+                self.lab.gateway.wait("tunnel_closed", since=first)
                 mark = self.lab.gateway.mark()
                 with tls.Client(self.lab.address, self.name, ctx, ticket) as client:
                     client.send(tls.PROBE)
                     self.assertTrue(client.recv().startswith(b"HTTP/1.1 "))
                 self.assertTrue(self.lab.gateway.wait("tunnel", since=mark).resumed)
+                self.lab.gateway.wait("tunnel_closed", since=mark)
                 self.responder.revoke(cert)
 
                 def refused():
