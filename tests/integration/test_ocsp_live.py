@@ -16,6 +16,7 @@ import lab
 import origin
 import tls
 from responder import Responder
+from test_crl import Authority
 
 WAITERS = 50
 KILLS = int(os.environ.get("SALLYPORT_TEST_OCSP_KILLS", "500"))
@@ -279,6 +280,22 @@ class Open(Case):
                              self.lab.client(self.lab.a, "good"))
         self.assertGreaterEqual(time.time(), end)
         self.assertLess(time.time() - end, 2 + lab.SLOW)
+
+
+    def test_a_list_that_goes_stale_takes_the_tunnels_with_it_that_it_vouches_for(self):
+        self.ocsp["mode"] = "off"
+        self.validation["crls"] = ["../acme.crl"]
+        end = int(time.time()) + 5
+        Authority(self.lab.folder, self.lab.ca[self.lab.a],
+                  self.lab.file("acme.crl")).publish(end=5)
+        self.lab.start_gateway()
+        client = self.hold(self.lab.client(self.lab.a))
+        other = self.hold(self.lab.client(self.lab.b), self.lab.b)
+        mark = self.lab.gateway.mark()
+        self.wait_closed("^while it was open: crl_stale", mark, 12)
+        self.assertLess(time.time() - end, 2.5 + lab.SLOW)
+        self.talk(other)
+        client.close()
 
 
 class Restart(Case):
