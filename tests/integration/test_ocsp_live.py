@@ -112,6 +112,36 @@ class Waiting(Case):
         self.assertEqual(sorted(answers), ["certificate_revoked"] + ["ok"] * 23)
         self.assertEqual(self.responder.asked, 24)
 
+    def test_a_reload_meets_clients_that_wait(self):
+        self.ocsp["timeout_ms"] = 20000
+        self.lab.gateway_config["limits"] = {"handshake_ms": 30000}
+        self.responder.mode = "hold"
+        self.lab.start_gateway()
+        cert, tenant = self.known(), self.lab.tenants[self.lab.a]
+        for what in ("nothing", "untrusted", "gone"):
+            with self.subTest(what):
+                self.responder.release.clear()
+                asked = self.responder.asked
+                threads, answers = self.crowd([cert] * 5)
+                self.responder.wait_asked(asked + 1)
+                if what == "untrusted":
+                    self.validation["trusted_cas"].remove(self.lab.ca[self.lab.a].pem)
+                if what == "gone":
+                    del self.lab.tenants[self.lab.a]
+                    os.remove(self.lab.tenant_file(self.lab.a))
+                self.lab.reload()
+                self.responder.release.set()
+                self.join(threads)
+                self.assertEqual(len(answers), 5)
+                if what == "nothing":
+                    self.assertEqual(set(answers), {"ok"})
+                self.assertNotIn("ok" if what != "nothing" else "closed", answers)
+                if what == "untrusted":
+                    self.validation["trusted_cas"].append(self.lab.ca[self.lab.a].pem)
+                self.lab.tenants[self.lab.a] = tenant
+                self.lab.reload()
+                cert = self.known()
+
     def latency(self, client):
         """Of handshakes of another tenant and of an open channel: p99 of each, in seconds."""
         ctx = tls.context(self.other)

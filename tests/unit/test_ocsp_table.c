@@ -125,6 +125,22 @@ START_TEST(who_names_no_responder_is_not_asked_about_and_leaves_nothing)
 }
 END_TEST
 
+START_TEST(a_strangers_certificate_is_not_asked_about_and_leaves_nothing)
+{
+    const struct certs_spec spec = {
+        .dn = "CN=x", .path_len = -1, .eku = CERTS_EKU_CLIENT, .ocsp_uri = OCSP_WORLD_URL};
+    struct certs_pair *stranger = NULL;
+    struct look look;
+
+    ck_assert_int_eq(certs_mint(&spec, ocsp_world.other_ca, &stranger, NULL), SP_OK);
+    look = look_at(stranger);
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    ck_assert_str_eq(look.status.answer.detail, "its issuer is not one that can be believed");
+    ck_assert_uint_eq(sp_hash_count(ocsp->entries), 0);
+    certs_pair_free(stranger);
+}
+END_TEST
+
 START_TEST(an_open_tunnel_waits_only_where_nothing_was_ever_known)
 {
     struct look look = look_as(&ocsp_world.tenant, ocsp_world.leaf, NULL, false);
@@ -361,6 +377,7 @@ int main(void)
     tcase_add_test(tcase, who_stands_in_line_for_too_long_is_told_so);
     tcase_add_test(tcase, a_tenants_share_of_the_table_ends_and_the_others_is_untouched);
     tcase_add_test(tcase, who_names_no_responder_is_not_asked_about_and_leaves_nothing);
+    tcase_add_test(tcase, a_strangers_certificate_is_not_asked_about_and_leaves_nothing);
     tcase_add_test(tcase, an_open_tunnel_waits_only_where_nothing_was_ever_known);
     tcase_add_test(tcase, an_answer_is_stale_at_its_end_and_by_the_tenants_age);
     tcase_add_test(tcase, a_reload_that_changes_the_responder_asks_again_at_once);
