@@ -67,7 +67,8 @@ class Pki:
             extensions.append("nameConstraints=critical,permitted;DNS:" + permitted_dns)
         return self._sign("/CN=" + name, extensions, issuer, **more)
 
-    def leaf(self, name, issuer, eku="clientAuth", dns=(), ips=(), subject=None, extra=(), **more):
+    def leaf(self, name, issuer, eku="clientAuth", dns=(), ips=(), subject=None, extra=(),
+             ocsp_uri=None, **more):
         """extra: more extensions, as openssl's configuration writes them."""
         extensions = ["basicConstraints=CA:FALSE", "keyUsage=critical,digitalSignature",
                       "subjectKeyIdentifier=hash"]
@@ -79,6 +80,8 @@ class Pki:
         if names:
             extensions.append("subjectAltName=" + ",".join(names))
         extensions += extra
+        if ocsp_uri:
+            extensions.append("authorityInfoAccess=OCSP;URI:" + ocsp_uri)
         return self._sign(subject or "/CN=" + name, extensions, issuer, **more)
 
     def broken_signature(self, cert):

@@ -26,7 +26,7 @@ class Responder:
         self.rows = {}
         self.asked = 0
         self.mode = "good"
-        self.body = None          # mode "body": this, whatever was asked
+        self.body = None          # mode "body": this, whatever was asked, or what it makes of the question
         self.more = []            # for openssl ocsp
         self.release = threading.Event()  # ends mode "hang"
         self.lock = threading.Lock()
@@ -140,7 +140,10 @@ class Responder:
             return
         if mode == "hold":  # a true answer, later
             self.release.wait(60)
-        answer = self.body if mode == "body" else self.respond(body)
+        if mode == "body":
+            answer = self.body(body) if callable(self.body) else self.body
+        else:
+            answer = self.respond(body)
         handler.send_response(200)
         handler.send_header("Content-Type", "application/ocsp-response")
         handler.send_header("Content-Length", str(len(answer)))
