@@ -272,7 +272,8 @@ class Forged(Case):
         self.lab.start_gateway()
         for what, make, detail, *wanted in (
                 ("as it should be", self.by_hand(entry), None, "ok"),
-                ("another serial", self.by_hand(lambda i: entry(other(i))), "is about another certificate"),
+                ("another serial", self.by_hand(lambda i: entry(other(i))),
+                 "is about another certificate"),
                 ("another CA", stranger.respond, "was not issued by"),
                 ("another CA's signature", self.by_hand(entry, signer=self.lab.ca[self.lab.b]),
                  "sign|issuer"),
