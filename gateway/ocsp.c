@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/url.h"
 #include "gateway/ocsp_impl.h"
 #include "gateway/tenant.h"
 
@@ -31,7 +32,7 @@ struct job {
     struct gw_tenant_config *config; /* a reference: asked and judged by the same settings */
     uint8_t nonce[NONCE_LEN];
     size_t nonce_len;
-    char url[SP_OCSP_URL_MAX];
+    char url[SP_URL_MAX + 1]; /* the administrator's may be that long */
 };
 
 static void start_next(struct gw_ocsp *ocsp, struct gw_ocsp_tenant *tenant);
