@@ -114,6 +114,8 @@ class Memory(Group):
         count = bench.idle
         if pair.peer.key == "stunnel":
             count = min(count, 1000)  # a thread a channel, at both ends
+        elif pair.peer.key != "sallyport":
+            count = min(count, (bench.files - 4000) // 2)  # two descriptors a channel
         procs.wait_for(pair.peer.title, lambda: procs.http_ok(pair.door_http), 10)
         before = [procs.steady_rss(side, 3) for side in pair.sides()]
         load = tools.Load(bench, "channels", "--port", pair.door_http, "--count", count,

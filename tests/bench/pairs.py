@@ -13,8 +13,7 @@ TEMPLATES = os.path.join(procs.HERE, "peers")
 NAME = "c123456.secure.example.net"
 OTHER_NAME = "c234567.secure.example.net"
 BODY = "sallyport " * 20  # 200 bytes
-CONNECTIONS = 40000       # each program may have
-FILES = 100000            # descriptors of each
+FILES = 100000            # descriptors that each program would have, if the system lets it
 
 # What of the bench a peer can take part in.
 TCP, HTTP, TLS = "tcp", "http", "tls"
@@ -72,10 +71,9 @@ class Lab:
 class Origin:
     """nginx that answers 200 bytes, and an iperf3 server."""
 
-    def __init__(self, folder, ports):
+    def __init__(self, folder, ports, files):
         self.http, self.iperf = ports.one(), ports.one()
-        values = {"DIR": folder, "ORIGIN": self.http, "BODY": BODY, "FILES": FILES,
-                  "CONNECTIONS": CONNECTIONS}
+        values = {"DIR": folder, "ORIGIN": self.http, "BODY": BODY, "FILES": files}
         config = os.path.join(folder, "origin.conf")
         with open(config, "w", encoding="utf-8") as out:
             out.write(render("origin.conf", values))
@@ -84,7 +82,8 @@ class Origin:
             self.sides.append(Side("origin nginx", ["nginx", "-e", os.path.join(
                 folder, "origin.log"), "-c", config], os.path.join(folder, "origin.out")))
             procs.wait_for("the origin", lambda: procs.http_ok(self.http), 10, self.sides[0])
-            self.sides.append(Side("iperf3", ["iperf3", "-s", "-p", str(self.iperf)],
+            self.sides.append(Side("iperf3", ["iperf3", "-s", "--forceflush", "-p",
+                                              str(self.iperf)],
                                    os.path.join(folder, "iperf3.out")))
             procs.wait_for("iperf3", lambda: "listening on" in self.sides[1].tail(), 10,
                            self.sides[1])
@@ -121,7 +120,7 @@ def package_version(package):
 
 
 NGINX = ["nginx", "-e", "@DIR@/@SIDE@.err", "-c", "@CONFIG@"]
-HAPROXY = ["haproxy", "-db", "-q", "-f", "@CONFIG@"]
+HAPROXY = ["haproxy", "-db", "-f", "@CONFIG@"]
 STUNNEL = ["stunnel4", "@CONFIG@"]
 NGHTTPX = ["nghttpx", "--conf=@CONFIG@"]
 PEERS = {peer.key: peer for peer in [
@@ -179,8 +178,9 @@ class Pair:
         return dict(self.bench.lab.values, DIR=self.folder, SIDE=side, BUILD=self.bench.build,
                     DOOR_HTTP=self.door_http, DOOR_BULK=self.door_bulk, TLS_HTTP=self.tls,
                     TLS_BULK=self.tls_bulk, ORIGIN=self.bench.origin.http,
-                    IPERF=self.bench.origin.iperf, CORES=os.cpu_count(), FILES=FILES,
-                    CONNECTIONS=CONNECTIONS, WORKERS=self.workers, TUNNELS=self.tunnels,
+                    IPERF=self.bench.origin.iperf, CORES=os.cpu_count(),
+                    FILES=self.bench.files, CONNECTIONS=(self.bench.files - 3000) // 2,
+                    WORKERS=self.workers, TUNNELS=self.tunnels,
                     TENANTS=self.tenants, AGENT_TO=self.agent_to)
 
     def side(self, index, pin=None):

@@ -84,6 +84,7 @@ class Side:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=out, env=env, start_new_session=True)
         self.pids = [self.process.pid]
+        self.spent = {}  # pid -> CPU seconds when last seen
 
     def settle(self):
         """Once it serves: its children are there now."""
@@ -94,15 +95,15 @@ class Side:
 
     def cpu(self):
         """CPU seconds, user and system, of all threads, those that ended too."""
-        total = 0.0
         for pid in self.pids:
             try:
                 # The process's own clock (clock_getcpuclockid): utime + stime, in nanoseconds
                 # where /proc/PID/stat has hundredths.
-                total += time.clock_gettime((~pid << 3) | 2)
+                self.spent[pid] = time.clock_gettime((~pid << 3) | 2)
             except OSError as error:
-                raise BenchError("%s died: %s" % (self.name, self.tail())) from error
-        return total
+                if not self.alive():  # a helper may end, the program itself may not
+                    raise BenchError("%s died: %s" % (self.name, self.tail())) from error
+        return sum(self.spent.values())
 
     def threads_cpu(self):
         """{thread: CPU seconds}"""
@@ -117,8 +118,12 @@ class Side:
         """Resident bytes of all its processes; pages they share count in each, before and after."""
         total = 0
         for pid in self.pids:
-            with open("/proc/%d/statm" % pid, encoding="ascii") as statm:
-                total += int(statm.read().split()[1]) * resource.getpagesize()
+            try:
+                with open("/proc/%d/statm" % pid, encoding="ascii") as statm:
+                    total += int(statm.read().split()[1]) * resource.getpagesize()
+            except OSError as error:
+                if not self.alive():
+                    raise BenchError("%s died: %s" % (self.name, self.tail())) from error
         return total
 
     def tail(self):

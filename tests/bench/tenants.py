@@ -177,7 +177,7 @@ class Tenants(Group):
             out.write(pairs.render("haproxy-tenants.cfg", {
                 "DIR": folder, "TLS_HTTP": port, "ORIGIN": bench.origin.http}))
         begun = time.monotonic()
-        side = Side("HAProxy with %d tenants" % count, ["haproxy", "-db", "-q", "-f", config],
+        side = Side("HAProxy with %d tenants" % count, ["haproxy", "-db", "-f", config],
                     os.path.join(folder, "out"))
         try:
             procs.wait_for(side.name, lambda: procs.connects(port), 120, side)
