@@ -85,13 +85,16 @@ class Origin:
             self.sides.append(Side("iperf3", ["iperf3", "-s", "--forceflush", "-p",
                                               str(self.iperf)],
                                    os.path.join(folder, "iperf3.out")))
-            procs.wait_for("iperf3", lambda: "listening on" in self.sides[1].tail(), 10,
-                           self.sides[1])
+            self.wait_for_iperf()
             for side in self.sides:
                 side.settle()
         except BenchError:
             self.stop()
             raise
+
+    def wait_for_iperf(self):
+        """It takes one test at a time, and is done with the last one a little after its client."""
+        procs.wait_for("iperf3", lambda: "listening on" in self.sides[1].tail(), 20, self.sides[1])
 
     def stop(self):
         for side in self.sides:
