@@ -227,11 +227,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(const struct load_options *options);
-    } modes[] = {{"handshakes", load_handshakes},
-                 {"tunnels", load_tunnels},
-                 {"channels", load_channels},
-                 {"steady", load_steady},
-                 {"mint", load_mint}};
+    } modes[] = {{"handshakes", load_handshakes}, {"hellos", load_hellos},
+                 {"tunnels", load_tunnels},       {"channels", load_channels},
+                 {"steady", load_steady},         {"mint", load_mint}};
     struct load_options options = {.path = "/", .at_once = 1, .timeout_ms = 5000, .seconds = 1};
 
     signal(SIGPIPE, SIG_IGN);
@@ -241,5 +239,5 @@ int main(int argc, char **argv)
             modes[i].run(&options);
             return 0;
         }
-    load_die("usage: load handshakes|tunnels|channels|steady|mint OPTION...");
+    load_die("usage: load handshakes|hellos|tunnels|channels|steady|mint OPTION...");
 }

@@ -63,6 +63,7 @@ enum load_progress load_response_feed(struct load_response *response, const char
 size_t load_request(const struct load_options *options, char *out, size_t size);
 
 void load_handshakes(const struct load_options *options);
+void load_hellos(const struct load_options *options);
 void load_tunnels(const struct load_options *options);
 void load_channels(const struct load_options *options);
 void load_steady(const struct load_options *options);

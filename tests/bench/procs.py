@@ -1,5 +1,6 @@
 """procs: the programs of one side, what they cost, ports and folders; nothing outlives its owner."""
 
+import ctypes
 import os
 import random
 import resource
@@ -14,6 +15,14 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 
 class BenchError(Exception):
     """Something of one peer failed: it is reported, and the rest goes on."""
+
+
+LIBC = ctypes.CDLL(None)
+
+
+def die_with_driver():
+    """In a child before exec: SIGTERM when the driver is gone (PR_SET_PDEATHSIG), however it went."""
+    LIBC.prctl(1, signal.SIGTERM)
 
 
 def raise_file_limit(wanted):
@@ -82,7 +91,8 @@ class Side:
             command = ["nice", "-n", str(nice)] + command
         with open(log, "ab") as out:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
-                                            stderr=out, env=env, start_new_session=True)
+                                            stderr=out, env=env, start_new_session=True,
+                                            preexec_fn=die_with_driver)
         self.pids = [self.process.pid]
         self.spent = {}  # pid -> CPU seconds when last seen
 

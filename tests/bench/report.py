@@ -44,7 +44,7 @@ def describe(about):
 
 
 def verdict(target):
-    by = "" if target["by"] is None else " (%.2f of it)" % target["by"]
+    by = "" if target["by"] is None or target["by"] < 0 else " (%.2f of it)" % target["by"]
     return "%s: %s%s" % (target["text"], "met" if target["met"] else "MISSED", by)
 
 

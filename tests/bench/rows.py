@@ -7,16 +7,19 @@ PER_STREAM = ("stunnel", "haproxy", "nginx")  # one TLS connection a channel
 FLOOR = "relay"                               # no TLS: never "the best peer"
 
 
+TITLES = {PER_STREAM: "best TLS-per-stream peer", FLOOR: "plain relay", "haproxy": "HAProxy",
+          "nginx": "nginx stream", "best": "best peer", None: ""}
+
+
 class Target:
-    """`text`, and the bound: a factor of what a peer (or the best of some) has, or a number."""
+    """text(), and the bound: a factor of what a peer (or the best of some) has, or a number."""
 
     def __init__(self, op, factor, of=None):
         self.op, self.factor, self.of = op, factor, of
 
     def text(self):
         sign = {"<=": "≤", ">=": "≥"}[self.op]
-        names = {PER_STREAM: "best TLS-per-stream peer", None: ""}
-        of = names.get(self.of, self.of)
+        of = TITLES[self.of]
         return "%s %g%s" % (sign, self.factor, " × " + of if of else "")
 
     def bound(self, row, medians):
@@ -112,7 +115,8 @@ ROWS = [
     Row("storm.rate", "requests answered in the storm", "1/s", None),
     Row("storm.capacity", "handshakes these cores do, client included", "1/s", None),
     Row("storm.offered", "offered, times that (4 is wanted)", "x", None),
-    Row("storm.done_rate", "of these done", "1/s", None),
+    Row("storm.done_rate", "real clients' handshakes done in it", "1/s", None),
+    Row("storm.answered_rate", "others answered in it", "1/s", None),
     Row("storm.other_calm_p99", "another tenant's handshakes: 99 %, calm", "us", None),
     Row("storm.other_p99", "the same in the storm", "us", "low"),
     Row("storm.other_done", "of these done", "%", "high", at_least(95)),
@@ -127,11 +131,14 @@ ROWS = [
     Row("tenants.handshake_1000_us", "with 1,000", "us", "low"),
     Row("tenants.handshake_most_us", "with all", "us", "low"),
     Row("tenants.flat", "with all / with 10", "x", "low", at_most(1.1)),
-    Row("cores.handshakes", "two cores / one: handshakes a CPU second of the busiest worker", "x",
+    Row("cores.handshakes", "two cores / one: handshakes a CPU second of the busier worker", "x",
         "high", at_least(1.8)),
-    Row("cores.bulk", "two cores / one: bulk, the same", "x", "high", at_least(1.8)),
-    Row("cores.handshakes_wall", "handshakes by the clock (load on the same cores)", "x", None),
-    Row("cores.bulk_wall", "bulk by the clock (load on the same cores)", "x", None),
+    Row("cores.handshakes_even", "the same, were both equally busy", "x", None),
+    Row("cores.handshakes_wall", "the same by the clock, load on the same cores", "x", None),
+    Row("cores.bulk", "two cores / one: bulk a CPU second of the busier worker", "x", "high",
+        at_least(1.8)),
+    Row("cores.bulk_even", "the same, were both equally busy", "x", None),
+    Row("cores.bulk_wall", "the same by the clock, load on the same cores", "x", None),
 ]
 BY_KEY = {row.key: row for row in ROWS}
 
