@@ -204,7 +204,7 @@ class Pair:
         self.agent_to = self.tls
         self.server = self.side(1, self.pin)
         if self.peer.key == "sallyport":
-            procs.wait_for("the gateway", lambda: "ready" in self.events("gateway"), 120,
+            procs.wait_for("the gateway", lambda: "ready" in self.events("gateway"), 300,
                            self.server)
         else:
             procs.wait_for(self.server.name, lambda: procs.connects(self.tls), 20, self.server)
