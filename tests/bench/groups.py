@@ -34,7 +34,7 @@ class Group:
     needs = TCP
     only = None        # peers, where it is not for all
     fresh_pairs = False  # a new pair each time: what is measured depends on its past
-    minimum_rounds = 1
+    quick_rounds = 1
 
     def peers(self, wanted):
         return [key for key in wanted if self.needs in pairs.PEERS[key].can
@@ -60,6 +60,7 @@ def checked(found, what):
 
 class Channels(Group):
     name, title, needs = "channels", "new channels: connect, one request, close; 32 at once", HTTP
+    quick_rounds = 2
 
     def warm(self, bench, pair):
         tools.wrk(pair.door_http, 1, close=True)
@@ -75,6 +76,7 @@ class Channels(Group):
 
 class Requests(Group):
     name, title, needs = "requests", "requests of 200 bytes on 32 open channels", HTTP
+    quick_rounds = 2
 
     def warm(self, bench, pair):
         tools.wrk(pair.door_http, 1)
@@ -264,7 +266,7 @@ class Delay(Group):
 
     def measure(self, bench, pair):
         # Windows need some round trips to grow; the figure is of a transfer that has them.
-        seconds = max(4, bench.bulk_seconds)
+        seconds = max(3, bench.bulk_seconds)
         return {"delay.up_gbit": bulk(bench, pair.door_bulk, seconds, 1, False)["gbit"],
                 "delay.down_gbit": bulk(bench, pair.door_bulk, seconds, 1, True)["gbit"]}
 
@@ -273,7 +275,6 @@ class Cores(Group):
     name, title, needs = "cores", "two cores against one, at the gateway", TLS
     only = ("sallyport",)
     fresh_pairs = True
-    minimum_rounds = 1
 
     def start(self, bench, key):
         return None

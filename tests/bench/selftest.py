@@ -40,9 +40,11 @@ def canned():
     results = rows.Results()
     for peer, rates in (("haproxy", [900.0, 1000.0, 1100.0]), ("nginx", [1200.0]),
                         ("relay", [15000.0]), ("nghttpx", [20000.0]),
-                        ("sallyport", [11900.0, 11000.0, 12500.0])):
+                        ("sallyport", [12500.0, 11000.0, 11900.0])):
         for rate in rates:
             results.add(peer, {"channels.rate": rate})
+    for peer, spent in (("relay", 0.5), ("haproxy", 1.0), ("sallyport", 0.9)):
+        results.add(peer, {"bulk1.up.cpu_s": spent})
     results.add("nginx", {"handshakes.full_us": 1000.0})
     results.add("sallyport", {"handshakes.full_us": 305.0, "memory.server_kib": 3.5,
                               "tenants.handshake_10_us": 400.0, "tenants.handshake_most_us": 420.0})
@@ -115,6 +117,8 @@ class Figures(unittest.TestCase):
         self.assertEqual((per_stream["bound"], per_stream["met"]), (12000.0, False))
         self.assertAlmostEqual(per_stream["by"], 11900 / 12000)
         self.assertEqual((floor["bound"], floor["met"]), (11250.0, True))
+        best, = self.rows["bulk1.up.cpu_s"]["targets"]
+        self.assertEqual((best["bound"], best["met"]), (0.85, False))
         full, = self.rows["handshakes.full_us"]["targets"]
         self.assertAlmostEqual(full["bound"], 300)
         self.assertFalse(full["met"])
