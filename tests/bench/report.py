@@ -13,6 +13,7 @@ from rows import OURS
 PLOTTED = ["channels.rate", "requests.rate", "requests.server_us", "bulk4.up.cpu_s",
            "memory.server_kib", "handshakes.full_us", "handshakes.fresh_us",
            "handshakes.resumed_us"]
+QUIET = 0.5  # load average above which something else was running
 # Told apart also by their order and labels.
 COLOURS = {OURS: "#c8501e"}
 COLOUR = "#7f93a8"
@@ -33,12 +34,24 @@ def machine():
             "load_before": round(os.getloadavg()[0], 2)}
 
 
+def stolen():
+    """(CPU time that the hypervisor gave to others, all CPU time) since boot, in ticks."""
+    try:
+        with open("/proc/stat", encoding="ascii") as stat:
+            ticks = [int(word) for word in stat.readline().split()[1:9]]
+        return ticks[7], sum(ticks)
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+
+
 def describe(about):
     """The machine and the programs, in lines."""
     here = about["machine"]
-    yield "%s, %d cores, %.0f GB, %s; %s; load average before: %.2f" % (
+    yield "%s, %d cores, %.0f GB, %s; %s; load average before: %.2f, CPU time stolen: %.1f %%" % (
         here["cpu"], here["cores"], here["memory_gb"], here["kernel"], here["date"],
-        here["load_before"])
+        here["load_before"], here.get("stolen_percent", 0))
+    if here["load_before"] > QUIET:
+        yield "The machine was NOT quiet: these figures are no measurement."
     yield "; ".join("%s %s" % pair for pair in about["versions"].items())
     yield about["settings"]
 

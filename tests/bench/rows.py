@@ -104,7 +104,7 @@ ROWS = [
     Row("memory.tunnels", "over so many tunnels", "", None, digits=0),
     Row("handshakes.full_us", "full handshake + request, gateway CPU", "us", "low",
         at_most(0.30, "nginx")),
-    Row("handshakes.fresh_us", "same, a chain never seen before", "us", "low",
+    Row("handshakes.fresh_us", "full handshake, chain never seen before", "us", "low",
         at_most(0.65, "nginx")),
     Row("handshakes.resumed_us", "resumed handshake + request, gateway CPU", "us", "low",
         at_most(0.30, "nginx")),
