@@ -2,9 +2,8 @@
 
 #include "agent/client.h"
 #include "agent/config.h"
+#include "agent/crls.h"
 #include "agent/uplink.h"
-#include "common/crl_source.h"
-#include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/resolve.h"
@@ -23,7 +22,6 @@
 #define LIMIT_LINES 5 /* at once; then one a second */
 #define DRAIN_MS    10000
 #define CLOSE_MS    2000
-#define CRL_MS      2000 /* how long a start waits for CRLs that are fetched */
 
 /* A listening door. Survives a reload whose configuration has one at the same address. */
 struct open_door {
@@ -45,8 +43,7 @@ struct agent {
     struct sp_log *log;
     struct sp_loop *loop;
     struct sp_resolver *resolver;
-    struct sp_fetcher *fetcher;
-    struct sp_crl_source *crls;
+    struct agent_crls *crls;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
     struct open_door **doors; /* config->door_count of them; NULL while ending */
@@ -322,27 +319,6 @@ static void log_reload(struct agent *a, const char *cause, const struct sp_error
     sp_log_end(&line);
 }
 
-static void follow_crls(struct agent *a, const struct agent_config *config)
-{
-    sp_crl_source_begin(a->crls, config->cache_dir);
-    sp_crl_source_add(a->crls, config->crls);
-    sp_crl_source_end(a->crls);
-}
-
-/* With what has been fetched so far, if that is something. Files are read with it: one that cannot
- * be used leaves all as it was. */
-static enum sp_err with_fetched(struct agent *a, struct agent_config **config, struct sp_error *err)
-{
-    struct agent_config *next;
-    enum sp_err rc = agent_config_renew_crls(*config, a->crls, &next, err);
-
-    if (rc != SP_OK)
-        return rc;
-    agent_config_unref(*config);
-    *config = next;
-    return SP_OK;
-}
-
 /* The same configuration with other lists: tunnels stay, unless they do not pass any more. */
 static void on_crls_changed(void *ctx)
 {
@@ -353,7 +329,7 @@ static void on_crls_changed(void *ctx)
     if (a->phase != SERVING || !a->clients.uplink)
         return;
     sp_tls_crl_set_digest(a->config->crls, before);
-    if (with_fetched(a, &a->config, &err) != SP_OK) {
+    if (agent_crls_take(a->crls, &a->config, &err) != SP_OK) {
         log_reload(a, "crl", &err);
         return;
     }
@@ -375,8 +351,8 @@ static void on_hup(void *ctx)
     if (a->phase != SERVING)
         return;
     rc = agent_config_load(a->config_path, &next, &err);
-    if (rc == SP_OK && next->crls)
-        rc = with_fetched(a, &next, &err);
+    if (rc == SP_OK)
+        rc = agent_crls_take(a->crls, &next, &err);
     if (rc == SP_OK)
         rc = doors_prepare(a, next, &opened, &err);
     if (rc == SP_OK) {
@@ -391,7 +367,7 @@ static void on_hup(void *ctx)
         return;
     }
     doors_commit(a, next, opened);
-    follow_crls(a, a->config);
+    agent_crls_follow(a->crls, a->config);
     connect_uplink(a);
     log_reload(a, NULL, NULL);
     log_warnings(a);
@@ -464,25 +440,6 @@ static void log_ready(struct agent *a)
     sp_log_end(&line);
 }
 
-/* Before the first tunnel: the lists that are kept, or can be had soon. */
-static enum sp_err take_first_crls(struct agent *a, struct agent_config **config,
-                                   struct sp_error *err)
-{
-    struct sp_crl_source_options options = {
-        .loop = a->loop, .log = a->log, .on_change = on_crls_changed, .ctx = a};
-    enum sp_err rc = sp_fetcher_new(a->loop, a->resolver, &a->fetcher, err);
-
-    if (rc != SP_OK)
-        return rc;
-    options.fetcher = a->fetcher;
-    a->crls = sp_crl_source_new(&options);
-    follow_crls(a, *config);
-    if (!(*config)->crls)
-        return SP_OK;
-    sp_crl_source_wait(a->crls, CRL_MS);
-    return with_fetched(a, config, err);
-}
-
 static enum sp_err start(struct agent *a, struct sp_error *err)
 {
     struct agent_config *config;
@@ -503,7 +460,9 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
         rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
     }
     if (rc == SP_OK)
-        rc = take_first_crls(a, &config, err);
+        rc = agent_crls_new(a->loop, a->resolver, a->log, on_crls_changed, a, &a->crls, err);
+    if (rc == SP_OK)
+        rc = agent_crls_begin(a->crls, &config, err);
     if (rc == SP_OK)
         rc = doors_prepare(a, config, &opened, err);
     if (rc != SP_OK) {
@@ -531,8 +490,7 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
-    sp_crl_source_free(a->crls);
-    sp_fetcher_free(a->fetcher);
+    agent_crls_free(a->crls);
     sp_resolver_free(a->resolver);
     if (a->loop)
         sp_loop_free(a->loop);

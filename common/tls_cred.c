@@ -20,8 +20,8 @@
 #define DN_TEXT       512
 #define NAMES_TEXT    4096
 #define KEY_ID_LEN    32
-/* Of a response: in TLS 1.3 it must fit the extensions of one certificate (RFC 8446 4.4.2), with two
- * headers of 4 bytes. */
+/* Of a response: in TLS 1.3 it must fit the extensions of one certificate (RFC 8446 4.4.2), with
+ * two headers of 4 bytes. */
 #define STAPLE_MAX (65535 - 8)
 /* The times and all the rest are judged elsewhere. */
 #define ONLY_SIGNATURE                                                                             \

@@ -15,13 +15,9 @@
 #define WEAK_TEXT    160
 #define NAME_TEXT    200
 #define KU_SIGNATURE 0x80 /* digitalSignature, in the first byte of keyUsage */
-#define TAG_PSS_HASH 0xa0
-#define TAG_PSS_MGF  0xa1
-#define TAG_PSS_SALT 0xa2
 #define DER_NULL     0x05
 
 #define OID_PSS          SP_OCSP_OID("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a")
-#define OID_MGF1         SP_OCSP_OID("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08")
 #define OID_KEY_USAGE    SP_OCSP_OID("\x55\x1d\x0f")
 #define OID_EKU          SP_OCSP_OID("\x55\x1d\x25")
 #define OID_OCSP_SIGNING SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x03\x09")
@@ -54,38 +50,29 @@ static gnutls_x509_crt_t import(const struct sp_ocsp_cert *cert)
 
 /* ---- signatures ---- */
 
-static gnutls_digest_algorithm_t digest_named(struct sp_tls_der algorithm)
+/* RSASSA-PSS says its hash in its parameters (RFC 4055 3.1). Everybody uses MGF1 of the same hash
+ * and a salt of its length, and GnuTLS verifies nothing else: so all parameters there are differ in
+ * three bytes, and others are not known. */
+static gnutls_sign_algorithm_t pss_algorithm(struct sp_tls_der params)
 {
-    struct sp_tls_der oid;
-    char text[64];
+    static const struct {
+        uint8_t arc, salt; /* the last byte of its OID; its length */
+        gnutls_sign_algorithm_t sign;
+    } kinds[] = {{1, 32, GNUTLS_SIGN_RSA_PSS_SHA256},
+                 {2, 48, GNUTLS_SIGN_RSA_PSS_SHA384},
+                 {3, 64, GNUTLS_SIGN_RSA_PSS_SHA512}};
+    uint8_t shape[] = "\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02?\x05\x00"
+                      "\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d"
+                      "\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02?\x05\x00\xa2\x03\x02\x01?";
+    const struct sp_tls_der all = {shape, shape + sizeof shape - 1};
 
-    if (!sp_tls_der_take(&algorithm, SP_TLS_DER_OID, &oid, NULL))
-        return GNUTLS_DIG_UNKNOWN;
-    sp_tls_der_oid_text(&oid, text, sizeof text);
-    return gnutls_oid_to_digest(text);
-}
-
-/* RSASSA-PSS says its hash in its parameters (RFC 4055 3.1). GnuTLS verifies with MGF1 of the same
- * hash and a salt of its length, as everybody uses it: other parameters are not known to us. */
-static gnutls_sign_algorithm_t pss_algorithm(struct sp_tls_der rest)
-{
-    struct sp_tls_der params, box, hash, mgf, oid, salt;
-    gnutls_digest_algorithm_t digest;
-
-    if (!sp_tls_der_take(&rest, SP_TLS_DER_SEQUENCE, &params, NULL) || sp_tls_der_len(&rest) ||
-        !sp_tls_der_take(&params, TAG_PSS_HASH, &box, NULL) ||
-        !sp_tls_der_take(&box, SP_TLS_DER_SEQUENCE, &hash, NULL))
-        return GNUTLS_SIGN_UNKNOWN;
-    digest = digest_named(hash);
-    if (!sp_tls_der_take(&params, TAG_PSS_MGF, &box, NULL) ||
-        !sp_tls_der_take(&box, SP_TLS_DER_SEQUENCE, &mgf, NULL) ||
-        !sp_tls_der_take(&mgf, SP_TLS_DER_OID, &oid, NULL) || !sp_tls_der_equal(&oid, &OID_MGF1) ||
-        !sp_tls_der_take(&mgf, SP_TLS_DER_SEQUENCE, &hash, NULL) || digest_named(hash) != digest ||
-        !sp_tls_der_take(&params, TAG_PSS_SALT, &box, NULL) ||
-        !sp_tls_der_take(&box, SP_TLS_DER_INTEGER, &salt, NULL) || sp_tls_der_len(&salt) != 1 ||
-        salt.at[0] != gnutls_hash_get_len(digest))
-        return GNUTLS_SIGN_UNKNOWN;
-    return gnutls_pk_to_sign(GNUTLS_PK_RSA_PSS, digest);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        shape[16] = shape[46] = kinds[i].arc;
+        shape[53] = kinds[i].salt;
+        if (sp_tls_der_equal(&params, &all))
+            return kinds[i].sign;
+    }
+    return GNUTLS_SIGN_UNKNOWN;
 }
 
 static gnutls_sign_algorithm_t algorithm_of(struct sp_tls_der algorithm)

@@ -10,8 +10,11 @@
 #include "gateway/match_index.h"
 #include "gateway/tenant.h"
 
-/* More groups than these under one CA name and key are searched all at once. */
+/* More groups than these under one CA name, or one name and key, are searched all at once. */
 #define CROWD 8
+/* What one certificate leads to, one by one: CAs without and with the key that it names; and the
+ * leaf to itself. */
+#define VISITS ((2 * SP_CHAIN_MAX_CERTS + 1) * CROWD)
 /* Sets of CAs that verify the chain: two are found by then, the rest would only change which. */
 #define HITS 8
 
@@ -25,21 +28,22 @@ struct ref {
     uint32_t group;
 };
 
+/* The members of all groups of a part of the refs, where these are more than CROWD. */
 struct crowd {
-    uint64_t key;
-    struct gw_match_index members; /* of all groups under that key */
+    uint32_t begin, end;
+    struct gw_match_index members;
 };
 
 /* All CAs of one name. */
 struct authority {
-    struct ref *refs; /* sorted by key and group */
-    struct crowd *crowds;
+    struct ref *refs;     /* sorted by key and group */
+    struct crowd *crowds; /* all refs first; then parts of one key, in their order */
     uint32_t ref_count, crowd_count;
 };
 
 struct gw_issuer_index {
     _Atomic size_t refs;
-    struct sp_hash *by_name; /* DER subject to struct authority, which is ours */
+    struct sp_hash *by_name; /* DER subject to struct authority, ours */
     struct group *groups;
     size_t group_count;
 };
@@ -185,7 +189,8 @@ static void make_crowd(const struct making *m, struct authority *a, uint32_t beg
     qsort(places, count, sizeof *places, place_order);
     a->crowds = reallocarray(a->crowds, a->crowd_count + 1, sizeof *a->crowds);
     SP_REQUIRE(a->crowds);
-    a->crowds[a->crowd_count].key = a->refs[begin].key;
+    a->crowds[a->crowd_count].begin = begin;
+    a->crowds[a->crowd_count].end = end;
     gw_match_index_init(&a->crowds[a->crowd_count++].members, m->tenants, places, count);
 }
 
@@ -200,9 +205,11 @@ static void finish_authorities(const struct making *m)
         uint32_t end;
 
         sort_refs(a);
+        if (a->ref_count > CROWD)
+            make_crowd(m, a, 0, a->ref_count);
         for (uint32_t begin = 0; begin < a->ref_count; begin = end) {
             end = run_end(a, begin);
-            if (end - begin > CROWD)
+            if (end - begin > CROWD && end - begin < a->ref_count)
                 make_crowd(m, a, begin, end);
         }
     }
@@ -279,8 +286,9 @@ struct search {
     struct examined examined[GW_ISSUER_INDEX_MISSES + 1 + HITS];
     uint32_t found[2]; /* places, ascending */
     unsigned found_count, misses;
-    uint32_t visited[GW_ISSUER_INDEX_SETS]; /* groups */
-    unsigned visited_count, crowds_visited;
+    uint32_t visited[VISITS]; /* groups */
+    unsigned visited_count;
+    bool met_any;      /* there are CAs of a name that the chain gives */
     bool of_one_group; /* the list that is walked now: what fails for one fails for all */
     const char *given_up;
     char why_not[SP_DN_MAX]; /* the last set of CAs did not verify the chain */
@@ -347,27 +355,38 @@ static void visit_group(struct search *s, uint32_t group)
     for (unsigned i = 0; i < s->visited_count; i++)
         if (s->visited[i] == group)
             return;
-    if (s->visited_count == GW_ISSUER_INDEX_SETS) {
-        s->given_up = "too many tenants have a CA of that name";
-        return;
-    }
+    SP_REQUIRE(s->visited_count < VISITS);
     s->visited[s->visited_count++] = group;
     s->of_one_group = true;
     gw_match_index_walk(&s->index->groups[group].members, &s->names, on_candidate, s);
 }
 
-static void visit_crowd(struct search *s, const struct authority *a, uint64_t key)
+static void visit_crowd(struct search *s, const struct authority *a, uint32_t begin, uint32_t end)
 {
-    uint32_t i = 0;
+    bool is_all = begin == 0 && end == a->ref_count;
+    uint32_t low = !is_all, high = is_all ? 0 : a->crowd_count;
 
-    if (s->crowds_visited++ == GW_ISSUER_INDEX_SETS) {
-        s->given_up = "too many tenants have a CA of that name";
-        return;
+    while (low < high) { /* there is one that begins there */
+        uint32_t middle = low + (high - low) / 2;
+
+        if (a->crowds[middle].begin < begin)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    while (a->crowds[i].key != key)
-        i++;
+    SP_REQUIRE(a->crowds[low].begin == begin && a->crowds[low].end == end);
     s->of_one_group = false;
-    gw_match_index_walk(&a->crowds[i].members, &s->names, on_candidate, s);
+    gw_match_index_walk(&a->crowds[low].members, &s->names, on_candidate, s);
+}
+
+static void visit_refs(struct search *s, const struct authority *a, uint32_t begin, uint32_t end)
+{
+    s->met_any |= begin < end;
+    if (end - begin > CROWD)
+        visit_crowd(s, a, begin, end);
+    else
+        for (uint32_t i = begin; i < end; i++)
+            visit_group(s, a->refs[i].group);
 }
 
 static uint32_t first_ref(const struct authority *a, uint64_t key)
@@ -388,17 +407,7 @@ static uint32_t first_ref(const struct authority *a, uint64_t key)
 /* The CAs of this name and key, or, where `key` is 0, without one. */
 static void visit_key(struct search *s, const struct authority *a, uint64_t key)
 {
-    uint32_t begin = first_ref(a, key), end;
-
-    if (begin == a->ref_count || a->refs[begin].key != key)
-        return;
-    end = key == UINT64_MAX ? a->ref_count : first_ref(a, key + 1);
-    if (end - begin > CROWD) {
-        visit_crowd(s, a, key);
-        return;
-    }
-    for (uint32_t i = begin; i < end; i++)
-        visit_group(s, a->refs[i].group);
+    visit_refs(s, a, first_ref(a, key), key == UINT64_MAX ? a->ref_count : first_ref(a, key + 1));
 }
 
 /* Who may have issued what names this issuer. A key identifier, where both sides have one, tells
@@ -406,20 +415,12 @@ static void visit_key(struct search *s, const struct authority *a, uint64_t key)
 static void visit_issuers(struct search *s, const struct sp_tls_link *link)
 {
     const struct authority *a = sp_hash_get(s->index->by_name, link->issuer, link->issuer_len);
-    uint32_t next;
 
-    if (!a)
-        return;
-    if (link->authority_key) {
+    if (a && link->authority_key) {
         visit_key(s, a, 0);
         visit_key(s, a, link->authority_key);
-        return;
-    }
-    for (uint32_t i = 0; i < a->ref_count && !s->given_up; i = next) {
-        uint64_t key = a->refs[i].key;
-
-        next = key == UINT64_MAX ? a->ref_count : first_ref(a, key + 1);
-        visit_key(s, a, key);
+    } else if (a) {
+        visit_refs(s, a, 0, a->ref_count);
     }
 }
 
@@ -468,7 +469,7 @@ static void conclude(struct search *s)
     } else if (ret->examined) {
         snprintf(ret->detail, room,
                  "the CAs of no tenant verify the chain, though a name fits: %.400s", s->why_not);
-    } else if (ret->tried || s->visited_count || s->crowds_visited) {
+    } else if (s->met_any) {
         snprintf(
             ret->detail, room,
             "there are tenants with a CA '%.400s', but their client_validation.match does not fit",

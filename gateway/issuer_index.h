@@ -26,10 +26,6 @@ struct gw_tenant;
  * issuer's and though a tenant's match fits: one more than these, and the search gives up and
  * nobody is found (a stop there could hide that there are two). Each costs one verification. */
 #define GW_ISSUER_INDEX_MISSES 8
-/* Sets of CAs whose names alone make them candidates. Far above what honest CAs lead to: it takes
- * as many CAs of one name, and a chain without an authority key identifier. */
-#define GW_ISSUER_INDEX_SETS 256
-
 enum gw_found { GW_FOUND_NONE, GW_FOUND_ONE, GW_FOUND_SEVERAL };
 
 struct gw_finding {

@@ -295,7 +295,6 @@ static void walk_text(struct range range, const char *text, size_t len, int step
                 break;
         if (pos == len)
             return;
-        range.begin = whole_end;
         range = narrow(range, (int)pos, (unsigned char)text[step * (ptrdiff_t)pos]);
     }
 }

@@ -238,8 +238,12 @@ static struct gw_tenant *tenant_now(struct gw_session *s, struct gw_decision *re
         (match.kind == GW_MATCH_COMMON) == s->by_certificate &&
         !strcmp(match.tenant->id, s->tenant->id))
         return match.tenant;
-    gw_decision_without_chain(ret, SP_REASON_UNKNOWN_SERVER_NAME,
-                              "the server name is no longer this tenant's", now);
+    if (match.kind == GW_MATCH_COMMON && s->by_certificate)
+        gw_decision_without_chain(ret, SP_REASON_TENANT_UNKNOWN,
+                                  "the certificate is another tenant's now", now);
+    else
+        gw_decision_without_chain(ret, SP_REASON_UNKNOWN_SERVER_NAME,
+                                  "the server name is no longer this tenant's", now);
     return NULL;
 }
 

@@ -40,6 +40,7 @@ static void read_given(struct script *script, struct given *g)
         g->facts.observed &= SP_REASON_BIT(script_next(script) % SP_REASON_COUNT) |
                              SP_REASON_BIT(script_next(script) % SP_REASON_COUNT);
     g->facts.has_certificate = flags & 1;
+    g->facts.noted = flags & 0x40 ? SP_REASON_BIT(SP_REASON_REVOCATION_UNKNOWN) : 0;
     strcpy(g->facts.fingerprint, fingerprints[script_next(script) % 3]);
     g->no_policy = (flags & 0x0e) == 0x0e;
     g->policy.on_failure = decision(script_next(script));
@@ -53,7 +54,7 @@ static void read_given(struct script *script, struct given *g)
     for (int i = 0; i < EXCEPTIONS; i++) {
         g->exceptions[i].fingerprint = fingerprints[script_next(script) % 3];
         g->exceptions[i].reason = (int)(script_next(script) % (SP_REASON_COUNT + 2)) - 1;
-        g->exceptions[i].until = NOW - 1 + (int64_t)(script_next(script) % 3);
+        g->exceptions[i].until = NOW - 1 + (int64_t)(script_next(script) % 5);
     }
 }
 
@@ -125,6 +126,8 @@ static void judge(const struct given *g, struct sp_verdict *wanted)
         wanted->action = blocks ? SP_ACTION_BLOCK : SP_ACTION_ALLOW_UNVALIDATED;
         wanted->reason = (enum sp_reason)r;
     }
+    if (!observed && g->facts.noted)
+        wanted->reason = SP_REASON_REVOCATION_UNKNOWN;
     if (wanted->action == SP_ACTION_BLOCK)
         wanted->alert = sp_reason_alert(wanted->reason);
 }
@@ -135,11 +138,15 @@ static void check_rule(const struct given *g, const struct sp_verdict *v)
     char key[64];
 
     SP_REQUIRE(memchr(v->rule, '\0', sizeof v->rule));
-    SP_REQUIRE(!*v->rule == !v->observed);
+    SP_REQUIRE(!*v->rule == !(v->observed | v->noted));
     if (!*v->rule || !strncmp(v->rule, "built-in: ", 10))
         return;
     SP_REQUIRE(!g->no_policy);
     snprintf(key, sizeof key, ".on.%s", sp_reason_name(v->reason));
+    if (!v->observed) {
+        SP_REQUIRE(strstr(v->rule, SP_RULE_OCSP_SOFT));
+        return;
+    }
     SP_REQUIRE(strstr(v->rule, key) || strstr(v->rule, ".on_failure") ||
                (strstr(v->rule, ".exceptions[") && v->action == SP_ACTION_ALLOW_UNVALIDATED));
 }
@@ -154,7 +161,12 @@ static void check_one(const struct given *g, struct sp_verdict *ret)
     sp_verdict_decide(&g->facts, policy, NOW, ret);
     SP_REQUIRE(ret->observed == wanted.observed && ret->action == wanted.action);
     SP_REQUIRE(ret->reason == wanted.reason && ret->alert == wanted.alert);
+    SP_REQUIRE(ret->noted == g->facts.noted);
     check_rule(g, ret);
+    for (int64_t t = NOW + 1; t < NOW + 5 && t < ret->holds_until; t++) {
+        sp_verdict_decide(&g->facts, policy, t, &wanted);
+        SP_REQUIRE(wanted.action == ret->action && wanted.reason == ret->reason);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

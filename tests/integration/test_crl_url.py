@@ -3,7 +3,6 @@
 
 import glob
 import os
-import subprocess
 import sys
 import time
 
@@ -13,6 +12,10 @@ import origin
 import tls
 import web
 from test_crl import HOUR, Authority
+
+
+# A million of them take openssl some minutes to list; memory is then what README says.
+ENTRIES = int(os.environ.get("SALLYPORT_TEST_CRL_ENTRIES", "20000"))
 
 
 class Case(lab.LabCase):
@@ -117,6 +120,27 @@ class Fetch(Case):
         self.assertEqual(self.lab.gateway.all("tunnel", lambda e: e.action == "block"), [])
         self.assertLess(self.web.count("/acme.crl"), 9, "at most once a second")
 
+    def test_a_long_list_takes_memory_as_README_says_and_its_last_entry_counts(self):
+        bad = self.lab.client(self.lab.a, "bad")
+        with open(os.path.join(self.crl.work, "index"), "w", encoding="ascii") as index:
+            for number in range(ENTRIES):
+                index.write("R\t400101000000Z\t260101000000Z\t%032X\tunknown\t/CN=x\n"
+                            % ((0x4a << 120) + number))
+        self.crl.revoke(bad)
+        self.lab.start_gateway()
+        before = self.lab.gateway.rss_kib()
+        self.web.put("/acme.crl", b"later")
+        size = len(self.publish(form="DER"))
+        event = self.fetched(True, timeout=60)
+        self.assertEqual(event.entries, ENTRIES + 1)
+        self.lab.gateway.wait("reload")
+        self.assertEqual(self.ask(bad)[0], "certificate_revoked")
+        self.assertEqual(self.ask(self.lab.client(self.lab.a))[0], "ok")
+        grown = self.lab.gateway.rss_kib() - before
+        print("%d entries: %d bytes fetched, %d KiB more in memory" % (ENTRIES, size, grown))
+        # 32 bytes an entry, once; what was needed while it was read may not all be given back yet.
+        self.assertLess(grown * 1024, (size + 64 * ENTRIES) * lab.memory_factor() + (16 << 20))
+
     def test_two_tenants_with_one_url_are_one_fetch_each_by_its_own_cas(self):
         other = self.lab.tenants[self.lab.b]["client_validation"]
         other["crls"] = self.validation["crls"]
@@ -212,9 +236,7 @@ class Trouble(Case):
     def test_what_is_no_better_list_never_displaces_a_good_one(self):
         good, bad = self.good_and_bad()
         older = self.publish(begin=-2 * HOUR)
-        twin = Authority(self.lab.folder, self.lab.pki.ca(self.lab.ca[self.lab.a].name
-                                                          if hasattr(self.lab.ca[self.lab.a], "name")
-                                                          else "Test CA of " + self.lab.a),
+        twin = Authority(self.lab.folder, self.lab.pki.ca("Test CA of " + self.lab.a),
                          self.lab.file("twin.crl"))
         other = Authority(self.lab.folder, self.lab.ca[self.lab.b], self.lab.file("other.crl"))
         good_body = self.publish(begin=-60, end=5)
@@ -334,7 +356,7 @@ class Kept(Case):
 
     def test_a_folder_that_cannot_be_written_is_a_line_and_no_more(self):
         good, bad = self.good_and_bad()
-        body = self.publish()
+        self.publish()
         self.lab.start_gateway()
         path = self.kept()
         self.lab.stop(self.lab.gateway)
@@ -346,7 +368,6 @@ class Kept(Case):
         self.assertRegex(event.message, "cannot be kept over a restart: .*cannot be written")
         self.assertEqual((self.ask(good)[0], self.ask(bad)[0]), ("ok", "certificate_revoked"))
         self.assertEqual(glob.glob(self.folder + "/*.new"), [])
-        self.assertTrue(body)
 
     def test_a_folder_that_is_not_there_is_an_error_of_the_configuration(self):
         os.rmdir(self.folder)

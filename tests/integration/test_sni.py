@@ -67,9 +67,10 @@ class Certificates(Case):
                             "-servername", name)
             self.assertIn("subject=" + subject, shown.stdout + shown.stderr)
 
-    def test_under_a_common_name_no_tenant_is_known_and_nobody_passes(self):
+    def test_under_a_common_name_a_stranger_is_nobodys(self):
         self.assertEqual(self.served("secure.example.net"), self.common.der())
-        answer, event = self.decided("secure.example.net", self.client_a)
+        stranger = self.lab.pki.leaf("stranger", self.lab.pki.ca("Stranger CA"))
+        answer, event = self.decided("secure.example.net", tls.context(stranger))
         self.assertEqual(answer, "access_denied")
         self.assertEqual(event.action, "block")
         self.assertEqual(event.reason, "tenant_unknown")
@@ -199,15 +200,19 @@ class Refused(Case):
 
 
 class UnknownNameCommon(Case):
-    def test_unknown_server_name_common_serves_the_common_certificate_but_no_tenant(self):
+    def test_unknown_server_name_common_is_as_a_common_name(self):
         self.lab.gateway_config["unknown_server_name"] = "common"
         self.lab.start_gateway()
+        stranger = tls.context(self.lab.pki.leaf("stranger", self.lab.pki.ca("Stranger CA")))
         for name in ("nobody.example", None):
             with self.subTest(name):
                 ctx = self.client_a
                 self.assertEqual(tls.served_certificate(self.lab.address, name, tls.context()),
                                  self.common.der())
                 answer, event = self.decided(name, ctx)
+                self.assertEqual((answer, event.action, event.tenant),
+                                 ("ok", "allow", self.lab.a))
+                answer, event = self.decided(name, stranger)
                 self.assertEqual((answer, event.action), ("access_denied", "block"))
                 self.assertEqual(event.reason, "tenant_unknown")
 

@@ -181,7 +181,7 @@ class Clients(lab.LabCase):
         mark = self.lab.gateway.mark()
         answer = tls.verdict(self.lab.address,
                              self.lab.gateway_config["common"]["server_names"][0],
-                             tls.context(self.lab.client(self.lab.a)))
+                             tls.context(self.lab.pki.leaf("x", self.lab.pki.ca("No tenant's"))))
         event = self.lab.gateway.wait("tunnel", since=mark)
         self.assertEqual((answer, event.reason), ("access_denied", "tenant_unknown"))
 

@@ -163,6 +163,30 @@ struct sp_bytes ocsp_der(const struct certs_pair *pair)
     return der;
 }
 
+/* The same identity, period and key, and nothing else. */
+static gnutls_x509_crt_t bare_copy(gnutls_x509_crt_t from)
+{
+    uint8_t serial[64];
+    size_t len = sizeof serial, dn_len = 256;
+    gnutls_x509_crt_t crt;
+    gnutls_pubkey_t key;
+    char dn[256];
+
+    SP_REQUIRE(gnutls_x509_crt_init(&crt) == 0 && gnutls_pubkey_init(&key) == 0 &&
+               gnutls_pubkey_import_x509(key, from, 0) == 0 &&
+               gnutls_x509_crt_get_serial(from, serial, &len) == 0 &&
+               gnutls_x509_crt_get_dn(from, dn, &dn_len) == 0);
+    SP_REQUIRE(gnutls_x509_crt_set_version(crt, 3) == 0 &&
+               gnutls_x509_crt_set_serial(crt, serial, len) == 0 &&
+               gnutls_x509_crt_set_dn(crt, dn, NULL) == 0 &&
+               gnutls_x509_crt_set_pubkey(crt, key) == 0);
+    gnutls_x509_crt_set_activation_time(crt, gnutls_x509_crt_get_activation_time(from));
+    gnutls_x509_crt_set_expiration_time(crt, gnutls_x509_crt_get_expiration_time(from));
+    gnutls_pubkey_deinit(key);
+    gnutls_x509_crt_deinit(from);
+    return crt;
+}
+
 uint8_t *ocsp_reissue(const struct certs_pair *pair, const struct certs_pair *issuer,
                       const struct ocsp_change *change, size_t *ret_len)
 {
@@ -171,6 +195,8 @@ uint8_t *ocsp_reissue(const struct certs_pair *pair, const struct certs_pair *is
     gnutls_datum_t der = {NULL, 0};
     uint8_t *copy;
 
+    if (change->bare)
+        crt = bare_copy(crt);
     if (change->purpose)
         SP_REQUIRE(gnutls_x509_crt_set_key_purpose_oid(crt, change->purpose, 0) == 0);
     if (change->usage)
@@ -344,7 +370,7 @@ uint8_t *ocsp_make_tbs(const struct ocsp_spec *spec, size_t *ret_len)
 
 static void put_algorithm(struct maker *m, gnutls_sign_algorithm_t sign)
 {
-    static const uint8_t pss_sha256[] = /* MGF1 of the same hash, 32 bytes of salt */
+    uint8_t pss[] = /* MGF1 of the same hash, 32 bytes of salt */
         {0x30, 0x34, 0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03,
          0x04, 0x02, 0x01, 0x05, 0x00, 0xa1, 0x1c, 0x30, 0x1a, 0x06, 0x09, 0x2a, 0x86, 0x48,
          0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
@@ -352,9 +378,14 @@ static void put_algorithm(struct maker *m, gnutls_sign_algorithm_t sign)
     gnutls_pk_algorithm_t pk = gnutls_sign_get_pk_algorithm(sign);
     size_t end = m->begin;
 
-    if (pk == GNUTLS_PK_RSA_PSS)
-        put(m, pss_sha256, sizeof pss_sha256);
-    else if (pk == GNUTLS_PK_RSA)
+    if (pk == GNUTLS_PK_RSA_PSS) {
+        size_t len = gnutls_hash_get_len(gnutls_sign_get_hash_algorithm(sign));
+
+        pss[16] = pss[46] = (uint8_t)(len / 16 - 1);
+        pss[53] = (uint8_t)len;
+        put(m, pss, sizeof pss);
+    }
+    if (pk == GNUTLS_PK_RSA)
         put(m, "\x05\x00", 2);
     put_oid(m, gnutls_sign_get_oid(sign));
     wrap(m, 0x30, end);

@@ -62,6 +62,7 @@ uint8_t *ocsp_make_around(const struct ocsp_spec *spec, const uint8_t *tbs, size
 
 /* A pair's certificate once more, by the same issuer, changed as minting does not know it. */
 struct ocsp_change {
+    bool bare;           /* first of all, without any extension */
     const char *purpose; /* OID, added to extendedKeyUsage */
     unsigned usage;      /* GNUTLS_KEY_*; 0: as it was */
     const char *oid;     /* of an extension, replaced or added */

@@ -224,10 +224,10 @@ void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char
                   "%s", err.text);
 }
 
-void tls_end_only_tls12(struct tls_end *end)
+void tls_only_tls12(struct sp_tls_session *client)
 {
     ck_assert_int_eq(
-        gnutls_priority_set_direct(end->tls->gnutls, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL), 0);
+        gnutls_priority_set_direct(client->gnutls, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL), 0);
 }
 
 void tls_end_done(struct tls_end *end)

@@ -72,8 +72,6 @@ struct tls_end {
 void tls_server(struct tls_end *end, enum sp_tls_version min_version);
 void tls_client(struct tls_end *end, enum sp_tls_version min_version, const char *name,
                 struct sp_tls_cred *cred);
-/* Of a client that has not begun: TLS 1.3 is not offered. */
-void tls_end_only_tls12(struct tls_end *end);
 void tls_end_done(struct tls_end *end);
 /* Gives it bytes and steps until it wants more or has failed. */
 void tls_end_feed(struct tls_end *end, const void *data, size_t len);
@@ -91,6 +89,9 @@ const uint8_t *tls_ticket_key(const char *name);
 void tls_meet(struct tls_end *a, struct tls_end *b);
 void tls_meet_raw(struct tls_raw *client, struct tls_end *server);
 void tls_meet_raws(struct tls_raw *client, struct tls_raw *server);
+
+/* Of a client that has not begun: TLS 1.3 is not offered. */
+void tls_only_tls12(struct sp_tls_session *client);
 
 uint32_t tls_random(unsigned *seed); /* not random at all: the same for the same seed */
 #endif

@@ -327,7 +327,8 @@ START_TEST(tenants_of_one_ca_are_told_apart_by_their_match)
         {"CN=x", "dev.c3.example", "three"},
         {"CN=x,O=One", "dev.c3.example", "one three"},
         {"CN=x", "dev.c4.example", "four"},
-        {"CN=x\\,O=One", NULL, ""}, /* all of it is the common name */
+        {"CN=x", "c4.c4.c4.example", "four"}, /* met thrice, and one all the same */
+        {"CN=x\\,O=One", NULL, ""},           /* all of it is the common name */
         {"CN=x", NULL, ""},
         {"CN=lab", NULL, "five six"}, /* of three */
         {"CN=lab,O=One", NULL, "five one"},
@@ -453,7 +454,7 @@ START_TEST(tenants_with_a_ca_in_common_and_one_of_their_own_are_found_under_both
         trust = trust_of(own[i], corp, NULL);
         snprintf(id, sizeof id, "t%03d", i);
         snprintf(match, sizeof match, "{\"subject\": \"*,O=Tenant %d\"}", i);
-        add_tenant(id, trust, i % 50 ? match : NULL);
+        add_tenant(id, trust, match);
         sp_tls_trust_unref(trust);
     }
     for (int i = 0; i < SETS; i += 7) {
@@ -465,15 +466,57 @@ START_TEST(tenants_with_a_ca_in_common_and_one_of_their_own_are_found_under_both
         ck_assert_uint_eq(finding.examined, 1);
         certs_pair_free(leaf);
     }
-    leaf = mint_leaf("CN=x,O=Tenant 77", NULL, corp);
+    leaf = mint_leaf("CN=x,O=Tenant 299", NULL, corp);
     finding = find(leaf, NULL);
-    check_found(&finding, "t000 t050"); /* those without a match */
+    check_found(&finding, "t299");
+    ck_assert_uint_eq(finding.tried, 1);
+    ck_assert_uint_eq(finding.examined, 1);
+    gw_issuer_index_unref(all);
+    all = NULL;
+    for (int i = 0; i < 3; i++) {
+        struct sp_tls_trust *trust = trust_of(own[i], own[i + 1], corp, NULL);
+
+        add_tenant(i == 0 ? "x" : i == 1 ? "y" : "z", trust, NULL);
+        sp_tls_trust_unref(trust);
+    }
+    finding = find(leaf, NULL);
+    check_found(&finding, "t299 x");
     ck_assert_uint_le(finding.examined, 3);
     certs_pair_free(leaf);
     remove_tenants();
     for (int i = 0; i < SETS; i++)
         certs_pair_free(own[i]);
     certs_pair_free(corp);
+}
+END_TEST
+
+START_TEST(of_many_sets_too_the_first_two_tenants_are_named)
+{
+    enum { SETS = 10 };
+    struct certs_pair *corp = mint_ca("CN=Corporate", NULL), *own, *leaf;
+    struct sp_tls_trust *trust, *first = NULL;
+    struct gw_finding finding;
+    char id[16];
+
+    for (int i = 0; i < SETS; i++) {
+        own = mint_ca("CN=Own", NULL);
+        trust = trust_of(own, corp, NULL);
+        snprintf(id, sizeof id, "t%d", i);
+        add_tenant(id, trust, NULL);
+        if (i == 0)
+            first = sp_tls_trust_ref(trust);
+        sp_tls_trust_unref(trust);
+        certs_pair_free(own);
+    }
+    add_tenant("x", first, NULL); /* together with t0, but far behind it */
+    add_tenant("y", first, NULL);
+    leaf = mint_leaf("CN=x", NULL, corp);
+    finding = find(leaf, NULL);
+    check_found(&finding, "t0 t1");
+    sp_tls_trust_unref(first);
+    certs_pair_free(leaf);
+    certs_pair_free(corp);
+    remove_tenants();
 }
 END_TEST
 
@@ -550,6 +593,72 @@ static void add_impostors(int count, const char *key_id, const char *match)
         sp_tls_trust_unref(trust);
     }
 }
+
+/* Signed by the CA, but without a word on its key. */
+static void sign_without_key_id(const struct certs_pair *ca, gnutls_datum_t *ret_der)
+{
+    char *ca_pem = certs_pair_certificate_pem(ca), *key_pem = certs_pair_key_pem(ca);
+    const gnutls_datum_t ca_text = {(unsigned char *)ca_pem, (unsigned)strlen(ca_pem)};
+    const gnutls_datum_t key_text = {(unsigned char *)key_pem, (unsigned)strlen(key_pem)};
+    gnutls_x509_privkey_t key, own_key = new_key();
+    gnutls_x509_crt_t crt, ca_crt;
+
+    ck_assert_int_eq(gnutls_x509_crt_init(&ca_crt), 0);
+    ck_assert_int_eq(gnutls_x509_crt_import(ca_crt, &ca_text, GNUTLS_X509_FMT_PEM), 0);
+    ck_assert_int_eq(gnutls_x509_privkey_init(&key), 0);
+    ck_assert_int_eq(
+        gnutls_x509_privkey_import2(key, &key_text, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN),
+        0);
+    ck_assert_int_eq(gnutls_x509_crt_init(&crt), 0);
+    ck_assert_int_eq(gnutls_x509_crt_set_version(crt, 3), 0);
+    ck_assert_int_eq(gnutls_x509_crt_set_serial(crt, "\1", 1), 0);
+    ck_assert_int_eq(gnutls_x509_crt_set_dn(crt, "CN=x", NULL), 0);
+    ck_assert_int_eq(gnutls_x509_crt_set_key(crt, own_key), 0);
+    ck_assert_int_eq(gnutls_x509_crt_set_activation_time(crt, 0), 0);
+    ck_assert_int_eq(gnutls_x509_crt_set_expiration_time(crt, 4000000000), 0);
+    ck_assert_int_eq(gnutls_x509_crt_sign2(crt, ca_crt, key, GNUTLS_DIG_SHA256, 0), 0);
+    ck_assert_int_eq(gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, ret_der), 0);
+    gnutls_x509_crt_deinit(crt);
+    gnutls_x509_crt_deinit(ca_crt);
+    gnutls_x509_privkey_deinit(key);
+    gnutls_x509_privkey_deinit(own_key);
+    certs_secret_free(key_pem);
+    free(ca_pem);
+}
+
+/* Such a leaf may be of any CA of that name: the match tells, or the signatures of a few. */
+START_TEST(without_a_key_identifier_all_cas_of_the_name_are_asked)
+{
+    enum { CAS = 100 };
+    static const char *const ids[] = {"t099", ""};
+    struct certs_pair *ca = NULL;
+    struct sp_chain chain = {.count = 1};
+    struct gw_finding finding;
+    gnutls_datum_t der;
+    char id[16], match[48];
+
+    for (int i = 0; i < CAS; i++) {
+        struct sp_tls_trust *trust;
+
+        certs_pair_free(ca);
+        ca = mint_ca("CN=A", NULL);
+        trust = trust_of(ca, NULL);
+        snprintf(id, sizeof id, "t%03d", i);
+        snprintf(match, sizeof match, "{\"subject\": \"CN=%s\"}", i == CAS - 1 || _i ? "x" : id);
+        add_tenant(id, trust, match);
+        sp_tls_trust_unref(trust);
+    }
+    sign_without_key_id(ca, &der);
+    chain.certs[0] = (struct sp_bytes){der.data, der.size};
+    all = gw_issuer_index_new(tenants, tenant_count);
+    gw_issuer_index_find(all, tenants, &chain, sp_clock_wall_s(), &finding);
+    check_found(&finding, ids[_i]);
+    ck_assert_uint_eq(finding.examined, _i ? GW_ISSUER_INDEX_MISSES + 1 : 1);
+    gnutls_free(der.data);
+    certs_pair_free(ca);
+    remove_tenants();
+}
+END_TEST
 
 /* how many impostors, with the key identifier, with a match that does not fit; found or not */
 static const struct {
@@ -633,8 +742,11 @@ int main(void)
     tcase_add_test(tcase, tenants_without_a_match_are_ambiguous_and_two_are_named);
     tcase_add_loop_test(tcase, twenty_thousand_tenants_are_searched_like_ten, 0, 3);
     tcase_add_test(tcase, tenants_with_a_ca_in_common_and_one_of_their_own_are_found_under_both);
+    tcase_add_test(tcase, of_many_sets_too_the_first_two_tenants_are_named);
     tcase_add_loop_test(tcase, impostors_of_a_name_cost_a_bounded_search_and_let_nobody_in, 0,
                         (int)(sizeof impostors / sizeof impostors[0]));
+
+    tcase_add_loop_test(tcase, without_a_key_identifier_all_cas_of_the_name_are_asked, 0, 2);
     tcase_add_test(tcase, one_that_was_found_before_the_search_was_given_up_is_not_let_in);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

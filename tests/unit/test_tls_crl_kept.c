@@ -215,6 +215,9 @@ START_TEST(an_intermediates_list_is_proved_by_a_handshake_and_then_kept_from_for
 {
     struct certs_pair *fake = mint_as("CN=Middle", true, NULL);
 
+    ck_assert_ptr_null(offer(fake, NULL, -9, DAY, NULL));
+    ck_assert_ptr_null(offer(fake, NULL, -8, DAY, NULL));
+    ck_assert_ptr_null(kept.good);
     ck_assert_ptr_null(offer(middle, below, -3, DAY, NULL));
     ck_assert(!sp_tls_crl_kept_is_known(&kept));
     ck_assert_uint_eq(seen(leaf, NULL), BIT(CRL_STALE)); /* whose list it is, nobody knows */
@@ -225,8 +228,9 @@ START_TEST(an_intermediates_list_is_proved_by_a_handshake_and_then_kept_from_for
         ck_assert_ptr_null(offer(fake, NULL, -2, (3 + i) * DAY, NULL));
         ck_assert_uint_eq(seen(below, middle), BIT(REVOKED));
     }
+    ck_assert_ptr_null(offer(fake, NULL, 0, DAY, NULL));
     ck_assert_ptr_nonnull(strstr(offer(middle, NULL, -4, DAY, NULL), "older than the one"));
-    ck_assert_ptr_null(offer(middle, NULL, -1, DAY, NULL));
+    ck_assert_ptr_null(offer(middle, NULL, -1, DAY, NULL)); /* a forger sets no mark */
     ck_assert_uint_eq(seen(below, middle), 0);
     ck_assert_ptr_nonnull(strstr(offer(middle, below, -2, DAY, NULL), "older than the one"));
     ck_assert_ptr_null(kept.pending);
@@ -248,6 +252,8 @@ START_TEST(a_bundle_with_a_forged_list_displaces_no_genuine_one)
     ck_assert_ptr_null(offer_text(bad, trust, NULL));
     ck_assert_uint_eq(seen(below, middle), BIT(REVOKED));
     ck_assert_uint_eq(seen(leaf, NULL), BIT(REVOKED)); /* Root's part of it is proved */
+    ck_assert_ptr_nonnull(strstr(offer_text(both, trust, NULL), "older than the one"));
+    ck_assert_uint_eq(seen(below, middle), BIT(REVOKED)); /* not for another offer either */
     free(root_list);
     free(own);
     free(forged);

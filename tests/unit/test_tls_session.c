@@ -63,7 +63,7 @@ START_TEST(a_client_that_refuses_the_server_says_why_and_never_opens)
 
     tls_client(&client, SP_TLS_1_2, TLS_NAME_A, tls_world.alice);
     if (!_i)
-        tls_end_only_tls12(&client);
+        tls_only_tls12(client.tls);
     client.owner.refuse = true;
     client.owner.alert = GNUTLS_A_UNKNOWN_CA;
     tls_meet(&client, &visit.server);
@@ -97,7 +97,7 @@ START_TEST(every_kind_of_key_proves_its_owner)
     visit.server.owner.cred = _i & 2 ? NULL : cred;
     tls_client(&client, SP_TLS_1_2, TLS_NAME_A, _i & 2 ? cred : tls_world.alice);
     if (!(_i & 1))
-        tls_end_only_tls12(&client);
+        tls_only_tls12(client.tls);
     tls_meet(&client, &visit.server);
     ck_assert_msg(visit.server.opens == 1, "%s", visit.server.err.text);
     ck_assert_int_eq(client.opens, 1);

@@ -1,0 +1,217 @@
+/* OCSP: who may sign a response. */
+#include "common/tls_ocsp_signer.h"
+
+#include <check.h>
+#include <gnutls/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/ocsp_rows.h"
+
+START_TEST(a_responder_without_a_name_is_told_by_his_key)
+{
+    const struct row row = {"", .spec = {.signer = nameless, .by_key = true}, .certs = {nameless}};
+    char key[72], hash[45];
+    struct sp_ocsp_answer a;
+    size_t len;
+    uint8_t *der = make(&row, &len);
+    const uint8_t *id = memmem(der, len, "\xa2\x16\x04\x14", 4); /* responderID byKey */
+
+    ask(&row, der, len, &a);
+    ck_assert_int_eq(a.status, SP_OCSP_GOOD);
+    ck_assert_ptr_nonnull(id);
+    for (int i = 0; i < 20; i++)
+        snprintf(hash + 2 * i, 3, "%02x", id[4 + i]);
+    snprintf(key, sizeof key, "key %s", hash);
+    ck_assert_str_eq(a.responder, key);
+    free(der);
+}
+END_TEST
+
+START_TEST(nobody_but_the_issuer_and_his_own_delegates_signs)
+{
+    const struct row rows[] = {
+        {"bad signature", BAD, "its signature is not the issuer's, whose name it has",
+         .spec = {.bad_signature = true}},
+        {"bad signature, by key", BAD, "its signature is not the issuer's, whose name it has",
+         .spec = {.bad_signature = true, .by_key = true}},
+        {"bad signature of a delegate", BAD, "its signature is not the responder's",
+         .spec = {.bad_signature = true, .signer = delegate}, .certs = {delegate}},
+        {"no signature", BAD, "it is malformed: its signature", .spec = {.no_signature = true}},
+        {"CA of the same name", BAD, "its signature is not the issuer's", .spec = {.signer = twin}},
+        {"CA of the same name, with its certificate", BAD,
+         "the responder's certificate was not issued by 'CN=CA'", .spec = {.signer = twin},
+         .certs = {twin}},
+        {"another CA", BAD, "its signer is unknown", .spec = {.signer = other}},
+        {"another CA, with its certificate", BAD, "the responder's certificate was not issued by",
+         .spec = {.signer = other}, .certs = {other}},
+        {"another CA in the issuer's name", BAD, "its signature is not the issuer's",
+         .spec = {.signer = other, .responder = ca}, .certs = {other}},
+        {"another CA's delegate", BAD, "the responder's certificate was not issued by",
+         .spec = {.signer = foreign}, .certs = {foreign, other}},
+        {"the delegate of a CA of the same name", BAD,
+         "the responder's certificate was not issued by", .spec = {.signer = forged},
+         .certs = {forged, twin}},
+        {"a delegate's delegate", BAD, "the responder's certificate was not issued by",
+         .spec = {.signer = grandchild}, .certs = {grandchild, delegate}},
+        {"delegate without its certificate", BAD, "its signer is unknown",
+         .spec = {.signer = delegate}},
+        {"a delegate in the name of the issuer", BAD, "its signature is not the issuer's",
+         .spec = {.signer = delegate, .responder = ca}, .certs = {delegate}},
+        {"a delegate of the same name and another key", BAD, "its signature is not the responder's",
+         .spec = {.signer = delegate}, .certs = {elder}},
+        {"a delegate of the same name, by key", BAD, "its signer is unknown",
+         .spec = {.signer = delegate, .by_key = true}, .certs = {elder}},
+        {"no purpose", BAD, "the responder's certificate lacks OCSPSigning",
+         .spec = {.signer = nobody}, .certs = {nobody}},
+        {"any purpose", BAD, "the responder's certificate lacks OCSPSigning",
+         .spec = {.signer = any}, .certs = {any}},
+        {"other purposes", BAD, "the responder's certificate lacks OCSPSigning",
+         .spec = {.signer = client}, .certs = {client}},
+        {"the certificate itself", BAD, "the responder's certificate lacks OCSPSigning",
+         .spec = {.signer = leaf}, .certs = {leaf}},
+        {"expired delegate", BAD, "the responder's certificate has expired (",
+         .spec = {.signer = expired}, .certs = {expired}},
+        {"early delegate", BAD, "the responder's certificate is not valid yet (",
+         .spec = {.signer = early}, .certs = {early}},
+        {"a good delegate's certificate beside an unfit signer's", BAD,
+         "the responder's certificate lacks OCSPSigning",
+         .spec = {.signer = nobody, .by_key = true}, .certs = {delegate, nobody}},
+    };
+
+    CHECK_ROWS(rows);
+}
+END_TEST
+
+START_TEST(weak_signatures_and_keys_do_not_count)
+{
+    const struct row rows[] = {
+        {"ECDSA with SHA-1", BAD, "it is signed with ECDSA-SHA1, which is too weak",
+         .spec = {.sign = GNUTLS_SIGN_ECDSA_SHA1}},
+        {"ECDSA with SHA-224", BAD, "it is signed with ECDSA-SHA224, which is too weak",
+         .spec = {.sign = GNUTLS_SIGN_ECDSA_SHA224}},
+        {"RSA with SHA-1", BAD, "it is signed with RSA-SHA1, which is too weak", .issuer = rsa,
+         .leaf = rsa_leaf, .spec = {.sign = GNUTLS_SIGN_RSA_SHA1}},
+        {"a small issuer's key", BAD,
+         "the issuer, who signed it, is too weak: its RSA key has 1024 bits", .issuer = small,
+         .leaf = small_leaf},
+        {"a small delegate's key", BAD,
+         "the responder's certificate is too weak: its RSA key has 1024 bits",
+         .spec = {.signer = weak}, .certs = {weak}},
+        {"a delegate's certificate signed with SHA-1", BAD,
+         "the responder's certificate is too weak: it is signed with ECDSA-SHA1",
+         .spec = {.signer = sha1}, .certs = {sha1}},
+    };
+
+    CHECK_ROWS(rows);
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    struct ocsp_change change;
+    const char *says;
+} certificates[] = {
+    {"OCSPSigning", {.purpose = GNUTLS_KP_OCSP_SIGNING}, ""},
+    {"OCSPSigning after others",
+     {.purpose = GNUTLS_KP_OCSP_SIGNING,
+      .usage = GNUTLS_KEY_DIGITAL_SIGNATURE | GNUTLS_KEY_NON_REPUDIATION},
+     ""},
+    {"OCSPSigning and then others",
+     {.oid = "2.5.29.37",
+      .value = "\x30\x14\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x09"
+               "\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01",
+      .value_len = 22},
+     ""},
+    {"nothing else", {.bare = true, .purpose = GNUTLS_KP_OCSP_SIGNING}, ""},
+    {"nothing at all", {.bare = true}, "the responder's certificate lacks OCSPSigning"},
+    {"purposes that are none",
+     {.oid = "2.5.29.37",
+      .value = "\x30\x0d\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x09\x02\x01\x05",
+      .value_len = 15},
+     "the responder's certificate lacks OCSPSigning"},
+    {"a longer OID",
+     {.purpose = "1.3.6.1.5.5.7.3.9.1"},
+     "the responder's certificate lacks OCSPSigning"},
+    {"a shorter OID",
+     {.purpose = "1.3.6.1.5.5.7.3"},
+     "the responder's certificate lacks OCSPSigning"},
+    {"a similar OID",
+     {.purpose = "1.3.6.1.5.5.7.3.90"},
+     "the responder's certificate lacks OCSPSigning"},
+    {"no digitalSignature",
+     {.purpose = GNUTLS_KP_OCSP_SIGNING, .usage = GNUTLS_KEY_KEY_ENCIPHERMENT},
+     "the responder's certificate lacks digitalSignature"},
+    {"CA's usage",
+     {.purpose = GNUTLS_KP_OCSP_SIGNING, .usage = GNUTLS_KEY_CRL_SIGN | GNUTLS_KEY_KEY_CERT_SIGN},
+     "the responder's certificate lacks digitalSignature"},
+    {"unknown critical",
+     {.purpose = GNUTLS_KP_OCSP_SIGNING,
+      .oid = "1.3.6.1.4.1.99999.3",
+      .value = "\x05",
+      .value_len = 2,
+      .critical = true},
+     "the responder's certificate has a critical extension that is not known"},
+    {"unknown, not critical",
+     {.purpose = GNUTLS_KP_OCSP_SIGNING,
+      .oid = "1.3.6.1.4.1.99999.3",
+      .value = "\x05",
+      .value_len = 2},
+     ""},
+    {"empty purposes",
+     {.oid = "2.5.29.37", .value = "\x30", .value_len = 2},
+     "the responder's certificate lacks OCSPSigning"},
+    {"purposes with bytes behind",
+     {.oid = "2.5.29.37",
+      .value = "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x09\x05",
+      .value_len = 14},
+     "the responder's certificate lacks OCSPSigning"},
+};
+
+START_TEST(a_delegates_certificate_must_say_so_exactly)
+{
+    for (size_t i = 0; i < sizeof certificates / sizeof certificates[0]; i++) {
+        struct ocsp_entry e = {
+            .cert = leaf, .issuer = ca, .this_update = now - 1, .next_update = now + DAY};
+        struct sp_bytes cert;
+        uint8_t *again = ocsp_reissue(nobody, ca, &certificates[i].change, &cert.len), *der;
+        const struct ocsp_spec spec = {.entries = &e,
+                                       .count = 1,
+                                       .produced_at = now,
+                                       .signer = nobody,
+                                       .certs = &cert,
+                                       .cert_count = 1};
+        struct sp_ocsp_answer a;
+        size_t len;
+
+        cert.data = again;
+        der = ocsp_make(&spec, &len);
+        ask(&(struct row){.name = ""}, der, len, &a);
+        ck_assert_msg(a.status == (*certificates[i].says ? SP_OCSP_INVALID : SP_OCSP_GOOD) &&
+                          !strcmp(a.detail, certificates[i].says),
+                      "%s: %d '%s'", certificates[i].name, a.status, a.detail);
+        free(der);
+        free(again);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tls_ocsp_signer");
+    TCase *all = tcase_create("all");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_unchecked_fixture(all, setup, teardown);
+    tcase_add_test(all, a_responder_without_a_name_is_told_by_his_key);
+    tcase_add_test(all, nobody_but_the_issuer_and_his_own_delegates_signs);
+    tcase_add_test(all, weak_signatures_and_keys_do_not_count);
+    tcase_add_test(all, a_delegates_certificate_must_say_so_exactly);
+    suite_add_tcase(suite, all);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
