@@ -11,6 +11,7 @@
 #include "gateway/crl_feed.h"
 #include "gateway/ocsp.h"
 #include "gateway/registry.h"
+#include "gateway/shadow.h"
 #include "gateway/source_rate.h"
 #include "gateway/worker.h"
 
@@ -558,6 +559,7 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
         sp_signals_hold(false);
         sp_loop_run(g.loop);
         sp_signals_hold(true); /* for good: nothing but the end is left */
+        gw_shadow_log_counts(g.log, g.registry);
         sp_log_message(g.log, SP_LOG_INFO, "stopping", "%s",
                        g.at_once ? "at once: told twice" : "drained, or out of time");
     }

@@ -212,6 +212,11 @@ class Shadow(Case):
                     self.assertTrue(event.shadow_rule.startswith(rule), event.shadow_rule)
                 else:
                     self.assertNotIn("shadow_rule", event)
+        self.lab.reload()  # counted since the start, over all generations
+        counted = self.lab.gateway.all("shadow", lambda e: e.tenant == self.lab.a)[-1]
+        words = [case[4] for case in cases]
+        self.assertEqual((counted.would_block, counted.would_allow),
+                         (words.count("would_block"), words.count("would_allow")))
 
 
 class Agent(lab.LabCase):
