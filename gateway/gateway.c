@@ -320,6 +320,7 @@ static void on_hup(void *ctx)
         log_reload(g, NULL, &err);
         return;
     }
+    gw_shadow_log_counts(g->log, g->registry);
     commit(g, next, rows, bound, NULL, false);
     if (count_workers(next->config) != g->worker_count)
         sp_log_message(g->log, SP_LOG_WARNING, "configuration",
