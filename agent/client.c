@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LINGER_MS 1000
-#define READ_SIZE 16384
+#define LINGER_MS  1000
+#define SURPLUS_MS 1000
+#define READ_SIZE  16384
 
 enum state { ASKING, WAITING, RELAYING, HANGING_UP };
 
@@ -32,7 +33,8 @@ struct agent_client {
     struct agent_refusal refusal; /* status 0: not refused */
     uint64_t started_ms;
     enum state state;
-    bool has_target;
+    bool has_target, surplus;
+    void *door_state;
 };
 
 /* ---- the log, the end ---- */
@@ -42,7 +44,8 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
     char text[SP_TARGET_TEXT];
     struct sp_log_line line;
 
-    if (!sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
+    /* Of those who are too many the `limit` line tells. */
+    if (c->surplus || !sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
         return;
     sp_log_str(&line, "door", c->kind->name);
     sp_log_str(&line, "client", sp_addr_format(&c->peer, text));
@@ -68,6 +71,8 @@ static void client_free(struct agent_client *c)
     if (c->next)
         c->next->prev = c->prev;
     all->count--;
+    if (c->kind->done)
+        c->kind->done(c);
     if (c->request)
         agent_request_cancel(c->request);
     sp_timer_free(c->deadline);
@@ -118,8 +123,8 @@ static const struct sp_sock_callbacks sock_callbacks = {.on_readable = on_readab
 
 static void on_deadline(void *ctx)
 {
-    static const struct agent_refusal late = {408, "http_request_error",
-                                              "no whole request in time"};
+    static const struct agent_refusal late = {
+        .status = 408, .error = "http_request_error", .text = "no whole request in time"};
     struct agent_client *c = ctx;
 
     if (c->state == ASKING)
@@ -130,7 +135,7 @@ static void on_deadline(void *ctx)
 
 void agent_client_read(struct agent_client *c)
 {
-    sp_timer_start(c->deadline, AGENT_CLIENT_ASK_MS);
+    sp_timer_start(c->deadline, c->surplus ? SURPLUS_MS : AGENT_CLIENT_ASK_MS);
     sp_sock_watch_read(c->sock, true);
 }
 
@@ -195,9 +200,18 @@ static const struct agent_request_callbacks request_callbacks = {on_open, on_ref
 
 void agent_client_connect(struct agent_client *c, const struct sp_target *target)
 {
+    static const struct agent_refusal full = {
+        .status = 503,
+        .error = "connection_limit_reached",
+        .text = "the agent has as many connections as limits.connections lets it have"};
+
     c->state = WAITING;
     c->target = *target;
     c->has_target = true;
+    if (c->surplus) {
+        agent_client_refuse(c, &full);
+        return;
+    }
     sp_timer_stop(c->deadline);
     sp_sock_watch_read(c->sock, false);
     c->request = agent_uplink_open(c->all->uplink, target, &request_callbacks, c);
@@ -206,7 +220,7 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
 /* ---- life ---- */
 
 void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
-                        const struct agent_door *door, struct agent_config *config)
+                        const struct agent_door *door, struct agent_config *config, bool surplus)
 {
     struct agent_client *c = sp_calloc(1, sizeof *c);
     struct sp_error err;
@@ -214,6 +228,7 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
     c->all = clients;
     c->kind = kind;
     c->door = door;
+    c->surplus = surplus;
     c->started_ms = sp_loop_now_ms(clients->loop);
     if (sp_sock_new(clients->loop, fd, &sock_callbacks, c, &c->sock, &err) != SP_OK) {
         sp_log_message(clients->log, SP_LOG_ERROR, "trouble", "%s", err.text);
@@ -247,8 +262,8 @@ void agent_clients_dismiss_idle(struct agent_clients *clients)
 
 void agent_clients_close(struct agent_clients *clients)
 {
-    static const struct agent_refusal ending = {503, "destination_unavailable",
-                                                "the agent is shutting down"};
+    static const struct agent_refusal ending = {
+        .status = 503, .error = "destination_unavailable", .text = "the agent is shutting down"};
     struct agent_client *next;
 
     for (struct agent_client *c = clients->first; c; c = next) {
@@ -268,6 +283,22 @@ void agent_clients_close(struct agent_clients *clients)
 const struct agent_door *agent_client_door(const struct agent_client *c)
 {
     return c->door;
+}
+
+void *agent_client_state(const struct agent_client *c)
+{
+    return c->door_state;
+}
+
+void agent_client_set_state(struct agent_client *c, void *state)
+{
+    c->door_state = state;
+}
+
+void agent_client_become(struct agent_client *c, const struct agent_door_kind *kind)
+{
+    c->kind = kind;
+    kind->on_input(c);
 }
 
 struct sp_buf *agent_client_input(struct agent_client *c)

@@ -5,8 +5,8 @@
  *     accepted -> door speaks -> waits for a channel -> relayed -> gone
  *                     \ refused, with an answer in the door's protocol
  *
- * A kind of door is a table of functions (struct agent_door_kind): SOCKS5 and the rest are added as
- * one file and one row each. Loop thread only.
+ * A kind of door is a table of functions (struct agent_door_kind), one file and one row each. Loop
+ * thread only.
  */
 #ifndef SALLYPORT_AGENT_CLIENT_H
 #define SALLYPORT_AGENT_CLIENT_H
@@ -30,8 +30,11 @@ struct agent_door_kind {
     void (*on_open)(struct agent_client *client);
     /* What it is told instead. NULL: the connection is reset, since this door has no words. */
     void (*on_refused)(struct agent_client *client, const struct agent_refusal *refusal);
+    /* The client goes: frees agent_client_state. NULL: there is none. */
+    void (*done)(struct agent_client *client);
 };
-extern const struct agent_door_kind agent_door_http, agent_door_forward;
+extern const struct agent_door_kind agent_door_http, agent_door_socks5, agent_door_mixed,
+    agent_door_forward;
 
 /* All clients of the agent, whatever door they came in by. Embedded in its owner. */
 struct agent_clients {
@@ -44,9 +47,10 @@ struct agent_clients {
     void *ctx;
 };
 
-/* fd is taken over; config keeps `door` alive (a reference is taken). */
+/* fd is taken over; config keeps `door` alive (a reference is taken). surplus: there are too many
+ * already, so it gets no more than a proper answer that says so, if it asks within a second. */
 void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
-                        const struct agent_door *door, struct agent_config *config);
+                        const struct agent_door *door, struct agent_config *config, bool surplus);
 /* Those that have not asked for anything yet, now: on_empty may follow. */
 void agent_clients_dismiss_idle(struct agent_clients *clients);
 void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty follows */
@@ -54,7 +58,13 @@ void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty f
 /* ---- for doors ---- */
 #define AGENT_CLIENT_INPUT_MAX 32768 /* what may be read before the channel is asked for */
 #define AGENT_CLIENT_ASK_MS    10000 /* for the application to say what it wants */
+#define AGENT_CLIENT_SURPLUS   64    /* so many may have their answer at a time */
 const struct agent_door *agent_client_door(const struct agent_client *client);
+/* What the door keeps about it; NULL until set. */
+void *agent_client_state(const struct agent_client *client);
+void agent_client_set_state(struct agent_client *client, void *state);
+/* Another door speaks from now on, beginning with what is in the input. No state may be set. */
+void agent_client_become(struct agent_client *client, const struct agent_door_kind *kind);
 /* What was read and not used; what is left in it when the channel opens goes first. */
 struct sp_buf *agent_client_input(struct agent_client *client);
 void agent_client_read(struct agent_client *client); /* calls on_input from now on */
