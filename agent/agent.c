@@ -114,11 +114,12 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
     struct open_door *open = ctx;
     struct agent *a = open->agent;
 
-    bool surplus = a->clients.count >= a->config->limits.connections;
+    size_t count = a->clients.count - a->clients.inner_count;
+    bool surplus = count >= a->config->limits.connections;
 
     if (surplus)
         log_turned_away(a, peer);
-    if (a->clients.count >= a->config->limits.connections + AGENT_CLIENT_SURPLUS) {
+    if (count >= a->config->limits.connections + AGENT_CLIENT_SURPLUS) {
         close(fd);
         return;
     }

@@ -19,6 +19,7 @@ struct agent_door;
 struct sp_log;
 struct sp_loop;
 struct sp_sock;
+struct sp_sock_callbacks;
 
 struct agent_door_kind {
     const char *name;
@@ -42,7 +43,8 @@ struct agent_clients {
     struct sp_log *log;
     struct agent_uplink *uplink; /* for channels from now on; NULL: none any more */
     struct agent_client *first;
-    size_t count;
+    size_t count, inner_count;   /* all; those of them that a door opened for itself */
+    bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
     void *ctx;
 };
@@ -76,4 +78,27 @@ void agent_client_say(struct agent_client *client, const void *text, size_t len)
 void agent_client_refuse(struct agent_client *client, const struct agent_refusal *refusal);
 /* Ends it after what was said: FIN, and a moment for the application to read it. */
 void agent_client_hang_up(struct agent_client *client);
+
+/* ---- for doors that relay by themselves ---- */
+/* The socket is the door's from now on: it reads and writes as its callbacks say, until it gives it
+ * back; the client still owns it. NULL: it was refused (too many). */
+struct sp_sock *agent_client_take(struct agent_client *client,
+                                  const struct sp_sock_callbacks *callbacks, void *ctx);
+/* The client may ask for another thing: what is in the input now, or what comes within
+ * AGENT_CLIENT_IDLE_MS. It may be gone when this returns. */
+void agent_client_give_back(struct agent_client *client);
+#define AGENT_CLIENT_IDLE_MS 60000
+/* While taken: ends it, in order (FIN, what was written is read in peace) or by a reset. It is gone
+ * after a reset. Nothing is logged: its channels were. */
+void agent_client_finish(struct agent_client *client);
+void agent_client_cut(struct agent_client *client);
+/* A channel of the door's own, on behalf of `outer`: a client of its own kind (no start, no input),
+ * with its own line in the log; *ret_fd is the application's end of it. What is written there waits
+ * for the channel. NULL: no descriptors, or the end is near. */
+struct agent_client *agent_client_inner(struct agent_client *outer,
+                                        const struct agent_door_kind *kind, void *state,
+                                        const struct sp_target *target, int *ret_fd);
+/* For `done` of that kind: both sides had sent everything. */
+bool agent_client_ended_well(const struct agent_client *client);
+struct agent_clients *agent_client_all(const struct agent_client *client);
 #endif
