@@ -682,7 +682,7 @@ class PlainHeads(PlainCase):
         self.assertEqual(self.web.heads[0][0][2], "HTTP/1.0")
 
     def test_heads_without_bodies_leave_the_connection_in_step(self):
-        answer = self.raw(self.get("/echo", method="HEAD") + self.get("/304") + self.get("/204") +
+        answer = self.raw(self.get("/size", method="HEAD") + self.get("/304") + self.get("/204") +
                           self.get("/trailers") + self.get("/bye", "Connection: close"))
         self.assertEqual([line for line in answer.split(b"\r\n") if line.startswith(b"HTTP/")],
                          [b"HTTP/1.1 200 OK", b"HTTP/1.1 304 Not Modified",
@@ -844,7 +844,9 @@ class PlainEnds(PlainCase):
         self.lab.agent.wait("draining")
         self.assertEqual(read_to_end(kept), b"")
         gate.set()
+        begun = time.monotonic()
         self.assertEqual(read_to_end(busy), b"cd")
+        self.assertLess(time.monotonic() - begun, 3 * lab.SLOW)  # not at the end of the drain
         self.assertEqual(self.lab.agent.wait_exit(), 0)
         self.lab.forget(self.lab.agent)
 
