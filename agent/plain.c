@@ -1,6 +1,7 @@
 #include "agent/plain.h"
 
 #include "agent/client.h"
+#include "agent/leg.h"
 #include "common/loop.h"
 #include "common/sock.h"
 
@@ -8,26 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define READ_SIZE 16384
 #define HEAD_ROOM 1024 /* for what a rewritten head has more than the one before */
 #define DOWN_MAX  (SP_HTTP1_RESPONSE_MAX + READ_SIZE)
 
-/* A channel to an origin, seen from our end. Ends with the inner client, which may be after plain
- * has let go of it. */
-struct leg {
-    struct agent_plain *plain; /* NULL: let go of */
-    struct sp_sock *sock;      /* NULL: closed */
-    struct sp_target target;
-};
-
 struct agent_plain {
     struct agent_client *client;
     struct sp_buf *input; /* the client's: from the application */
     struct sp_sock *app;  /* NULL: not ours just now, between two requests */
-    struct leg *leg;
-    struct sp_task leg_gone;
+    struct agent_leg *leg;
+    struct sp_task after_leg;
     struct agent_refusal refusal; /* of the leg; status 0: none */
 
     struct sp_http1_plan plan;
@@ -61,63 +53,32 @@ static void pump_down(struct agent_plain *p);
 
 static void drop_leg(struct agent_plain *p)
 {
-    struct leg *leg = p->leg;
-
-    if (!leg)
-        return;
-    sp_sock_close(leg->sock);
-    leg->sock = NULL;
-    leg->plain = NULL;
+    agent_leg_drop(p->leg);
     p->leg = NULL;
 }
 
-static void on_leg_refused(struct agent_client *inner, const struct agent_refusal *refusal)
+static void on_leg_refused(void *ctx, const struct agent_refusal *refusal)
 {
-    struct leg *leg = agent_client_state(inner);
+    struct agent_plain *p = ctx;
 
-    if (leg->plain)
-        leg->plain->refusal = *refusal;
-    agent_client_hang_up(inner);
+    p->refusal = *refusal;
 }
 
-static void on_leg_open(struct agent_client *inner)
+/* From inside the end of its client, when nobody else should end: so the rest comes later. */
+static void on_leg_gone(void *ctx, bool ended_well)
 {
-    (void)inner; /* what waits in the socket pair flows by itself */
-}
+    struct agent_plain *p = ctx;
 
-static void on_leg_done(struct agent_client *inner)
-{
-    struct leg *leg = agent_client_state(inner);
-    struct agent_plain *p = leg->plain;
-
-    if (p) {
-        p->ended_well = agent_client_ended_well(inner);
-        p->leg_ended = true;
-        drop_leg(p);
-        sp_task_soon(agent_client_all(p->client)->loop, &p->leg_gone);
-    }
-    free(leg);
-}
-
-static const struct agent_door_kind leg_kind = {
-    .name = "http",
-    .on_open = on_leg_open,
-    .on_refused = on_leg_refused,
-    .done = on_leg_done,
-};
-
-/* Its end is told as that of its channel, which knows how it came: see on_leg_gone. */
-static void end_leg(struct agent_plain *p)
-{
-    sp_sock_close(p->leg->sock);
-    p->leg->sock = NULL;
+    p->leg = NULL;
     p->leg_ended = true;
+    p->ended_well = ended_well;
+    sp_task_soon(agent_client_all(p->client)->loop, &p->after_leg);
 }
 
 static void on_leg_readable(void *ctx)
 {
-    struct leg *leg = ctx;
-    struct agent_plain *p = leg->plain;
+    struct agent_plain *p = ctx;
+    struct sp_sock *sock = p->leg->sock;
     uint8_t *room;
     ssize_t n;
 
@@ -126,62 +87,37 @@ static void on_leg_readable(void *ctx)
         return;
     }
     room = sp_buf_reserve(&p->down, READ_SIZE);
-    if (!room) { /* cannot be: it is only read while there is room */
-        sp_sock_watch_read(leg->sock, false);
+    if (!room) { /* the application takes none of it */
+        sp_sock_watch_read(sock, false);
         return;
     }
-    n = sp_sock_read(leg->sock, room, READ_SIZE);
+    n = sp_sock_read(sock, room, READ_SIZE);
     if (n == -EAGAIN)
         return;
     if (n > 0) {
         p->heard = true;
         sp_buf_commit(&p->down, (size_t)n);
-    } else if (n == 0 && p->tunnel) {
-        p->leg_ended = true;
-        sp_sock_watch_read(leg->sock, false);
     } else {
-        end_leg(p);
+        p->leg_ended = true;
+        if (n == 0 && p->tunnel) /* the other way is still open */
+            sp_sock_watch_read(sock, false);
+        else
+            agent_leg_end(p->leg); /* how it was, its channel knows: see on_leg_gone */
     }
     pump_down(p);
 }
 
 static void on_leg_writable(void *ctx)
 {
-    struct leg *leg = ctx;
-
-    pump_up(leg->plain);
+    pump_up(ctx);
 }
 
-static const struct sp_sock_callbacks leg_callbacks = {on_leg_readable, on_leg_writable};
-
-/* False: there are no descriptors for it. */
-static bool open_leg(struct agent_plain *p)
-{
-    struct leg *leg = sp_calloc(1, sizeof *leg);
-    struct agent_client *inner;
-    int fd;
-
-    leg->plain = p;
-    leg->target = p->plan.target;
-    p->leg = leg;
-    inner = agent_client_inner(p->client, &leg_kind, leg, &leg->target, &fd);
-    if (!inner) {
-        p->leg = NULL;
-        free(leg);
-        return false;
-    }
-    if (sp_sock_new(agent_client_all(p->client)->loop, fd, &leg_callbacks, leg, &leg->sock, NULL) !=
-        SP_OK) {
-        close(fd); /* on_leg_done follows */
-        return false;
-    }
-    return true;
-}
-
-static bool same_origin(const struct sp_target *a, const struct sp_target *b)
-{
-    return a->port == b->port && strcmp(a->host, b->host) == 0;
-}
+static const struct agent_leg_callbacks leg_callbacks = {
+    .on_readable = on_leg_readable,
+    .on_writable = on_leg_writable,
+    .on_refused = on_leg_refused,
+    .on_gone = on_leg_gone,
+};
 
 /* ---- ends ---- */
 
@@ -190,7 +126,7 @@ static void forget_request(struct agent_plain *p)
     sp_buf_consume(&p->head, p->head.len);
     p->head_sent = 0;
     p->app = NULL;
-    sp_task_cancel(&p->leg_gone);
+    sp_task_cancel(&p->after_leg);
 }
 
 /* The application's connection ends in order, with what was written last. */
@@ -555,7 +491,9 @@ static void begin(struct agent_plain *p)
     p->refusal.status = 0;
     p->reused = p->leg != NULL;
     sp_buf_consume(&p->down, p->down.len);
-    if (!p->leg && !open_leg(p)) {
+    if (!p->leg)
+        p->leg = agent_leg_open(p->client, &p->plan.target, &leg_callbacks, p);
+    if (!p->leg) {
         fail(p, 503, "destination_unavailable", "the agent has no descriptors left, or is ending");
         return;
     }
@@ -563,13 +501,12 @@ static void begin(struct agent_plain *p)
     pump_up(p);
 }
 
-static void on_leg_gone(void *ctx)
+static void after_leg(void *ctx)
 {
     struct agent_plain *p = ctx;
 
-    if (!p->app || p->leg) /* between requests; or there is a new one already */
-        return;
-    pump_down(p);
+    if (p->app && !p->leg)
+        pump_down(p);
 }
 
 bool agent_plain_is_head(const struct agent_plain *p)
@@ -586,7 +523,7 @@ struct agent_plain *agent_plain_new(struct agent_client *client)
     sp_buf_init(&p->head, SP_HTTP1_HEAD_MAX + HEAD_ROOM);
     sp_buf_init(&p->out, 2 * SP_HTTP1_RESPONSE_MAX + HEAD_ROOM);
     sp_buf_init(&p->down, DOWN_MAX);
-    sp_task_init(&p->leg_gone, on_leg_gone, p);
+    sp_task_init(&p->after_leg, after_leg, p);
     return p;
 }
 
@@ -595,7 +532,7 @@ void agent_plain_free(struct agent_plain *p)
     if (!p)
         return;
     drop_leg(p);
-    sp_task_cancel(&p->leg_gone);
+    sp_task_cancel(&p->after_leg);
     sp_buf_done(&p->head);
     sp_buf_done(&p->out);
     sp_buf_done(&p->down);
@@ -620,7 +557,7 @@ void agent_plain_serve(struct agent_plain *p, const struct sp_http1_head *head,
         fail(p, 431, "http_request_error", "the head is too long once it is rewritten");
         return;
     }
-    if (p->leg && (!plan->may_repeat || !same_origin(&p->leg->target, &plan->target)))
+    if (p->leg && (!plan->may_repeat || !agent_leg_leads_to(p->leg, &plan->target)))
         drop_leg(p);
     begin(p);
 }
