@@ -128,6 +128,11 @@ static void on_readable(void *ctx)
 
 static const struct sp_sock_callbacks sock_callbacks = {.on_readable = on_readable};
 
+static const struct agent_refusal full = {
+    .status = 503,
+    .error = "connection_limit_reached",
+    .text = "the agent has as many connections as limits.connections lets it have"};
+
 static void on_deadline(void *ctx)
 {
     static const struct agent_refusal late = {
@@ -135,7 +140,7 @@ static void on_deadline(void *ctx)
     struct agent_client *c = ctx;
 
     if (c->state == ASKING && !(c->asked_before && !c->input.len))
-        agent_client_refuse(c, &late);
+        agent_client_refuse(c, c->surplus ? &full : &late);
     else
         client_free(c);
 }
@@ -214,11 +219,6 @@ static const struct agent_request_callbacks request_callbacks = {on_open, on_ref
 
 static bool refuse_surplus(struct agent_client *c)
 {
-    static const struct agent_refusal full = {
-        .status = 503,
-        .error = "connection_limit_reached",
-        .text = "the agent has as many connections as limits.connections lets it have"};
-
     if (c->surplus)
         agent_client_refuse(c, &full);
     return c->surplus;

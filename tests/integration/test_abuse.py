@@ -244,7 +244,10 @@ class TooMany(Case):
         held = [lab.connect(door), lab.connect(door)]
         for _ in range(200):
             with lab.connect(door) as sock:
-                self.assertEqual(sock.recv(1), b"")
+                sock.sendall(b"CONNECT a.example:1 HTTP/1.1\r\nHost: a.example:1\r\n\r\n")
+                self.assertIn(b"HTTP/1.1 503 ", sock.recv(100))
+        with lab.connect(door) as sock:  # one that says nothing is told, too
+            self.assertIn(b"HTTP/1.1 503 ", sock.recv(100))
         line = self.lab.agent.wait("limit")
         self.assertIn("limits.connections (2) is reached", line.message)
         self.assertLess(len(self.lab.agent.all("limit")), 30)
