@@ -93,6 +93,8 @@ static void log_warnings(struct agent *a)
 
 static const struct agent_door_kind *const kinds[] = {
     [AGENT_DOOR_HTTP] = &agent_door_http,
+    [AGENT_DOOR_SOCKS5] = &agent_door_socks5,
+    [AGENT_DOOR_MIXED] = &agent_door_mixed,
     [AGENT_DOOR_FORWARD] = &agent_door_forward,
 };
 
@@ -116,12 +118,16 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
     struct open_door *open = ctx;
     struct agent *a = open->agent;
 
-    if (a->clients.count >= a->config->limits.connections) {
-        close(fd);
+    size_t count = a->clients.count - a->clients.inner_count;
+    bool surplus = count >= a->config->limits.connections;
+
+    if (surplus)
         log_turned_away(a, peer);
+    if (count >= a->config->limits.connections + AGENT_CLIENT_SURPLUS) {
+        close(fd);
         return;
     }
-    agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config);
+    agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config, surplus);
 }
 
 static void on_trouble(void *ctx, int errno_value)

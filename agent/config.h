@@ -12,6 +12,7 @@
 #include "common/settings.h"
 #include "common/verdict.h"
 
+struct agent_users;
 struct sp_crl_source;
 struct sp_tls_cred;
 struct sp_tls_crl_set;
@@ -43,13 +44,14 @@ struct agent_server_validation {
     struct sp_json_strings pinned_keys; /* the same; folded */
 };
 
-enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_FORWARD };
+enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGENT_DOOR_FORWARD };
 
 struct agent_door {
     int type; /* enum agent_door_type */
-    char *listen_text, *to_text;
+    char *listen_text, *to_text, *users_file;
     struct sp_addr listen;
-    struct sp_target to; /* AGENT_DOOR_FORWARD */
+    struct sp_target to;       /* AGENT_DOOR_FORWARD */
+    struct agent_users *users; /* AGENT_DOOR_SOCKS5; NULL: everybody may use it */
 };
 
 struct agent_limits {
