@@ -195,6 +195,7 @@ START_TEST(without_lists_or_with_those_of_others_nothing_is_said)
     struct sp_facts facts;
     char remark[600];
 
+    sp_tls_crl_pool_free(NULL);
     examine(NULL, leaf, NULL, &facts);
     ck_assert_uint_eq(facts.observed, 0);
     ck_assert_str_eq(facts.crl.from, "");

@@ -325,13 +325,20 @@ END_TEST
 
 START_TEST(another_trust_begins_with_what_was_fetched_if_it_can_use_it)
 {
+    struct sp_tls_trust *trust_twin = trust_of(twin, NULL);
     struct sp_tls_crl_set *set;
     char detail[SP_DN_MAX];
 
     ck_assert_ptr_null(offer(root, leaf, -DAY, DAY, NULL));
     set = load(NULL, trust_both); /* a CA was added */
     ck_assert_uint_eq(examine(set, leaf, NULL, NULL), BIT(REVOKED));
+    ck_assert_ptr_null(sp_tls_crl_set_kept(set, 0)->why);
     sp_tls_crl_set_unref(set);
+    set = load(NULL, trust_twin); /* to whom it is forged */
+    ck_assert_uint_eq(examine(set, leaf, NULL, detail), BIT(CRL_STALE));
+    ck_assert_ptr_nonnull(strstr(detail, "the trusted CA of that name did not sign it"));
+    sp_tls_crl_set_unref(set);
+    sp_tls_trust_unref(trust_twin);
     set = load(NULL, trust_other); /* to whom it is nobody's */
     ck_assert_uint_eq(examine(set, other_leaf, NULL, detail), BIT(CRL_STALE));
     ck_assert_ptr_nonnull(strstr(detail, "neither from a trusted CA nor from one that the peer"));
