@@ -24,6 +24,26 @@ class CheckLayers(unittest.TestCase):
         self.assertEqual(status, 0, said)
 
 
+class Mutate(unittest.TestCase):
+    """The hunt itself is too long for a suite; that it looks at the right places is not."""
+
+    def tool(self, *args):
+        done = lab.run(os.path.join(lab.ROOT, "tools", "mutate"), *args)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_it_finds_the_conditions_and_its_tables_are_true(self):
+        status, said = self.tool("--self-test")
+        self.assertEqual(status, 0, said)
+
+    def test_it_lists_what_is_asked_for_and_refuses_what_it_does_not_know(self):
+        status, said = self.tool("--list", "--only", "may_sign", "common/tls_ocsp_signer.c")
+        self.assertEqual(status, 0, said)
+        self.assertGreater(len(said.splitlines()), 2)
+        self.assertTrue(all("may_sign" in line for line in said.splitlines()), said)
+        self.assertEqual(self.tool("--list", "common/no_such_file.c")[0], 1)
+        self.assertEqual(self.tool("--list", "--only", "no such condition")[0], 1)
+
+
 class Deps(unittest.TestCase):
     def test_the_package_list_is_printed_and_wrong_groups_are_refused(self):
         deps = os.path.join(lab.ROOT, "tools", "deps")

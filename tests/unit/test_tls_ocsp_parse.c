@@ -364,97 +364,98 @@ enum {
     C_END
 };
 
-START_TEST(a_certificate_has_each_of_its_parts)
-{
 #define TIME(tag)                                                                                  \
     tag "\x0d"                                                                                     \
         "260101000000Z"
-    static const struct piece good[] = {
-        [C_VERSION] = P("\xa0\x03\x02\x01\x02"),
-        [C_SERIAL] = P("\x02\x01\x05"),
-        [C_ALGORITHM] = P("\x30\x03\x06\x01\x2a"),
-        [C_ISSUER] = P("\x30\x00"),
-        [C_VALIDITY] = P("\x30\x1e" TIME("\x17") TIME("\x17")),
-        [C_SUBJECT] = P("\x30\x00"),
-        [C_KEY] = P("\x30\x06\x30\x00\x03\x02\x00k"),
-        [C_ISSUER_UID] = P("\x81\x01\x00"),
-        [C_OWNER_UID] = P("\x82\x01\x00"),
-        [C_EXTENSIONS] = P("\xa3\x02\x30\x00"),
-        [C_TBS] = P(""), /* is put in */
-        [C_SIGNED_WITH] = P("\x30\x03\x06\x01\x2a"),
-        [C_SIGNATURE] = P("\x03\x02\x00s"),
-        [C_END] = P(""),
-    };
-    static const struct swap swaps[] = {
-        {C_END, P(""), true},
-        {C_VERSION, P(""), true},
-        {C_VERSION, P("\xa0\x7f"), false},
-        {C_VERSION, P("\xa1\x03\x02\x01\x02"), false},
-        {C_SERIAL, P(""), false},
-        {C_SERIAL, P("\x02\x00"), false},
-        {C_SERIAL, P("\x04\x01\x05"), false},
-        {C_ALGORITHM, P(""), false},
-        {C_ALGORITHM, P("\x30\x03\x06\x01\x2b"), false},
-        {C_ISSUER, P(""), false},
-        {C_ISSUER, P("\x31\x00"), false},
-        {C_VALIDITY, P(""), false},
-        {C_VALIDITY, P("\x30\x00"), false},
-        {C_VALIDITY, P("\x30\x0f" TIME("\x17")), false},
-        {C_VALIDITY, P("\x30\x20" TIME("\x17") TIME("\x17") "\x05\x00"), false},
-        {C_VALIDITY, P("\x30\x1e" TIME("\x16") TIME("\x17")), false},
-        {C_VALIDITY, P("\x30\x1e" TIME("\x17") TIME("\x16")), false},
-        {C_SUBJECT, P("\x31\x00"), false},
-        {C_KEY, P(""), false},
-        {C_KEY, P("\x30\x00"), false},
-        {C_KEY, P("\x30\x06\x31\x00\x03\x02\x00k"), false},
-        {C_KEY, P("\x30\x02\x30\x00"), false},
-        {C_KEY, P("\x30\x06\x30\x00\x04\x02\x00k"), false},
-        {C_KEY, P("\x30\x04\x30\x00\x03\x00"), false},
-        {C_KEY, P("\x30\x08\x30\x00\x03\x02\x00k\x05\x00"), false},
-        {C_ISSUER_UID, P(""), true},
-        {C_ISSUER_UID, P("\x81\x7f"), false},
-        {C_ISSUER_UID, P("\x83\x01\x00"), false},
-        {C_OWNER_UID, P(""), true},
-        {C_OWNER_UID, P("\x82\x7f"), false},
-        {C_OWNER_UID, P("\x81\x01\x00"), false},
-        {C_EXTENSIONS, P(""), true},
-        {C_EXTENSIONS, P("\xa3\x00"), false},
-        {C_EXTENSIONS, P("\xa3\x7f"), false},
-        {C_EXTENSIONS, P("\xa3\x02\x31\x00"), false},
-        {C_EXTENSIONS, P("\xa3\x04\x30\x00\x05\x00"), false},
-        {C_EXTENSIONS, P("\xa3\x02\x30\x00\x05\x00"), false},
-        {C_TBS, P(""), false},
-        {C_TBS, P("\x30\x00"), false},
-        {C_SIGNED_WITH, P(""), false},
-        {C_SIGNED_WITH, P("\x30\x03\x06\x01\x2b"), false},
-        {C_SIGNATURE, P(""), false},
-        {C_SIGNATURE, P("\x03\x01\x00"), false},
-        {C_SIGNATURE, P("\x03\x02\x01s"), false},
-        {C_SIGNATURE, P("\x04\x02\x00s"), false},
-        {C_END, P("\x05\x00"), false},
-    };
+static const struct piece good_cert[] = {
+    [C_VERSION] = P("\xa0\x03\x02\x01\x02"),
+    [C_SERIAL] = P("\x02\x01\x05"),
+    [C_ALGORITHM] = P("\x30\x03\x06\x01\x2a"),
+    [C_ISSUER] = P("\x30\x00"),
+    [C_VALIDITY] = P("\x30\x1e" TIME("\x17") TIME("\x17")),
+    [C_SUBJECT] = P("\x30\x00"),
+    [C_KEY] = P("\x30\x06\x30\x00\x03\x02\x00k"),
+    [C_ISSUER_UID] = P("\x81\x01\x00"),
+    [C_OWNER_UID] = P("\x82\x01\x00"),
+    [C_EXTENSIONS] = P("\xa3\x02\x30\x00"),
+    [C_TBS] = P(""), /* is put in */
+    [C_SIGNED_WITH] = P("\x30\x03\x06\x01\x2a"),
+    [C_SIGNATURE] = P("\x03\x02\x00s"),
+    [C_END] = P(""),
+};
+static const struct swap cert_swaps[] = {
+    {C_END, P(""), true},
+    {C_VERSION, P(""), true},
+    {C_VERSION, P("\xa0\x7f"), false},
+    {C_VERSION, P("\xa1\x03\x02\x01\x02"), false},
+    {C_SERIAL, P(""), false},
+    {C_SERIAL, P("\x02\x00"), false},
+    {C_SERIAL, P("\x04\x01\x05"), false},
+    {C_ALGORITHM, P(""), false},
+    {C_ALGORITHM, P("\x30\x03\x06\x01\x2b"), false},
+    {C_ISSUER, P(""), false},
+    {C_ISSUER, P("\x31\x00"), false},
+    {C_VALIDITY, P(""), false},
+    {C_VALIDITY, P("\x30\x00"), false},
+    {C_VALIDITY, P("\x30\x0f" TIME("\x17")), false},
+    {C_VALIDITY, P("\x30\x20" TIME("\x17") TIME("\x17") "\x05\x00"), false},
+    {C_VALIDITY, P("\x30\x1e" TIME("\x16") TIME("\x17")), false},
+    {C_VALIDITY, P("\x30\x1e" TIME("\x17") TIME("\x16")), false},
+    {C_SUBJECT, P("\x31\x00"), false},
+    {C_KEY, P(""), false},
+    {C_KEY, P("\x30\x00"), false},
+    {C_KEY, P("\x30\x06\x31\x00\x03\x02\x00k"), false},
+    {C_KEY, P("\x30\x02\x30\x00"), false},
+    {C_KEY, P("\x30\x06\x30\x00\x04\x02\x00k"), false},
+    {C_KEY, P("\x30\x04\x30\x00\x03\x00"), false},
+    {C_KEY, P("\x30\x08\x30\x00\x03\x02\x00k\x05\x00"), false},
+    {C_ISSUER_UID, P(""), true},
+    {C_ISSUER_UID, P("\x81\x7f"), false},
+    {C_ISSUER_UID, P("\x83\x01\x00"), false},
+    {C_OWNER_UID, P(""), true},
+    {C_OWNER_UID, P("\x82\x7f"), false},
+    {C_OWNER_UID, P("\x81\x01\x00"), false},
+    {C_EXTENSIONS, P(""), true},
+    {C_EXTENSIONS, P("\xa3\x00"), false},
+    {C_EXTENSIONS, P("\xa3\x7f"), false},
+    {C_EXTENSIONS, P("\xa3\x02\x31\x00"), false},
+    {C_EXTENSIONS, P("\xa3\x04\x30\x00\x05\x00"), false},
+    {C_EXTENSIONS, P("\xa3\x02\x30\x00\x05\x00"), false},
+    {C_TBS, P(""), false},
+    {C_TBS, P("\x30\x00"), false},
+    {C_SIGNED_WITH, P(""), false},
+    {C_SIGNED_WITH, P("\x30\x03\x06\x01\x2b"), false},
+    {C_SIGNATURE, P(""), false},
+    {C_SIGNATURE, P("\x03\x01\x00"), false},
+    {C_SIGNATURE, P("\x03\x02\x01s"), false},
+    {C_SIGNATURE, P("\x04\x02\x00s"), false},
+    {C_END, P("\x05\x00"), false},
+};
+#undef TIME
 
-    for (size_t i = 0; i < sizeof swaps / sizeof swaps[0]; i++) {
+START_TEST(a_certificate_has_each_of_its_parts)
+{
+    for (size_t i = 0; i < sizeof cert_swaps / sizeof cert_swaps[0]; i++) {
         uint8_t tbs[128], bytes[130];
-        const struct swap by = {swaps[i].index - C_TBS, swaps[i].other, true};
+        const struct swap by = {cert_swaps[i].index - C_TBS, cert_swaps[i].other, true};
         struct piece outer[C_END - C_TBS + 1];
         struct sp_ocsp_cert cert;
         struct sp_bytes der = {bytes, 0};
 
-        memcpy(outer, good + C_TBS, sizeof outer);
-        outer[0] = (struct piece){(char *)tbs, enclose(good, C_TBS, &swaps[i], tbs)};
-        der.len = enclose(outer, C_END - C_TBS + 1, swaps[i].index < C_TBS ? NULL : &by, bytes);
-        ck_assert_msg(sp_ocsp_parse_only_cert(&der, &cert) == swaps[i].is_taken, "row %zu", i);
+        memcpy(outer, good_cert + C_TBS, sizeof outer);
+        outer[0] = (struct piece){(char *)tbs, enclose(good_cert, C_TBS, &cert_swaps[i], tbs)};
+        der.len =
+            enclose(outer, C_END - C_TBS + 1, cert_swaps[i].index < C_TBS ? NULL : &by, bytes);
+        ck_assert_msg(sp_ocsp_parse_only_cert(&der, &cert) == cert_swaps[i].is_taken, "row %zu", i);
         bytes[der.len++] = 0; /* nothing may follow */
         ck_assert(!sp_ocsp_parse_only_cert(&der, &cert));
-        if (!swaps[i].is_taken)
+        if (!cert_swaps[i].is_taken)
             continue;
         ck_assert(sp_tls_der_len(&cert.key) == 1 && cert.key.at[0] == 'k' &&
                   cert.serial.at[0] == 5 && cert.not_before == INT64_C(1767225600));
         ck_assert((cert.extensions.at == NULL) ==
-                  (swaps[i].index == C_EXTENSIONS && !swaps[i].other.len));
+                  (cert_swaps[i].index == C_EXTENSIONS && !cert_swaps[i].other.len));
     }
-#undef TIME
 }
 END_TEST
 
