@@ -356,6 +356,31 @@ START_TEST(a_list_that_a_trusted_ca_of_that_name_did_not_sign_is_an_error)
 }
 END_TEST
 
+START_TEST(of_two_trusted_cas_of_one_name_each_has_its_own_list)
+{
+    static const char *const paths[] = {"root.pem", "twin.pem"};
+    struct certs_pair *others = mint_as("CN=leaf", false, twin, CERTS_P256);
+    char *pem = certs_pair_certificate_pem(twin);
+    struct sp_tls_crl_set *set;
+    struct sp_facts facts;
+
+    scene_write("twin.pem", pem);
+    free(pem);
+    sp_tls_trust_unref(trust);
+    ck_assert_int_eq(sp_tls_trust_load(paths, 2, false, &trust, NULL), SP_OK);
+    write_crl("a.crl", root, leaf, -DAY, DAY);
+    set = load("a.crl");
+    examine(set, leaf, NULL, &facts);
+    ck_assert_uint_eq(facts.observed, BIT(REVOKED));
+    ck_assert_str_eq(facts.crl.from, "a.crl");
+    examine(set, others, NULL, &facts);
+    ck_assert_uint_eq(facts.observed, 0);
+    ck_assert_str_eq(facts.crl.from, ""); /* it says nothing of these */
+    sp_tls_crl_set_unref(set);
+    certs_pair_free(others);
+}
+END_TEST
+
 START_TEST(every_kind_of_key_signs_lists)
 {
     static const enum certs_key keys[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_RSA2048};
@@ -817,6 +842,7 @@ int main(void)
     tcase_add_test(tcase, a_revocation_is_seen_whatever_else_is_wrong);
     tcase_add_test(tcase, of_several_lists_of_one_issuer_the_newest_that_began_speaks);
     tcase_add_test(tcase, a_list_that_a_trusted_ca_of_that_name_did_not_sign_is_an_error);
+    tcase_add_test(tcase, of_two_trusted_cas_of_one_name_each_has_its_own_list);
     tcase_add_loop_test(tcase, every_kind_of_key_signs_lists, 0, 4);
     tcase_add_loop_test(tcase, a_list_of_a_kind_that_could_mislead_is_refused_and_named, 0,
                         (int)(sizeof forms / sizeof forms[0]));
