@@ -337,8 +337,7 @@ static void identify_only(const struct sp_bytes *der, struct sp_facts *facts)
     gnutls_x509_crt_t leaf = der->len <= SP_CHAIN_MAX_BYTES ? parse(der, &rc) : NULL;
 
     identify(der, leaf, facts);
-    if (leaf)
-        gnutls_x509_crt_deinit(leaf);
+    gnutls_x509_crt_deinit(leaf); /* NULL is none */
 }
 
 static void examine_all(const struct sp_chain *chain, const struct sp_chain_query *query,

@@ -241,7 +241,11 @@ static const struct scene scenes[] = {
     {.what = "no extended key usage, required", .leaf.eku = NO_EKU, .require_eku = true,
      .observed = BIT(WRONG_PURPOSE), .detail = "there is no extended key usage"},
     {.what = "the intermediate is for servers only", .mid.eku = CERTS_EKU_SERVER,
-     .observed = BIT(WRONG_PURPOSE), .detail = "of the CA 'CN=Acme Issuing CA,O=Acme'"},
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "of the CA 'CN=Acme Issuing CA,O=Acme' is serverAuth, clientAuth is wanted"},
+    {.what = "the intermediate is for clients only", .purpose = SP_PURPOSE_SERVER,
+     .leaf.eku = CERTS_EKU_SERVER, .mid.eku = CERTS_EKU_CLIENT, .observed = BIT(WRONG_PURPOSE),
+     .detail = "of the CA 'CN=Acme Issuing CA,O=Acme' is clientAuth, serverAuth is wanted"},
     {.what = "a CA certificate as a client's", .sent = "mr", .observed = BIT(WRONG_PURPOSE),
      .detail = "digitalSignature"},
     /* strength */
@@ -541,6 +545,28 @@ static void plain_stage(struct stage *st, const char *sent, struct sp_chain_quer
     trust(st, "r");
     *query = (struct sp_chain_query){.trust = st->trust, .now = st->now};
 }
+
+/* Two that are as long as each other are not the same certificate. */
+START_TEST(certificates_of_one_length_are_told_apart)
+{
+    const struct scene scene = {.root = {.dn = "CN=Acme AAA CA,O=Acme", .key = CERTS_ED25519},
+                                .upper = {.dn = "CN=Acme BBB CA,O=Acme", .key = CERTS_ED25519},
+                                .mid = {.dn = "CN=Acme CCC CA,O=Acme", .key = CERTS_ED25519},
+                                .with_upper = true};
+    struct sp_facts facts;
+    struct stage st;
+    struct sp_chain_query query;
+
+    stage_build(&st, &scene);
+    send(&st, "lmu", 0);
+    trust(&st, "r");
+    ck_assert_uint_eq(st.chain.certs[1].len, st.chain.certs[2].len);
+    query = (struct sp_chain_query){.trust = st.trust, .now = st.now};
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("one length", &facts, 0, NULL);
+    stage_free(&st);
+}
+END_TEST
 
 START_TEST(no_certificate_is_its_own_reason)
 {
@@ -851,6 +877,7 @@ static Suite *chain_suite(void)
     suite_add_tcase(suite, tc);
     tc = tcase_create("edges");
     tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, certificates_of_one_length_are_told_apart);
     tcase_add_test(tc, no_certificate_is_its_own_reason);
     tcase_add_test(tc, ten_certificates_are_allowed_and_the_eleventh_is_too_many);
     tcase_add_loop_test(tc, a_pinned_key_must_be_on_the_path, 0, sizeof pinned / sizeof pinned[0]);
