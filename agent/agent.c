@@ -117,7 +117,7 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
         log_turned_away(a, peer);
         return;
     }
-    agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config);
+    agent_client_start(&a->clients, fd, peer, kinds[open->door->type], open->door, a->config);
 }
 
 static void on_trouble(void *ctx, int errno_value)
@@ -174,6 +174,11 @@ static enum sp_err door_open(struct agent *a, const struct agent_door *door,
     open->agent = a;
     open->bound = door->listen;
     rc = sp_listen_fd(&open->bound, false, &fd, err);
+    /* An agent that dies has cut its channels, not ended them. */
+    if (rc == SP_OK && !sp_listen_guard(fd)) {
+        rc = sp_error_sys(err, errno, "cannot set up a door");
+        close(fd);
+    }
     if (rc == SP_OK) {
         rc = sp_listener_new(a->loop, fd, &listener_callbacks, open, &open->listener, err);
         if (rc != SP_OK)

@@ -177,7 +177,7 @@ static void on_open(void *ctx, struct sp_channel *channel)
     c->kind->on_open(c);
     sp_channel_set_owner(channel, &channel_callbacks, c);
     c->sock = NULL;
-    sp_channel_attach(channel, sp_sock_release(sock), sp_buf_data(&c->input), c->input.len);
+    sp_channel_attach(channel, sock, sp_buf_data(&c->input), c->input.len);
     sp_buf_done(&c->input);
     sp_timer_free(c->deadline);
     c->deadline = NULL;
@@ -205,8 +205,9 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
 
 /* ---- life ---- */
 
-void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
-                        const struct agent_door *door, struct agent_config *config)
+void agent_client_start(struct agent_clients *clients, int fd, const struct sp_addr *peer,
+                        const struct agent_door_kind *kind, const struct agent_door *door,
+                        struct agent_config *config)
 {
     struct agent_client *c = sp_calloc(1, sizeof *c);
     struct sp_error err;
@@ -215,14 +216,14 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
     c->kind = kind;
     c->door = door;
     c->started_ms = sp_loop_now_ms(clients->loop);
-    if (sp_sock_new(clients->loop, fd, &sock_callbacks, c, &c->sock, &err) != SP_OK) {
+    if (sp_sock_accepted(clients->loop, fd, true, &sock_callbacks, c, &c->sock, &err) != SP_OK) {
         sp_log_message(clients->log, SP_LOG_ERROR, "trouble", "%s", err.text);
         close(fd);
         free(c);
         return;
     }
     c->config = agent_config_ref(config);
-    sp_sock_peer(c->sock, &c->peer);
+    c->peer = *peer;
     sp_buf_init(&c->input, AGENT_CLIENT_INPUT_MAX);
     c->deadline = sp_timer_new(clients->loop, on_deadline, c);
     c->next = clients->first;
