@@ -113,7 +113,7 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
     struct agent *a = open->agent;
 
     if (a->clients.count >= a->config->limits.connections) {
-        close(fd);
+        sp_turn_away(fd);
         log_turned_away(a, peer);
         return;
     }

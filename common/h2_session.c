@@ -94,6 +94,7 @@ struct sp_h2_stream *sp_h2_stream_new(struct sp_h2_session *session, void *ctx)
         stream->next->prev = stream;
     session->streams = stream;
     session->stream_count++;
+    sp_h2_windows_fit(session);
     return stream;
 }
 
@@ -109,6 +110,8 @@ void sp_h2_stream_drop(struct sp_h2_stream *stream, uint32_t error_code)
         stream->next->prev = stream->prev;
     session->stream_count--;
     sp_h2_window_close(&stream->window, &session->windows);
+    sp_h2_connection_grant(session);
+    sp_h2_windows_fit(session);
     stream->reset = true; /* what on_close may still call with it has no effect */
     if (stream->announced)
         session->cb.on_close(session->ctx, stream, error_code);
@@ -303,7 +306,8 @@ enum sp_err sp_h2_new(const struct sp_h2_options *options, const struct sp_h2_ca
     session->cb = *callbacks;
     session->ctx = ctx;
     session->server = options->server;
-    session->windows.initial = options->window_initial ? options->window_initial : WINDOW_INITIAL;
+    session->windows.full = options->window_initial ? options->window_initial : WINDOW_INITIAL;
+    session->windows.initial = session->windows.full;
     session->windows.max = options->window_max ? options->window_max : WINDOW_MAX;
     if (session->windows.max < session->windows.initial)
         session->windows.max = session->windows.initial;

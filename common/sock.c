@@ -405,6 +405,12 @@ bool sp_listen_guard(int fd)
     return set_linger(fd, true) == 0;
 }
 
+void sp_turn_away(int fd)
+{
+    (void)set_linger(fd, false);
+    close(fd);
+}
+
 /* The connection waiting in front is broken, or its network is: the next one may be fine. */
 static bool is_this_connections_trouble(int errno_value)
 {

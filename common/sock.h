@@ -73,6 +73,8 @@ SP_MUST_USE enum sp_err sp_listen_fd(struct sp_addr *addr, bool reuse_port, int 
                                      struct sp_error *err);
 /* Everything accepted from now on is guarded (sp_sock_guard) from its first moment, at no cost. */
 bool sp_listen_guard(int fd);
+/* Closes what was accepted and is not wanted; no RST, whether it was guarded or not. */
+void sp_turn_away(int fd);
 /* Accepts on fd (taken over). on_accept owns the new descriptor. Out of descriptors: on_trouble is
  * told once (errno) and accepting pauses 100 ms at a time. At most 32 a tick. */
 struct sp_listener_callbacks {
