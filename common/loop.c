@@ -20,7 +20,7 @@ struct sp_loop {
     int epoll_fd;            /* every watch; libuv's would take two system calls for each change */
     size_t holds;
     struct sp_watch *dead;
-    uint8_t *scratch;
+    uint8_t *scratch, *outbox;
 };
 
 struct sp_timer {
@@ -210,6 +210,7 @@ void sp_loop_free(struct sp_loop *loop)
     free_dead(loop);
     close(loop->epoll_fd);
     free(loop->scratch);
+    free(loop->outbox);
     free(loop);
 }
 
@@ -233,6 +234,13 @@ uint8_t *sp_loop_scratch(struct sp_loop *loop)
     if (!loop->scratch)
         loop->scratch = sp_calloc(1, SP_LOOP_SCRATCH);
     return loop->scratch;
+}
+
+uint8_t *sp_loop_outbox(struct sp_loop *loop)
+{
+    if (!loop->outbox)
+        loop->outbox = sp_calloc(1, SP_LOOP_OUTBOX);
+    return loop->outbox;
 }
 
 void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx)

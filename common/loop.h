@@ -31,6 +31,9 @@ struct uv_loop_s *sp_loop_uv(struct sp_loop *loop);  /* level 3 only */
 /* One buffer a loop, for a read whose bytes are used up before the callback returns. */
 #define SP_LOOP_SCRATCH (128 * 1024)
 uint8_t *sp_loop_scratch(struct sp_loop *loop);
+/* Another, for what is written out and mostly taken at once. */
+#define SP_LOOP_OUTBOX (160 * 1024)
+uint8_t *sp_loop_outbox(struct sp_loop *loop);
 
 /* Work at the end of this tick, before the loop waits again; once, however often it was asked for.
  * Embedded in its owner, who calls sp_task_cancel before it goes. */
