@@ -21,6 +21,11 @@ struct sp_h2_head {
     bool bad; /* a field that must not be there, or one that is too long */
 };
 
+struct sp_h2_pages {
+    void *at; /* NULL: not there */
+    size_t len;
+};
+
 struct sp_h2_stream {
     struct sp_h2_session *session;
     struct sp_h2_stream *prev, *next;
@@ -60,6 +65,8 @@ struct sp_h2_session {
     size_t out_len;
     const uint8_t *control; /* nghttp2's bytes that did not fit into the last buffer */
     size_t control_len;
+    struct sp_h2_pages frame_pages, table_pages; /* h2_memory's */
+    bool rest_soon; /* the tunnel has just begun, or was asked whether it lives: likely idle */
     struct sp_h2_head head;
 };
 
@@ -82,6 +89,10 @@ struct sp_h2_stream *sp_h2_stream_new(struct sp_h2_session *session, void *ctx);
 void sp_h2_stream_drop(struct sp_h2_stream *stream, uint32_t error_code);
 struct sp_h2_stream *sp_h2_stream_of(nghttp2_session *ng, int32_t id);
 
+/* Every block of the session's nghttp2 goes through it, to the last. */
+nghttp2_mem sp_h2_memory(struct sp_h2_session *session);
+/* Nothing is on its way out: memory that is needed only for that goes until it is needed again. */
+void sp_h2_memory_rest(struct sp_h2_session *session);
 void sp_h2_receive_callbacks(nghttp2_session_callbacks *callbacks);
 void sp_h2_send_callbacks(nghttp2_session_callbacks *callbacks);
 nghttp2_data_provider sp_h2_send_provider(struct sp_h2_stream *stream);

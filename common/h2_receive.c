@@ -274,6 +274,7 @@ static void settings_received(struct sp_h2_session *session, const nghttp2_frame
 {
     if (frame->hd.flags & NGHTTP2_FLAG_ACK) {
         session->settings_acked = true;
+        session->rest_soon = true;
         initial_heeded(session);
         return;
     }
@@ -290,6 +291,7 @@ static void ping_received(struct sp_h2_session *session, const nghttp2_frame *fr
         drain_calm(session, "PING frames");
     } else if (session->pings > 0) {
         session->pings--;
+        session->rest_soon = true;
         session->cb.on_pong(session->ctx);
     }
 }

@@ -257,6 +257,7 @@ static int make_ng(struct sp_h2_session *session)
 {
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
+    nghttp2_mem memory = sp_h2_memory(session);
     int rv = nghttp2_session_callbacks_new(&callbacks);
 
     if (rv == 0)
@@ -269,9 +270,12 @@ static int make_ng(struct sp_h2_session *session)
         nghttp2_option_set_peer_max_concurrent_streams(option, 100);
         nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
         nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
+        /* A status is in the static table, and a refusal's reason is seldom said twice. */
+        if (session->server)
+            nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
         rv = session->server
-                 ? nghttp2_session_server_new2(&session->ng, callbacks, session, option)
-                 : nghttp2_session_client_new2(&session->ng, callbacks, session, option);
+                 ? nghttp2_session_server_new3(&session->ng, callbacks, session, option, &memory)
+                 : nghttp2_session_client_new3(&session->ng, callbacks, session, option, &memory);
     }
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
