@@ -19,6 +19,8 @@ static void *take_pages(struct sp_h2_pages *pages, size_t size)
     pages->at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages->at == MAP_FAILED) /* a process may have only so many maps */
         pages->at = NULL;
+    else /* neighbours become one map, in which a touch could bring 2 MiB */
+        (void)madvise(pages->at, size, MADV_NOHUGEPAGE);
     pages->len = size;
     return pages->at;
 }
