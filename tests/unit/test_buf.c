@@ -171,7 +171,7 @@ START_TEST(lent_memory_is_used_and_given_back_with_what_is_left_copied)
     if (_i == 4)
         ck_assert_ptr_null(b.base);
     else
-        ck_assert_mem_eq(sp_buf_data(&b), "abcd" + _i, 4 - (size_t)_i);
+        ck_assert_mem_eq(sp_buf_data(&b), &"abcd"[_i], 4 - (size_t)_i);
     ck_assert_int_eq(sp_buf_keep(&b), SP_OK); /* nothing is lent any more */
     sp_buf_done(&b);
 }
