@@ -19,6 +19,13 @@ static const char *const mode_names[] = {
     NULL,
 };
 
+static const char *const staple_names[] = {
+    [AGENT_STAPLE_USE] = "use",
+    [AGENT_STAPLE_REQUIRE] = "require",
+    [AGENT_STAPLE_IGNORE] = "ignore",
+    NULL,
+};
+
 static const char *const door_type_names[] = {
     [AGENT_DOOR_HTTP] = "http",
     [AGENT_DOOR_FORWARD] = "forward",
@@ -48,6 +55,11 @@ static const struct sp_json_field server_validation_fields[] = {
      .offset = offsetof(struct agent_server_validation, ca_files),
      .max = 100},
     SP_SETTINGS_CRLS_ROW(struct agent_server_validation, crls),
+    {.key = "staple",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct agent_server_validation, staple),
+     .default_uint = AGENT_STAPLE_USE,
+     .names = staple_names},
     SP_SETTINGS_POLICY_ROWS(struct agent_server_validation, policy),
     SP_SETTINGS_CHAIN_ROWS(struct agent_server_validation),
     {.key = "pinned_keys",
@@ -130,6 +142,7 @@ static const struct sp_json_field agent_fields[] = {
     OBJECT(log, false, sp_settings_log_fields),
     OBJECT(keepalive, false, sp_settings_keepalive_fields),
     OBJECT(limits, false, limits_fields),
+    OBJECT(stapling, false, sp_settings_stapling_fields),
     {.key = NULL},
 };
 

@@ -26,8 +26,16 @@ struct agent_identity {
 
 enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
 
+/* What the OCSP response is worth that a gateway staples for its certificate. */
+enum agent_staple {
+    AGENT_STAPLE_USE,     /* one that is valid counts; none, nothing is held against it */
+    AGENT_STAPLE_REQUIRE, /* none that is valid: revocation_unknown */
+    AGENT_STAPLE_IGNORE,
+};
+
 struct agent_server_validation {
-    int mode; /* enum agent_validation_mode */
+    int mode;   /* enum agent_validation_mode */
+    int staple; /* enum agent_staple */
     struct sp_json_strings ca_files;
     struct sp_json_strings crls;        /* paths, URLs */
     struct sp_policy policy;            /* .source is "FILE: $.server_validation" */
@@ -67,6 +75,7 @@ struct agent_config {
     struct sp_log_settings log;
     struct sp_keepalive_settings keepalive;
     struct agent_limits limits;
+    struct sp_stapling_settings stapling; /* of our own certificate */
 
     struct sp_tls_cred *cred;
     struct sp_tls_trust *trust;

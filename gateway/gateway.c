@@ -5,11 +5,13 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
+#include "common/stapler.h"
 #include "common/tls_session.h"
 #include "gateway/config.h"
 #include "gateway/crl_feed.h"
 #include "gateway/ocsp.h"
 #include "gateway/registry.h"
+#include "gateway/source_rate.h"
 #include "gateway/worker.h"
 
 #include <errno.h>
@@ -41,6 +43,8 @@ struct gateway {
     struct sp_fetcher *fetcher;
     struct gw_crl_feed *crl_feed;
     struct gw_ocsp *ocsp;
+    struct sp_stapler *stapler;
+    struct gw_source_rates *sources;
     bool draining, at_once;
 };
 
@@ -165,6 +169,7 @@ static enum sp_err start_workers(struct gateway *g, struct sp_error *err)
             .log = g->log,
             .params = {g->params[0], g->params[1]},
             .connections = &g->connections,
+            .sources = g->sources,
             .ocsp = g->ocsp,
             .on_drained = g->drained,
         };
@@ -219,6 +224,23 @@ static void log_reload(struct gateway *g, const char *cause, const struct sp_err
     else
         sp_log_int(&line, "tenants", (int64_t)g->registry->tenant_count);
     sp_log_end(&line);
+}
+
+/* Our certificates of now, each once. */
+static void follow_staples(struct gateway *g)
+{
+    const struct gw_registry *registry = g->registry;
+    const struct sp_stapling_settings *settings = &registry->config->stapling;
+    SP_AUTO_FREE struct sp_tls_cred **creds =
+        sp_calloc(registry->tenant_count + 1, sizeof(struct sp_tls_cred *));
+    size_t count = 0;
+
+    if (settings->enabled && registry->common_cred)
+        creds[count++] = registry->common_cred;
+    for (size_t i = 0; settings->enabled && i < registry->tenant_count; i++)
+        if (registry->tenants[i]->cred != registry->common_cred)
+            creds[count++] = registry->tenants[i]->cred;
+    sp_stapler_follow(g->stapler, creds, count, settings->responder);
 }
 
 /* All that can fail, before anything changes. */
@@ -276,6 +298,7 @@ static void commit(struct gateway *g, struct gw_registry *next, const struct gw_
     free(g->bound);
     g->bound = bound;
     gw_crl_feed_follow(g->crl_feed, next);
+    follow_staples(g);
     if (cause || !is_quiet)
         log_reload(g, cause, NULL);
     log_warnings(g);
@@ -378,6 +401,18 @@ static void on_status(void *ctx, const struct gw_live_key *key)
         gw_worker_on_status(g->workers[w], key);
 }
 
+static void start_stapling(struct gateway *g)
+{
+    const struct sp_stapler_options options = {
+        .loop = g->loop,
+        .fetcher = g->fetcher,
+        .log = g->log,
+        .reach = SP_FETCH_PUBLIC,
+    };
+
+    g->stapler = sp_stapler_new(&options);
+}
+
 static void start_ocsp(struct gateway *g)
 {
     const struct gw_ocsp_options options = {
@@ -405,6 +440,7 @@ static enum sp_err start_fetching(struct gateway *g, struct sp_error *err)
         return rc;
     g->crl_feed = gw_crl_feed_new(g->loop, g->fetcher, g->log, on_crls_changed, g);
     start_ocsp(g);
+    start_stapling(g);
     return SP_OK;
 }
 
@@ -470,11 +506,13 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
         return rc;
     log_warnings(g);
     take_first_crls(g);
+    follow_staples(g);
     g->on_hup = sp_signal_new(g->loop, SIGHUP, on_hup, g);
     g->on_term = sp_signal_new(g->loop, SIGTERM, on_end_signal, g);
     g->on_int = sp_signal_new(g->loop, SIGINT, on_end_signal, g);
     g->drained = sp_async_new(g->loop, on_drained, g);
     g->drain_late = sp_timer_new(g->loop, on_drain_late, g);
+    g->sources = gw_source_rates_new();
     return start_workers(g, err);
 }
 
@@ -493,6 +531,8 @@ static void gateway_free(struct gateway *g)
     sp_timer_free(g->drain_late);
     gw_crl_feed_free(g->crl_feed);
     gw_ocsp_free(g->ocsp);
+    sp_stapler_free(g->stapler);
+    gw_source_rates_free(g->sources);
     sp_fetcher_free(g->fetcher);
     sp_resolver_free(g->resolver);
     if (g->loop)

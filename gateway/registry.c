@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/crl_source.h"
 #include "common/hash.h"
+#include "common/revocation.h"
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "gateway/config.h"
@@ -189,6 +190,21 @@ static enum sp_err load_common(struct gw_registry *registry, struct gw_keyring *
     return claim_names(registry, registry, &common->server_names, config->path, "$.common", err);
 }
 
+/* Who waits for an answer waits in the handshake. */
+static void warn_slow_ocsp(struct gw_registry *registry, const struct gw_tenant_config *tenant)
+{
+    const struct gw_ocsp_settings *ocsp = &tenant->client_validation.ocsp;
+
+    if (ocsp->mode == SP_OCSP_OFF || ocsp->timeout_ms < registry->config->limits.handshake_ms)
+        return;
+    sp_warnings_add(&registry->warnings, tenant->path, "$.client_validation.ocsp.timeout_ms",
+                    "%llu is not less than limits.handshake_ms (%llu) of %s: a handshake ends "
+                    "before a slow responder is given up",
+                    (unsigned long long)ocsp->timeout_ms,
+                    (unsigned long long)registry->config->limits.handshake_ms,
+                    registry->config->path);
+}
+
 static enum sp_err load_tenant(struct gw_registry *registry, const char *file_name,
                                const struct gw_tenant_sources *sources,
                                const struct gw_registry *previous, struct sp_error *err)
@@ -203,6 +219,7 @@ static enum sp_err load_tenant(struct gw_registry *registry, const char *file_na
     if (rc != SP_OK)
         return rc;
     registry->tenants[registry->tenant_count++] = tenant;
+    warn_slow_ocsp(registry, tenant->config);
     older = previous ? gw_registry_tenant(previous, tenant->id) : NULL;
     if (older)
         gw_tenant_share_counters(tenant, older);

@@ -7,15 +7,20 @@
 #include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
+#include "gateway/source_rate.h"
 #include "gateway/tenant.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_CHANNELS   20000 /* a tunnel's; the tenant's own limit is counted apart */
 #define LIMIT_LINES    5     /* at once; then one a second */
 #define SWEEP_SLICE_US 2000  /* of deciding again in one go: other tunnels go on meanwhile */
+#define WAKE_SLICE     8     /* waiting handshakes that go on in one go: each costs as much again */
 #define REVIEW_MS      400   /* how often the clock is looked at for decisions that have run out */
 
 static const char shutting_down[] = "the gateway is shutting down";
@@ -50,6 +55,68 @@ static void on_up(void *ctx)
     } else if (s->has_news) {
         gw_session_review(s);
     }
+}
+
+/* ---- its turns ---- */
+
+static struct gw_session *session_of(struct gw_admission_item *item)
+{
+    return (struct gw_session *)(void *)((char *)item - offsetof(struct gw_session, admission));
+}
+
+static void run_step(struct gw_admission_item *item)
+{
+    struct gw_session *s = session_of(item);
+
+    s->begun = true;
+    sp_tunnel_step(s->tunnel);
+}
+
+/* Without a word: whoever is turned away must cost less than whoever is let in. */
+static void turn_away(struct gw_session *s)
+{
+    struct sp_error why;
+
+    sp_error_set(&why, SP_ERR_LIMIT, "turned away");
+    s->logged = true;
+    sp_tunnel_abort(s->tunnel, &why);
+}
+
+static void too_late(struct gw_admission_item *item)
+{
+    struct gw_session *s = session_of(item);
+
+    gw_sessions_log_turned_away(s->all, &s->peer,
+                                "more handshakes than this machine can do: it waited for more than "
+                                "half of limits.handshake_ms");
+    turn_away(s);
+}
+
+static const struct gw_admission_callbacks admission_callbacks = {run_step, too_late};
+
+static void on_step(void *ctx)
+{
+    struct gw_session *s = ctx;
+    struct gw_admission *admission = s->all->admission;
+    char name[SP_HOST_MAX + 1];
+    struct gw_tenant *tenant;
+    bool resumes;
+
+    if (s->begun) {
+        gw_admission_put(admission, &s->admission, GW_ADMIT_BEGUN, s->tenant ? s->tenant->id : "");
+        return;
+    }
+    sp_tls_peek_hello(sp_tunnel_tls(s->tunnel), name, &resumes);
+    tenant = gw_registry_find(s->all->registry, name[0] ? name : NULL).tenant;
+    if (tenant && !gw_tenant_take_handshake(tenant, sp_loop_clock_us())) {
+        gw_sessions_log_turned_away(s->all, &s->peer,
+                                    "limits.handshakes_per_s (%zu) of tenant %s is reached",
+                                    (size_t)tenant->config->limits.handshakes_per_s, tenant->id);
+        turn_away(s);
+        return;
+    }
+    gw_admission_put(admission, &s->admission, resumes ? GW_ADMIT_RESUMED : GW_ADMIT_FULL,
+                     tenant ? tenant->id : "");
 }
 
 /* ---- its channels ---- */
@@ -111,6 +178,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
     if (all->sweep_next == s)
         all->sweep_next = s->next;
     gw_live_remove(all->live, &s->live);
+    gw_admission_remove(all->admission, &s->admission);
     *s->prev = s->next;
     if (s->next)
         s->next->prev = s->prev;
@@ -125,6 +193,7 @@ static const struct sp_tunnel_callbacks callbacks = {
             .on_bad_name = gw_session_on_bad_name,
             .on_peer = gw_session_on_peer,
             .on_claim = gw_session_on_claim},
+    .on_step = on_step,
     .on_up = on_up,
     .on_channel = on_channel,
     .on_bad_request = on_bad_request,
@@ -132,6 +201,26 @@ static const struct sp_tunnel_callbacks callbacks = {
 };
 
 /* ---- all of them ---- */
+
+static bool may_come_in(struct gw_sessions *all, const struct sp_addr *peer)
+{
+    const struct gw_config_limits *limits = &all->registry->config->limits;
+
+    if (!gw_source_rates_take(all->options.sources, &peer->ip, limits->handshakes_per_s,
+                              sp_loop_clock_us())) {
+        gw_sessions_log_turned_away(all, peer,
+                                    "limits.handshakes_per_s (%zu) of a source address is reached",
+                                    (size_t)limits->handshakes_per_s);
+        return false;
+    }
+    if (atomic_fetch_add_explicit(all->options.connections, 1, memory_order_relaxed) <
+        limits->connections)
+        return true;
+    atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
+    gw_sessions_log_turned_away(all, peer, "limits.connections (%zu) is reached",
+                                (size_t)limits->connections);
+    return false;
+}
 
 void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *peer)
 {
@@ -148,11 +237,8 @@ void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *p
     struct sp_error err;
     char text[SP_ADDR_TEXT];
 
-    if (atomic_fetch_add_explicit(all->options.connections, 1, memory_order_relaxed) >=
-        config->limits.connections) {
-        atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
+    if (!may_come_in(all, peer)) {
         close(fd);
-        gw_sessions_log_turned_away(all, peer);
         return;
     }
     s = sp_calloc(1, sizeof *s);
@@ -186,12 +272,21 @@ static void on_review(void *ctx)
     uint64_t start = sp_loop_clock_us();
     int64_t now = sp_clock_wall_s();
     struct gw_live_entry *due = NULL;
+    unsigned woken = 0;
 
-    while (sp_loop_clock_us() - start <= SWEEP_SLICE_US) {
+    while (sp_loop_clock_us() - start <= SWEEP_SLICE_US && woken < WAKE_SLICE) {
+        struct gw_session *s;
+
         due = gw_live_take_due(all->live, now);
         if (!due)
             break;
-        gw_session_review((struct gw_session *)due);
+        s = (struct gw_session *)due;
+        if (s->up) {
+            gw_session_review(s);
+        } else {
+            sp_tunnel_continue(s->tunnel);
+            woken++;
+        }
     }
     if (all->count)
         sp_timer_start(all->review_timer, due ? 1 : REVIEW_MS);
@@ -199,40 +294,72 @@ static void on_review(void *ctx)
 
 void gw_sessions_on_status(struct gw_sessions *all, const struct gw_live_key *key)
 {
-    struct gw_live_entry *e = gw_live_find(all->live, key);
-    bool is_open = false;
+    struct gw_live_entry *first = gw_live_find(all->live, key);
 
-    for (; e; e = e->next) {
+    for (struct gw_live_entry *e = first; e; e = e->next) {
         struct gw_session *s = (struct gw_session *)e;
 
-        if (s->up) {
-            gw_live_review_at(all->live, e, 0);
-            is_open = true;
-        } else {
-            s->has_news = true;
-            sp_tunnel_continue(s->tunnel);
-        }
+        s->has_news = !s->up;
+        gw_live_review_at(all->live, e, 0);
     }
-    if (is_open)
+    if (first)
         sp_timer_start(all->review_timer, 0);
+}
+
+static uint64_t thread_cpu_us(void)
+{
+    struct timespec spent;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
+}
+
+static void raise_to(uint64_t *highest, uint64_t value)
+{
+    if (value > *highest)
+        *highest = value;
+}
+
+/* How long the others were kept waiting for it. */
+static void log_sweep(const struct gw_sessions *all, uint64_t now_us)
+{
+    struct sp_log_line line;
+
+    if (!all->sweep.decided || !sp_log_begin(&line, all->options.log, SP_LOG_DEBUG, "sweep"))
+        return;
+    sp_log_int(&line, "worker", (int64_t)all->options.worker);
+    sp_log_int(&line, "tunnels", (int64_t)all->sweep.decided);
+    sp_log_int(&line, "slices", (int64_t)all->sweep.slices);
+    sp_log_int(&line, "longest_us", (int64_t)all->sweep.longest_us);
+    sp_log_int(&line, "busiest_us", (int64_t)all->sweep.busiest_us);
+    sp_log_int(&line, "duration_ms", (int64_t)(now_us - all->sweep.begun_us) / 1000);
+    sp_log_end(&line);
 }
 
 static void on_sweep(void *ctx)
 {
     struct gw_sessions *all = ctx;
-    uint64_t start = sp_loop_clock_us();
+    uint64_t start = sp_loop_clock_us(), cpu = thread_cpu_us(), now;
 
     while (all->sweep_next) {
         struct gw_session *s = all->sweep_next;
 
         all->sweep_next = s->next;
-        if (s->up && s->decided_under != all->generation)
+        if (s->up && s->decided_under != all->generation) {
             gw_session_after_reload(s);
+            all->sweep.decided++;
+        }
         if (sp_loop_clock_us() - start > SWEEP_SLICE_US)
             break;
     }
+    now = sp_loop_clock_us();
+    all->sweep.slices++;
+    raise_to(&all->sweep.longest_us, now - start);
+    raise_to(&all->sweep.busiest_us, thread_cpu_us() - cpu);
     if (all->sweep_next)
         sp_timer_start(all->sweep_timer, 1);
+    else
+        log_sweep(all, now);
 }
 
 void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
@@ -242,8 +369,11 @@ void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
     all->registry = gw_registry_ref(registry);
     all->generation++;
     gw_chain_cache_clear(all->chains);
+    gw_admission_set_patience(all->admission, registry->config->limits.handshake_ms / 2);
     gw_registry_unref(old);
     all->sweep_next = all->first;
+    memset(&all->sweep, 0, sizeof all->sweep);
+    all->sweep.begun_us = sp_loop_clock_us();
     on_sweep(all);
 }
 
@@ -308,6 +438,8 @@ enum sp_err gw_sessions_new(const struct gw_sessions_options *options, struct gw
     sp_token_bucket_init(&all->limit_lines, LIMIT_LINES, 1, sp_loop_now_ms(options->loop));
     all->sweep_timer = sp_timer_new(options->loop, on_sweep, all);
     all->live = gw_live_new();
+    all->admission = gw_admission_new(options->loop, &admission_callbacks);
+    gw_admission_set_patience(all->admission, config->limits.handshake_ms / 2);
     all->review_timer = sp_timer_new(options->loop, on_review, all);
     *ret_sessions = all;
     return SP_OK;
@@ -321,6 +453,7 @@ void gw_sessions_free(struct gw_sessions *all)
     sp_timer_free(all->sweep_timer);
     sp_timer_free(all->review_timer);
     gw_live_free(all->live);
+    gw_admission_free(all->admission);
     sp_resolver_free(all->resolver);
     gw_registry_unref(all->registry);
     gw_chain_cache_free(all->chains);

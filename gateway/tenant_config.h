@@ -54,7 +54,8 @@ struct gw_egress {
 
 struct gw_tenant_limits {
     uint64_t tunnels;
-    uint64_t channels; /* of all its tunnels together */
+    uint64_t channels;         /* of all its tunnels together */
+    uint64_t handshakes_per_s; /* 0: no limit */
 };
 
 struct gw_tenant_config {

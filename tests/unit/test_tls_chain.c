@@ -731,6 +731,7 @@ START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
     static const struct scene scene = {
         .mid.begin = -3 * DAY, .leaf.begin = -5 * DAY, .mid.end = 9 * DAY, .leaf.end = 20 * DAY};
     struct sp_chain_query query = {0};
+    struct sp_chain alone;
     struct sp_facts facts;
     struct stage st;
     char fingerprint[72] = "sha256:";
@@ -751,6 +752,10 @@ START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
     ck_assert_uint_eq(strlen(facts.serial), 32); /* mint's serials have 16 bytes */
     ck_assert_uint_eq(strspn(facts.serial, "0123456789abcdef"), 32);
     ck_assert_uint_eq(facts.chain_len, 2);
+    ck_assert_str_eq(facts.path, "CN=alice,O=Acme" SP_PATH_STEP
+                                 "CN=Acme Issuing CA,O=Acme" SP_PATH_STEP "CN=Acme Root CA,O=Acme");
+    ck_assert(facts.path_is_trusted);
+    ck_assert_uint_eq(facts.paths_tried, 1);
     ck_assert_int_eq(facts.not_before, st.now - 3 * DAY);
     ck_assert_int_eq(facts.not_after, st.now + 9 * DAY);
     ck_assert_int_eq(facts.holds_until, st.now + 9 * DAY + 1);
@@ -758,6 +763,11 @@ START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
     sp_chain_examine(&st.chain, &query, &facts);
     ck_assert_uint_eq(facts.observed, SP_REASON_BIT(SP_REASON_EXPIRED));
     ck_assert_int_eq(facts.holds_until, INT64_MAX); /* it cannot get worse with time */
+    alone = st.chain;
+    alone.count = 1;
+    sp_chain_examine(&alone, &query, &facts);
+    ck_assert_str_eq(facts.path, "CN=alice,O=Acme"); /* where it ended */
+    ck_assert(!facts.path_is_trusted);
     stage_free(&st);
 }
 END_TEST

@@ -162,6 +162,7 @@ START_TEST(each_state_of_a_list_is_its_reason)
         {0, DAY, false, 0, ""},
         {1, DAY, false, BIT(CRL_STALE), "the CRL in a.crl is from the future ("},
     };
+    struct sp_tls_crl_answer named;
     struct sp_tls_crl_set *set;
     struct sp_facts facts;
     char remark[600];
@@ -183,6 +184,15 @@ START_TEST(each_state_of_a_list_is_its_reason)
         ck_assert_int_eq(facts.holds_until, facts.not_after + 1);
     ck_assert_int_eq(sp_tls_crl_set_remark(set, 0, now, remark, sizeof remark),
                      (rows[_i].wanted & BIT(CRL_STALE)) != 0);
+    /* What is left of the certificate in the log is enough to ask the list of a trusted CA. */
+    sp_tls_crl_set_ask_named(set, facts.issuer, facts.serial, now, &named);
+    ck_assert_int_eq(named.is_revoked, rows[_i].revoked);
+    ck_assert_int_eq(named.state == SP_TLS_CRL_CURRENT, !(rows[_i].wanted & BIT(CRL_STALE)));
+    ck_assert_str_eq(named.path, "a.crl");
+    sp_tls_crl_set_ask_named(set, "CN=Other", facts.serial, now, &named);
+    ck_assert_int_eq(named.state, SP_TLS_CRL_NONE);
+    sp_tls_crl_set_ask_named(set, facts.issuer, "no number", now, &named);
+    ck_assert_int_eq(named.state, SP_TLS_CRL_NONE);
     examine(set, leaf2, NULL, &facts); /* a neighbour is never revoked with it */
     ck_assert_uint_eq(facts.observed, rows[_i].wanted & ~BIT(REVOKED));
     sp_tls_crl_set_unref(set);

@@ -683,10 +683,16 @@ START_TEST(when_no_path_is_clean_the_best_one_is_told)
 
     examine(&f, INTS(leaf, by_root, by_narrow), INTS(root, narrow), NULL, &facts);
     expect(&facts, BIT(EXPIRED), NULL);
+    ck_assert_str_eq(facts.path,
+                     "CN=alice" SP_PATH_STEP "CN=Mid" SP_PATH_STEP "CN=Acme Root,O=Acme");
+    ck_assert_uint_eq(facts.paths_tried, 2);
     examine(&f, INTS(leaf, by_narrow, by_root), INTS(root, narrow), NULL, &facts);
     expect(&facts, BIT(EXPIRED), NULL);
+    ck_assert_str_eq(facts.path,
+                     "CN=alice" SP_PATH_STEP "CN=Mid" SP_PATH_STEP "CN=Acme Root,O=Acme");
     examine(&f, INTS(leaf, by_narrow), INTS(root, narrow), NULL, &facts);
     expect(&facts, BIT(EXPIRED) | BIT(CONSTRAINT_VIOLATION), "allows a path of 0");
+    ck_assert_str_eq(facts.path, "CN=alice" SP_PATH_STEP "CN=Mid" SP_PATH_STEP "CN=Narrow");
     forge_free(&f);
 }
 END_TEST
