@@ -124,10 +124,11 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
     if (surplus)
         log_turned_away(a, peer);
     if (count >= a->config->limits.connections + AGENT_CLIENT_SURPLUS) {
-        close(fd);
+        sp_turn_away(fd);
         return;
     }
-    agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config, surplus);
+    agent_client_start(&a->clients, fd, peer, kinds[open->door->type], open->door, a->config,
+                       surplus);
 }
 
 static void on_trouble(void *ctx, int errno_value)
@@ -184,6 +185,11 @@ static enum sp_err door_open(struct agent *a, const struct agent_door *door,
     open->agent = a;
     open->bound = door->listen;
     rc = sp_listen_fd(&open->bound, false, &fd, err);
+    /* An agent that dies has cut its channels, not ended them. */
+    if (rc == SP_OK && !sp_listen_guard(fd)) {
+        rc = sp_error_sys(err, errno, "cannot set up a door");
+        close(fd);
+    }
     if (rc == SP_OK) {
         rc = sp_listener_new(a->loop, fd, &listener_callbacks, open, &open->listener, err);
         if (rc != SP_OK)

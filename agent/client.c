@@ -201,7 +201,7 @@ static void on_open(void *ctx, struct sp_channel *channel)
     c->kind->on_open(c);
     sp_channel_set_owner(channel, &channel_callbacks, c);
     c->sock = NULL;
-    sp_channel_attach(channel, sp_sock_release(sock), sp_buf_data(&c->input), c->input.len);
+    sp_channel_attach(channel, sock, sp_buf_data(&c->input), c->input.len);
     sp_buf_done(&c->input);
     sp_timer_free(c->deadline);
     c->deadline = NULL;
@@ -243,11 +243,7 @@ struct sp_sock *agent_client_take(struct agent_client *c, const struct sp_sock_c
 {
     if (refuse_surplus(c))
         return NULL;
-    if (!c->asked_before) {
-        sp_sock_keep_alive(c->sock);
-        sp_sock_guard(c->sock); /* as a channel does */
-    }
-    c->state = TAKEN;
+    c->state = TAKEN; /* its socket is guarded since it was accepted, as a channel's is */
     c->asked_before = true;
     sp_timer_stop(c->deadline);
     sp_sock_watch_read(c->sock, false);
@@ -289,25 +285,30 @@ struct agent_clients *agent_client_all(const struct agent_client *c)
 
 /* ---- life ---- */
 
-static struct agent_client *client_new(struct agent_clients *clients, int fd,
+/* is_inner: fd is an end of a socket pair, which has inherited nothing from any listener. */
+static struct agent_client *client_new(struct agent_clients *clients, int fd, bool is_inner,
+                                       const struct sp_addr *peer,
                                        const struct agent_door_kind *kind,
                                        const struct agent_door *door, struct agent_config *config)
 {
     struct agent_client *c = sp_calloc(1, sizeof *c);
     struct sp_error err;
+    enum sp_err rc;
 
     c->all = clients;
     c->kind = kind;
     c->door = door;
     c->started_ms = sp_loop_now_ms(clients->loop);
-    if (sp_sock_new(clients->loop, fd, &sock_callbacks, c, &c->sock, &err) != SP_OK) {
+    rc = is_inner ? sp_sock_new(clients->loop, fd, &sock_callbacks, c, &c->sock, &err)
+                  : sp_sock_accepted(clients->loop, fd, true, &sock_callbacks, c, &c->sock, &err);
+    if (rc != SP_OK) {
         sp_log_message(clients->log, SP_LOG_ERROR, "trouble", "%s", err.text);
         close(fd);
         free(c);
         return NULL;
     }
     c->config = agent_config_ref(config);
-    sp_sock_peer(c->sock, &c->peer);
+    c->peer = *peer;
     sp_buf_init(&c->input, AGENT_CLIENT_INPUT_MAX);
     c->deadline = sp_timer_new(clients->loop, on_deadline, c);
     c->next = clients->first;
@@ -316,6 +317,8 @@ static struct agent_client *client_new(struct agent_clients *clients, int fd,
         c->next->prev = &c->next;
     clients->first = c;
     clients->count++;
+    clients->inner_count += is_inner;
+    c->is_inner = is_inner;
     return c;
 }
 
@@ -330,24 +333,22 @@ struct agent_client *agent_client_inner(struct agent_client *outer,
         return NULL;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
         return NULL;
-    c = client_new(outer->all, pair[0], kind, outer->door, outer->config);
+    c = client_new(outer->all, pair[0], true, &outer->peer, kind, outer->door, outer->config);
     if (!c) {
         close(pair[1]);
         return NULL;
     }
-    c->all->inner_count++;
-    c->is_inner = true;
-    c->peer = outer->peer;
     c->door_state = state;
     *ret_fd = pair[1];
     agent_client_connect(c, target);
     return c;
 }
 
-void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
-                        const struct agent_door *door, struct agent_config *config, bool surplus)
+void agent_client_start(struct agent_clients *clients, int fd, const struct sp_addr *peer,
+                        const struct agent_door_kind *kind, const struct agent_door *door,
+                        struct agent_config *config, bool surplus)
 {
-    struct agent_client *c = client_new(clients, fd, kind, door, config);
+    struct agent_client *c = client_new(clients, fd, false, peer, kind, door, config);
 
     if (!c)
         return;

@@ -49,10 +49,12 @@ struct agent_clients {
     void *ctx;
 };
 
-/* fd is taken over; config keeps `door` alive (a reference is taken). surplus: there are too many
- * already, so it gets no more than a proper answer that says so, if it asks within a second. */
-void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
-                        const struct agent_door *door, struct agent_config *config, bool surplus);
+/* fd is taken over, as accepted by a guarded listener (common/sock.h); config keeps `door` alive (a
+ * reference is taken). surplus: there are too many already, so it gets no more than a proper answer
+ * that says so, if it asks within a second. */
+void agent_client_start(struct agent_clients *clients, int fd, const struct sp_addr *peer,
+                        const struct agent_door_kind *kind, const struct agent_door *door,
+                        struct agent_config *config, bool surplus);
 /* Those that have not asked for anything yet, now: on_empty may follow. */
 void agent_clients_dismiss_idle(struct agent_clients *clients);
 void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty follows */

@@ -8,6 +8,7 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/revocation.h"
+#include "common/sock.h"
 #include "common/tls_cred.h"
 #include "common/tls_session.h"
 #include "common/tunnel.h"
@@ -339,7 +340,8 @@ static void on_deadline(void *ctx)
     sp_tunnel_abort(link->tunnel, &why);
 }
 
-static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const struct sp_error *error)
+static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *addr,
+                       const struct sp_error *error)
 {
     struct agent_link *link = ctx;
     const struct agent_config *config = link->options.config;
@@ -351,14 +353,16 @@ static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const stru
         .ping_timeout_ms = (unsigned)config->keepalive.timeout_s * 1000,
     };
     struct sp_error err;
+    int fd;
 
     link->dial = NULL;
-    if (fd < 0) {
+    if (!sock) {
         log_failed(link, error);
         link_gone(link, error);
         return;
     }
     link->addr = *addr;
+    fd = sp_sock_release(sock);
     if (sp_tunnel_new(link->options.loop, fd, &options, &tunnel_callbacks, link, &link->tunnel,
                       &err) != SP_OK) {
         close(fd);

@@ -10,8 +10,28 @@ void sp_buf_init(struct sp_buf *b, size_t max)
 
 void sp_buf_done(struct sp_buf *b)
 {
-    free(b->base);
+    if (!b->lent)
+        free(b->base);
     *b = (struct sp_buf){.max = b->max};
+}
+
+void sp_buf_lend(struct sp_buf *b, void *memory, size_t cap)
+{
+    SP_REQUIRE(!b->base);
+    b->base = memory;
+    b->cap = cap;
+    b->lent = true;
+}
+
+enum sp_err sp_buf_keep(struct sp_buf *b)
+{
+    const uint8_t *from = b->base + b->head;
+    size_t len = b->len;
+
+    if (!b->lent)
+        return SP_OK;
+    sp_buf_done(b);
+    return sp_buf_append(b, from, len);
 }
 
 uint8_t *sp_buf_reserve(struct sp_buf *b, size_t len)
@@ -36,7 +56,9 @@ uint8_t *sp_buf_reserve(struct sp_buf *b, size_t len)
         return NULL;
     if (b->len)
         memcpy(base, b->base + b->head, b->len);
-    free(b->base);
+    if (!b->lent)
+        free(b->base);
+    b->lent = false;
     b->base = base;
     b->head = 0;
     b->cap = cap;
@@ -75,7 +97,9 @@ void sp_buf_consume(struct sp_buf *b, size_t len)
     SP_REQUIRE(len <= b->len);
     b->head += len;
     b->len -= len;
-    if (!b->len)
+    if (!b->len && b->lent)
+        b->head = 0;
+    else if (!b->len)
         sp_buf_done(b);
 }
 

@@ -8,6 +8,7 @@
 #ifndef SALLYPORT_COMMON_BUF_H
 #define SALLYPORT_COMMON_BUF_H
 #include "common/error.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ struct sp_buf {
     size_t len;    /* unread bytes */
     size_t cap;    /* allocated */
     size_t max;    /* bytes it may ever hold */
+    bool lent;     /* base is the lender's */
 };
 
 void sp_buf_init(struct sp_buf *b, size_t max);
@@ -30,6 +32,11 @@ void sp_buf_commit(struct sp_buf *b, size_t len);
 const uint8_t *
 sp_buf_data(const struct sp_buf *b); /* the unread bytes, contiguous; NULL if empty */
 void sp_buf_consume(struct sp_buf *b, size_t len);
+/* An empty one works in the lender's memory for a while, so that what comes and goes at once costs
+ * no allocation. sp_buf_keep gives it back; what is left is copied (SP_ERR_MEMORY: and lost when
+ * malloc fails). What outgrows it moves away by itself. */
+void sp_buf_lend(struct sp_buf *b, void *memory, size_t cap);
+SP_MUST_USE enum sp_err sp_buf_keep(struct sp_buf *b);
 /* Overwrites all memory it holds, then frees it: for secrets. */
 void sp_buf_wipe(struct sp_buf *b);
 #endif

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A clean stream's last bytes wait so long for a local reader that takes none of them. */
 #define LAST_BYTES_MS 60000
@@ -317,15 +316,17 @@ const struct sp_target *sp_channel_target(const struct sp_channel *ch)
 
 static const struct sp_sock_callbacks sock_callbacks = {on_readable, on_writable};
 
-void sp_channel_attach(struct sp_channel *ch, int fd, const void *first, size_t first_len)
+void sp_channel_attach(struct sp_channel *ch, struct sp_sock *sock, const void *first,
+                       size_t first_len)
 {
     SP_REQUIRE(!ch->sock);
-    if (!ch->stream || ch->ended ||
-        sp_sock_new(ch->loop, fd, &sock_callbacks, ch, &ch->sock, NULL) != SP_OK) {
-        close(fd);
+    if (!ch->stream || ch->ended) {
+        sp_sock_close(sock);
         sp_channel_cancel(ch);
         return;
     }
+    ch->sock = sock;
+    sp_sock_set_owner(sock, &sock_callbacks, ch);
     sp_sock_keep_alive(ch->sock);
     sp_sock_guard(ch->sock); /* a program that dies has cut its channels, not ended them */
     if (sp_buf_append(&ch->first, first, first_len) != SP_OK) {

@@ -16,6 +16,7 @@
 
 struct sp_channel; /* opaque */
 struct sp_loop;
+struct sp_sock;
 
 #define SP_CHANNEL_END_MAP(XX)                                                                     \
     XX(DONE, "done")                 /* both sides sent everything and closed */                   \
@@ -49,9 +50,10 @@ struct sp_channel_callbacks {
 void sp_channel_set_owner(struct sp_channel *channel, const struct sp_channel_callbacks *callbacks,
                           void *ctx);
 const struct sp_target *sp_channel_target(const struct sp_channel *channel);
-/* Takes over fd and relays from now on; `first` bytes were read from it before and go first. On a
+/* Takes over sock and relays from now on; `first` bytes were read from it before and go first. On a
  * channel that came to us this also answers 200. */
-void sp_channel_attach(struct sp_channel *channel, int fd, const void *first, size_t first_len);
+void sp_channel_attach(struct sp_channel *channel, struct sp_sock *sock, const void *first,
+                       size_t first_len);
 /* Channels that came to us: answers with status and Proxy-Status; on_closed (REFUSED) follows. */
 void sp_channel_refuse(struct sp_channel *channel, int status, const char *proxy_status);
 /* Both ends are reset; on_closed (CANCELLED) follows, not from inside this call. */

@@ -111,6 +111,8 @@ static void flush_open(struct sp_conn *c)
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
         if (!write_out(c) || c->state != OPEN)
             return;
+        if (!output(c)->base) /* free again before anybody else can flush: see flush */
+            sp_buf_lend(output(c), sp_loop_outbox(c->loop), SP_LOOP_OUTBOX);
         c->callbacks->on_flush(c->ctx);
         if (c->state != OPEN || !output(c)->len) /* it may have closed or aborted */
             return;
@@ -120,12 +122,18 @@ static void flush_open(struct sp_conn *c)
 
 static void flush(struct sp_conn *c)
 {
+    struct sp_error why;
+
     if (c->state == CLOSING)
         flush_closing(c);
     else if (c->state != CLOSED)
         flush_open(c);
     if (c->state == CLOSING && !c->fin_sent)
         flush_closing(c);
+    if (sp_buf_keep(output(c)) != SP_OK) {
+        sp_error_set(&why, SP_ERR_MEMORY, "no memory for output");
+        sp_conn_abort(c, &why);
+    }
 }
 
 static void on_writable(void *ctx)

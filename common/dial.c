@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define DEFAULT_ATTEMPT_MS 2000
 #define DEFAULT_TOTAL_MS   10000
@@ -15,12 +13,11 @@ struct sp_dial {
     struct sp_loop *loop;
     struct sp_timer *timer; /* the attempt's end, or the whole dial's */
     struct sp_task tell;    /* the end is always told from here */
-    struct sp_sock *sock;   /* connecting */
+    struct sp_sock *sock;   /* connecting; NULL at the end: it failed */
     sp_dial_cb on_done;
     void *ctx;
     unsigned attempt_ms, total_ms;
     uint64_t started_ms;
-    int fd; /* connected, waits to be told */
     struct sp_error error;
     size_t count, current;
     struct sp_addr addrs[];
@@ -36,21 +33,29 @@ static void dial_free(struct sp_dial *dial)
     free(dial);
 }
 
-static void on_tell(void *ctx)
+/* From the loop only. */
+static void dial_tell(struct sp_dial *dial)
 {
-    struct sp_dial *dial = ctx;
     struct sp_addr addr = {.port = 0};
     struct sp_error error = {.kind = SP_OK};
     sp_dial_cb on_done = dial->on_done;
     void *owner = dial->ctx;
-    int fd = dial->fd;
+    struct sp_sock *sock = dial->sock;
 
-    if (fd >= 0)
+    if (sock) {
         addr = dial->addrs[dial->current];
-    else
+        sp_sock_watch_write(sock, false);
+        dial->sock = NULL;
+    } else {
         error = dial->error;
+    }
     dial_free(dial);
-    on_done(owner, fd, fd >= 0 ? &addr : NULL, &error);
+    on_done(owner, sock, sock ? &addr : NULL, &error);
+}
+
+static void on_tell(void *ctx)
+{
+    dial_tell(ctx);
 }
 
 static void dial_end(struct sp_dial *dial)
@@ -91,28 +96,23 @@ static void on_time(void *ctx)
 
 /* A connection to a free port of this host's own ephemeral range can meet itself: nobody listens
  * there, and while it lives nobody can. */
-static bool is_connected_to_itself(const struct sp_sock *sock)
+static bool is_connected_to_itself(const struct sp_sock *sock, const struct sp_addr *peer)
 {
-    struct sp_addr local, peer;
+    struct sp_addr local;
 
-    return sp_sock_local(sock, &local) && sp_sock_peer(sock, &peer) && local.port == peer.port &&
-           sp_ip_equal(&local.ip, &peer.ip);
+    return sp_sock_local(sock, &local) && local.port == peer->port &&
+           sp_ip_equal(&local.ip, &peer->ip);
 }
 
 static void on_connected(void *ctx)
 {
     struct sp_dial *dial = ctx;
-    int errno_value = sp_sock_error(dial->sock);
-    struct sp_addr peer;
+    int errno_value = sp_sock_has_failed(dial->sock) ? sp_sock_error(dial->sock) : 0;
 
-    if (!errno_value && !sp_sock_peer(dial->sock, &peer))
-        errno_value = ENOTCONN;
-    if (!errno_value && is_connected_to_itself(dial->sock))
+    if (!errno_value && is_connected_to_itself(dial->sock, &dial->addrs[dial->current]))
         errno_value = ECONNREFUSED;
     if (!errno_value) {
-        dial->fd = sp_sock_release(dial->sock);
-        dial->sock = NULL;
-        dial_end(dial);
+        dial_tell(dial);
         return;
     }
     sp_sock_close(dial->sock);
@@ -125,23 +125,13 @@ static void on_connected(void *ctx)
 static int dial_start(struct sp_dial *dial)
 {
     static const struct sp_sock_callbacks callbacks = {.on_writable = on_connected};
-    struct sockaddr_storage sa;
-    socklen_t len = sp_addr_to_sockaddr(&dial->addrs[dial->current], &sa);
-    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sp_error err;
-    int errno_value = 0;
 
-    if (fd < 0)
-        return errno;
-    if (connect(fd, (const struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
-        errno_value = errno;
-    else if (sp_sock_new(dial->loop, fd, &callbacks, dial, &dial->sock, &err) != SP_OK)
-        errno_value = err.kind == SP_ERR_UV ? -err.code : err.code;
-    if (errno_value)
-        close(fd);
-    else
-        sp_sock_watch_write(dial->sock, true);
-    return errno_value;
+    if (sp_sock_connect(dial->loop, &dial->addrs[dial->current], &callbacks, dial, &dial->sock,
+                        &err) != SP_OK)
+        return err.code;
+    sp_sock_watch_write(dial->sock, true);
+    return 0;
 }
 
 static void dial_next(struct sp_dial *dial)
@@ -176,7 +166,6 @@ struct sp_dial *sp_dial(struct sp_loop *loop, const struct sp_addr *addrs, size_
     dial->attempt_ms = options && options->attempt_ms ? options->attempt_ms : DEFAULT_ATTEMPT_MS;
     dial->total_ms = options && options->total_ms ? options->total_ms : DEFAULT_TOTAL_MS;
     dial->started_ms = sp_loop_now_ms(loop);
-    dial->fd = -1;
     dial->count = count;
     if (count)
         memcpy(dial->addrs, addrs, count * sizeof *addrs);
@@ -189,9 +178,6 @@ struct sp_dial *sp_dial(struct sp_loop *loop, const struct sp_addr *addrs, size_
 
 void sp_dial_cancel(struct sp_dial *dial)
 {
-    if (!dial)
-        return;
-    if (dial->fd >= 0)
-        close(dial->fd);
-    dial_free(dial);
+    if (dial)
+        dial_free(dial);
 }

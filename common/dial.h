@@ -12,16 +12,17 @@
 
 struct sp_loop;
 struct sp_dial; /* opaque */
+struct sp_sock;
 
 struct sp_dial_options {
     unsigned attempt_ms; /* for one address while others are left; 0: 2000 */
     unsigned total_ms;   /* for all; 0: 10000 */
 };
 
-/* fd >= 0: connected, the callee's; *addr is the address that answered. fd < 0: error is the last
- * failure, prefixed with its address: SP_ERR_SYS (ECONNREFUSED, EHOSTUNREACH...) or
- * SP_ERR_TIMEOUT. */
-typedef void (*sp_dial_cb)(void *ctx, int fd, const struct sp_addr *addr,
+/* sock: connected, the callee's, who gives it an owner; *addr is the address that answered. NULL:
+ * error is the last failure, prefixed with its address: SP_ERR_SYS (ECONNREFUSED, EHOSTUNREACH...)
+ * or SP_ERR_TIMEOUT. */
+typedef void (*sp_dial_cb)(void *ctx, struct sp_sock *sock, const struct sp_addr *addr,
                            const struct sp_error *error);
 
 struct sp_dial *sp_dial(struct sp_loop *loop, const struct sp_addr *addrs, size_t count,

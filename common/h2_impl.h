@@ -11,10 +11,6 @@
 
 #define SP_H2_FIELD_MAX       512u /* :authority and Proxy-Status; a host:port is at most 261 */
 #define SP_H2_HEADER_LIST_MAX 16384u
-/* The connection's window is given back on receipt, so it bounds nothing; it is so large that no
- * path is long enough to need more, and WINDOW_UPDATEs for it are rare. */
-#define SP_H2_CONNECTION_WINDOW (1 << 30)
-
 /* The header block that is being received: there is one at a time on a connection. */
 struct sp_h2_head {
     char method[24];
@@ -23,6 +19,11 @@ struct sp_h2_head {
     size_t list_size; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
     int status;
     bool bad; /* a field that must not be there, or one that is too long */
+};
+
+struct sp_h2_pages {
+    void *at; /* NULL: not there */
+    size_t len;
 };
 
 struct sp_h2_stream {
@@ -49,10 +50,10 @@ struct sp_h2_session {
     bool settings_seen : 1;
     bool settings_acked : 1;
     bool no_new_streams : 1;
-    bool broken : 1;           /* nghttp2 reported a fatal error: it is not called again */
-    unsigned pings;            /* sent, not answered */
-    unsigned own_goaways;      /* queued by sp_h2_goaway, not yet sent */
-    uint32_t received_unacked; /* of the connection's window */
+    bool broken : 1;        /* nghttp2 reported a fatal error: it is not called again */
+    unsigned pings;         /* sent, not answered */
+    unsigned own_goaways;   /* queued by sp_h2_goaway, not yet sent */
+    uint32_t initial_asked; /* our SETTINGS with it is on its way; 0: none */
     struct sp_h2_window_budget windows;
     struct sp_token_bucket calm;  /* frames that cost work and move no bytes */
     struct sp_token_bucket haste; /* requests that end before they were answered */
@@ -64,6 +65,8 @@ struct sp_h2_session {
     size_t out_len;
     const uint8_t *control; /* nghttp2's bytes that did not fit into the last buffer */
     size_t control_len;
+    struct sp_h2_pages frame_pages, table_pages; /* h2_memory's */
+    bool rest_soon; /* the tunnel has just begun, or was asked whether it lives: likely idle */
     struct sp_h2_head head;
 };
 
@@ -79,10 +82,17 @@ void sp_h2_check(struct sp_h2_session *session, int rv);
 void sp_h2_flood(struct sp_h2_session *session, const char *what);
 enum sp_err sp_h2_report(const struct sp_h2_session *session, struct sp_error *err);
 
+/* Streams have come or gone, or the peer has heeded our SETTINGS. */
+void sp_h2_windows_fit(struct sp_h2_session *session);
+void sp_h2_connection_grant(struct sp_h2_session *session);
 struct sp_h2_stream *sp_h2_stream_new(struct sp_h2_session *session, void *ctx);
 void sp_h2_stream_drop(struct sp_h2_stream *stream, uint32_t error_code);
 struct sp_h2_stream *sp_h2_stream_of(nghttp2_session *ng, int32_t id);
 
+/* Every block of the session's nghttp2 goes through it, to the last. */
+nghttp2_mem sp_h2_memory(struct sp_h2_session *session);
+/* Nothing is on its way out: memory that is needed only for that goes until it is needed again. */
+void sp_h2_memory_rest(struct sp_h2_session *session);
 void sp_h2_receive_callbacks(nghttp2_session_callbacks *callbacks);
 void sp_h2_send_callbacks(nghttp2_session_callbacks *callbacks);
 nghttp2_data_provider sp_h2_send_provider(struct sp_h2_stream *stream);

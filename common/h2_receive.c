@@ -20,17 +20,49 @@ static void drain_calm(struct sp_h2_session *session, const char *what)
 
 /* ---- flow control ---- */
 
-static void connection_grant(struct sp_h2_session *session, size_t len)
+void sp_h2_connection_grant(struct sp_h2_session *session)
 {
-    int32_t credit;
+    int32_t credit = nghttp2_session_get_local_window_size(session->ng);
+    uint32_t grant = sp_h2_window_connection(&session->windows, credit);
 
-    session->received_unacked += (uint32_t)len;
-    if (session->received_unacked < SP_H2_CONNECTION_WINDOW / 4)
+    if (grant && !session->broken)
+        sp_h2_check(session, nghttp2_submit_window_update(session->ng, NGHTTP2_FLAG_NONE, 0,
+                                                          (int32_t)grant));
+}
+
+void sp_h2_windows_fit(struct sp_h2_session *session)
+{
+    uint32_t wanted = sp_h2_window_initial(&session->windows, session->stream_count);
+    const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, wanted};
+
+    if (wanted == session->windows.initial || !session->settings_acked || session->initial_asked ||
+        session->no_new_streams || session->broken)
         return;
-    session->received_unacked = 0;
-    credit = nghttp2_session_get_local_window_size(session->ng);
-    sp_h2_check(session, nghttp2_submit_window_update(session->ng, NGHTTP2_FLAG_NONE, 0,
-                                                      SP_H2_CONNECTION_WINDOW - credit));
+    session->initial_asked = wanted;
+    sp_h2_check(session, nghttp2_submit_settings(session->ng, NGHTTP2_FLAG_NONE, &entry, 1));
+}
+
+/* nghttp2 has just done the same to its own books (RFC 9113 section 6.9.2). */
+static void initial_heeded(struct sp_h2_session *session)
+{
+    int64_t delta = (int64_t)session->initial_asked - session->windows.initial;
+
+    if (!session->initial_asked)
+        return;
+    session->windows.initial = session->initial_asked;
+    session->initial_asked = 0;
+    for (struct sp_h2_stream *stream = session->streams; stream; stream = stream->next)
+        sp_h2_window_shift(&stream->window, delta);
+    sp_h2_windows_fit(session);
+}
+
+/* What the peer may still send on a stream; below 0 after it began with less. */
+static int64_t stream_credit(struct sp_h2_stream *stream)
+{
+    nghttp2_session *ng = stream->session->ng;
+    int32_t window = nghttp2_session_get_stream_effective_local_window_size(ng, stream->id);
+
+    return (int64_t)window - nghttp2_session_get_stream_effective_recv_data_length(ng, stream->id);
 }
 
 void sp_h2_consumed(struct sp_h2_stream *stream, size_t len)
@@ -38,10 +70,11 @@ void sp_h2_consumed(struct sp_h2_stream *stream, size_t len)
     struct sp_h2_session *session = stream->session;
     bool acked = session->settings_acked;
     uint32_t size = stream->window.size;
-    int64_t credit;
     int64_t grant;
 
     SP_REQUIRE(len <= stream->window.backlog);
+    session->windows.held -= len;
+    sp_h2_connection_grant(session);
     /* nghttp2 adds the difference to all streams when the ACK comes. */
     if (!acked && size > WINDOW_UNACKED)
         size = WINDOW_UNACKED;
@@ -52,9 +85,8 @@ void sp_h2_consumed(struct sp_h2_stream *stream, size_t len)
         size = stream->window.size;
     }
     /* nghttp2 keeps the books (padding counts there too); we only say how much there should be. */
-    credit = nghttp2_session_get_stream_local_window_size(session->ng, stream->id);
-    grant = (int64_t)size - credit - stream->window.backlog;
-    if (credit >= 0 && grant > 0)
+    grant = (int64_t)size - stream_credit(stream) - stream->window.backlog;
+    if (grant > 0)
         sp_h2_check(session, nghttp2_submit_window_update(session->ng, NGHTTP2_FLAG_NONE,
                                                           stream->id, (int32_t)grant));
 }
@@ -242,6 +274,8 @@ static void settings_received(struct sp_h2_session *session, const nghttp2_frame
 {
     if (frame->hd.flags & NGHTTP2_FLAG_ACK) {
         session->settings_acked = true;
+        session->rest_soon = true;
+        initial_heeded(session);
         return;
     }
     drain_calm(session, "SETTINGS frames");
@@ -257,6 +291,7 @@ static void ping_received(struct sp_h2_session *session, const nghttp2_frame *fr
         drain_calm(session, "PING frames");
     } else if (session->pings > 0) {
         session->pings--;
+        session->rest_soon = true;
         session->cb.on_pong(session->ctx);
     }
 }
@@ -301,12 +336,13 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
     struct sp_h2_stream *stream = sp_h2_stream_of(ng, id);
 
     (void)flags;
-    connection_grant(session, len);
-    if (!stream || stream->reset || (stream->refused && !session->server))
-        return 0;
-    stream->window.backlog += (uint32_t)len;
-    session->cb.on_data(session->ctx, stream, data, len);
-    sp_h2_window_peak(&stream->window);
+    if (stream && !stream->reset && !(stream->refused && !session->server)) {
+        stream->window.backlog += (uint32_t)len;
+        session->windows.held += len;
+        session->cb.on_data(session->ctx, stream, data, len);
+        sp_h2_window_peak(&stream->window);
+    }
+    sp_h2_connection_grant(session);
     return 0;
 }
 

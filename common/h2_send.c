@@ -149,6 +149,11 @@ enum sp_err sp_h2_output(struct sp_h2_session *session, uint8_t *buf, size_t cap
     if (session->control_len > 0 || (!session->broken && nghttp2_session_want_write(session->ng)))
         fill(session);
     session->out = NULL;
+    if (session->rest_soon && session->out_len == 0 && session->control_len == 0) {
+        session->rest_soon = false;
+        if (!session->stream_count)
+            sp_h2_memory_rest(session);
+    }
     *ret_len = session->out_len;
     return *ret_len > 0 || session->failed == SP_OK ? SP_OK : sp_h2_report(session, err);
 }

@@ -94,6 +94,7 @@ struct sp_h2_stream *sp_h2_stream_new(struct sp_h2_session *session, void *ctx)
         stream->next->prev = stream;
     session->streams = stream;
     session->stream_count++;
+    sp_h2_windows_fit(session);
     return stream;
 }
 
@@ -109,6 +110,8 @@ void sp_h2_stream_drop(struct sp_h2_stream *stream, uint32_t error_code)
         stream->next->prev = stream->prev;
     session->stream_count--;
     sp_h2_window_close(&stream->window, &session->windows);
+    sp_h2_connection_grant(session);
+    sp_h2_windows_fit(session);
     stream->reset = true; /* what on_close may still call with it has no effect */
     if (stream->announced)
         session->cb.on_close(session->ctx, stream, error_code);
@@ -254,6 +257,7 @@ static int make_ng(struct sp_h2_session *session)
 {
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
+    nghttp2_mem memory = sp_h2_memory(session);
     int rv = nghttp2_session_callbacks_new(&callbacks);
 
     if (rv == 0)
@@ -266,9 +270,12 @@ static int make_ng(struct sp_h2_session *session)
         nghttp2_option_set_peer_max_concurrent_streams(option, 100);
         nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
         nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
+        /* A status is in the static table, and a refusal's reason is seldom said twice. */
+        if (session->server)
+            nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
         rv = session->server
-                 ? nghttp2_session_server_new2(&session->ng, callbacks, session, option)
-                 : nghttp2_session_client_new2(&session->ng, callbacks, session, option);
+                 ? nghttp2_session_server_new3(&session->ng, callbacks, session, option, &memory)
+                 : nghttp2_session_client_new3(&session->ng, callbacks, session, option, &memory);
     }
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
@@ -303,7 +310,8 @@ enum sp_err sp_h2_new(const struct sp_h2_options *options, const struct sp_h2_ca
     session->cb = *callbacks;
     session->ctx = ctx;
     session->server = options->server;
-    session->windows.initial = options->window_initial ? options->window_initial : WINDOW_INITIAL;
+    session->windows.full = options->window_initial ? options->window_initial : WINDOW_INITIAL;
+    session->windows.initial = session->windows.full;
     session->windows.max = options->window_max ? options->window_max : WINDOW_MAX;
     if (session->windows.max < session->windows.initial)
         session->windows.max = session->windows.initial;

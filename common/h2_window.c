@@ -30,7 +30,35 @@ void sp_h2_window_open(struct sp_h2_window *w, const struct sp_h2_window_budget 
 void sp_h2_window_close(struct sp_h2_window *w, struct sp_h2_window_budget *budget)
 {
     budget->grown -= w->size - budget->initial;
+    budget->held -= w->backlog;
     w->size = budget->initial;
+    w->backlog = 0;
+}
+
+uint32_t sp_h2_window_initial(const struct sp_h2_window_budget *budget, size_t streams)
+{
+    uint32_t least = budget->full < SP_H2_INITIAL_MIN ? budget->full : SP_H2_INITIAL_MIN;
+    uint32_t initial = budget->initial;
+
+    while (initial > least && (uint64_t)initial * streams > SP_H2_INITIAL_SUM)
+        initial = initial / 2 > least ? initial / 2 : least;
+    while (initial < budget->full && (uint64_t)initial * streams < SP_H2_INITIAL_SUM / 8)
+        initial = initial * 2 < budget->full ? initial * 2 : budget->full;
+    return initial;
+}
+
+void sp_h2_window_shift(struct sp_h2_window *w, int64_t delta)
+{
+    w->size = (uint32_t)((int64_t)w->size + delta);
+}
+
+uint32_t sp_h2_window_connection(const struct sp_h2_window_budget *budget, int32_t credit)
+{
+    uint64_t left = budget->held < SP_H2_HELD_MAX ? SP_H2_HELD_MAX - budget->held : 0;
+    int64_t allowed = left < SP_H2_CONNECTION_WINDOW ? (int64_t)left : SP_H2_CONNECTION_WINDOW;
+    int64_t due = allowed / 4 > SP_H2_INITIAL_MIN ? allowed / 4 : SP_H2_INITIAL_MIN;
+
+    return allowed - credit >= due ? (uint32_t)(allowed - credit) : 0;
 }
 
 void sp_h2_window_peak(struct sp_h2_window *w)

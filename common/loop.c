@@ -1,9 +1,14 @@
 #include "common/loop.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 #include <uv.h>
+
+#define EVENTS_AT_ONCE 256
 
 struct sp_loop {
     uv_loop_t uv;
@@ -11,7 +16,11 @@ struct sp_loop {
     uv_idle_t idle;          /* active while tasks are queued: the loop must not wait then */
     struct sp_task *queued;  /* last one first: a task can leave without knowing the loop */
     struct sp_task *running; /* this round's, in the order they were asked for */
-    uint8_t *scratch;
+    uv_poll_t ready;         /* epoll_fd's own readiness, inside libuv's set */
+    int epoll_fd;            /* every watch; libuv's would take two system calls for each change */
+    size_t holds;
+    struct sp_watch *dead;
+    uint8_t *scratch, *outbox;
 };
 
 struct sp_timer {
@@ -31,6 +40,16 @@ struct sp_signal {
     void (*on_signal)(void *ctx);
     void *ctx;
 };
+
+static void free_dead(struct sp_loop *loop)
+{
+    struct sp_watch *watch;
+
+    while ((watch = loop->dead)) {
+        loop->dead = watch->next_dead;
+        free(watch);
+    }
+}
 
 /* A fixed size, so that two tasks that keep asking for each other cannot starve the sockets: what
  * is queued by a running task waits for the next round. */
@@ -52,6 +71,7 @@ static void run_tasks(struct sp_loop *loop)
         sp_task_cancel(task); /* not queued any more: it may be asked for again, or go */
         task->run(task->ctx);
     }
+    free_dead(loop);
     if (!loop->queued)
         uv_idle_stop(&loop->idle);
 }
@@ -66,15 +86,87 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* being active is all it is for */
 }
 
+/* ---- descriptors ---- */
+
+static void on_ready(uv_poll_t *poll, int status, int uv_events)
+{
+    struct sp_loop *loop = poll->data;
+    struct epoll_event events[EVENTS_AT_ONCE];
+    int count = epoll_wait(loop->epoll_fd, events, EVENTS_AT_ONCE, 0);
+
+    (void)status;
+    (void)uv_events;
+    for (int i = 0; i < count; i++) {
+        struct sp_watch *watch = events[i].data.ptr;
+
+        if (watch->on_ready) /* else an earlier one has buried it */
+            watch->on_ready(watch, events[i].events);
+    }
+    free_dead(loop);
+}
+
+enum sp_err sp_watch_add(struct sp_loop *loop, struct sp_watch *watch, int fd, struct sp_error *err)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
+        .data.ptr = watch,
+    };
+
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        return sp_error_sys(err, errno, "cannot watch descriptor %d", fd);
+    return SP_OK;
+}
+
+void sp_watch_remove(struct sp_loop *loop, int fd)
+{
+    SP_REQUIRE(epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL) == 0);
+}
+
+void sp_watch_bury(struct sp_loop *loop, struct sp_watch *watch)
+{
+    watch->on_ready = NULL;
+    watch->next_dead = loop->dead;
+    loop->dead = watch;
+}
+
+void sp_loop_hold(struct sp_loop *loop, bool hold)
+{
+    SP_REQUIRE(hold || loop->holds);
+    loop->holds += hold ? 1 : -1UL;
+    if (hold && loop->holds == 1)
+        uv_ref((uv_handle_t *)&loop->ready);
+    else if (!loop->holds)
+        uv_unref((uv_handle_t *)&loop->ready);
+}
+
+/* ---- the loop ---- */
+
+static int loop_init(struct sp_loop *loop)
+{
+    int rc;
+
+    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->epoll_fd < 0)
+        return -errno; /* which is what libuv's codes are */
+    rc = uv_loop_init(&loop->uv);
+    if (rc < 0)
+        close(loop->epoll_fd);
+    return rc;
+}
+
 enum sp_err sp_loop_new(struct sp_loop **ret_loop, struct sp_error *err)
 {
     struct sp_loop *loop = sp_calloc(1, sizeof *loop);
-    int rc = uv_loop_init(&loop->uv);
+    int rc = loop_init(loop);
 
     if (rc < 0) {
         free(loop);
         return sp_error_code(err, SP_ERR_UV, rc, "cannot make an event loop: %s", uv_strerror(rc));
     }
+    SP_REQUIRE(uv_poll_init(&loop->uv, &loop->ready, loop->epoll_fd) == 0);
+    loop->ready.data = loop;
+    SP_REQUIRE(uv_poll_start(&loop->ready, UV_READABLE, on_ready) == 0);
+    uv_unref((uv_handle_t *)&loop->ready);
     SP_REQUIRE(uv_prepare_init(&loop->uv, &loop->prepare) == 0);
     SP_REQUIRE(uv_idle_init(&loop->uv, &loop->idle) == 0);
     loop->prepare.data = loop;
@@ -106,6 +198,8 @@ void sp_loop_free(struct sp_loop *loop)
         return;
     while (loop->queued)
         run_tasks(loop);
+    SP_REQUIRE(!loop->holds);
+    uv_close((uv_handle_t *)&loop->ready, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_walk(&loop->uv, require_closing, NULL); /* else the runs below could wait for ever */
@@ -113,7 +207,10 @@ void sp_loop_free(struct sp_loop *loop)
     }
     SP_REQUIRE(uv_loop_close(&loop->uv) == 0);
     SP_REQUIRE(!loop->queued);
+    free_dead(loop);
+    close(loop->epoll_fd);
     free(loop->scratch);
+    free(loop->outbox);
     free(loop);
 }
 
@@ -137,6 +234,13 @@ uint8_t *sp_loop_scratch(struct sp_loop *loop)
     if (!loop->scratch)
         loop->scratch = sp_calloc(1, SP_LOOP_SCRATCH);
     return loop->scratch;
+}
+
+uint8_t *sp_loop_outbox(struct sp_loop *loop)
+{
+    if (!loop->outbox)
+        loop->outbox = sp_calloc(1, SP_LOOP_OUTBOX);
+    return loop->outbox;
 }
 
 void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx)

@@ -31,6 +31,9 @@ struct uv_loop_s *sp_loop_uv(struct sp_loop *loop);  /* level 3 only */
 /* One buffer a loop, for a read whose bytes are used up before the callback returns. */
 #define SP_LOOP_SCRATCH (128 * 1024)
 uint8_t *sp_loop_scratch(struct sp_loop *loop);
+/* Another, for what is written out and mostly taken at once. */
+#define SP_LOOP_OUTBOX (160 * 1024)
+uint8_t *sp_loop_outbox(struct sp_loop *loop);
 
 /* Work at the end of this tick, before the loop waits again; once, however often it was asked for.
  * Embedded in its owner, who calls sp_task_cancel before it goes. */
@@ -42,6 +45,22 @@ struct sp_task {
 void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx);
 void sp_task_soon(struct sp_loop *loop, struct sp_task *task);
 void sp_task_cancel(struct sp_task *task);
+
+/* Readiness of a descriptor, edge-triggered: told once for each change, and at first what is there
+ * already. Registered for both directions for its whole life, which costs one system call: what the
+ * owner is not interested in at the moment he remembers. For sock.c.
+ * Embedded at the very front of its owner, who is freed by sp_watch_bury. */
+struct sp_watch {
+    void (*on_ready)(struct sp_watch *watch, uint32_t epoll_events);
+    struct sp_watch *next_dead;
+};
+SP_MUST_USE enum sp_err sp_watch_add(struct sp_loop *loop, struct sp_watch *watch, int fd,
+                                     struct sp_error *err);
+void sp_watch_remove(struct sp_loop *loop, int fd); /* not needed before a close */
+/* free(watch), as soon as nobody can look at it any more. */
+void sp_watch_bury(struct sp_loop *loop, struct sp_watch *watch);
+/* Counts what the loop has to wait for: while nothing is, descriptors do not keep it running. */
+void sp_loop_hold(struct sp_loop *loop, bool hold);
 
 /* One-shot; start again in the callback for a period. A started timer is moved by a new start. */
 struct sp_timer *sp_timer_new(struct sp_loop *loop, void (*on_time)(void *ctx), void *ctx);

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,16 +19,29 @@
 #define ALIVE_EVERY_S   15
 #define ALIVE_TRIES     4
 
+#define READABLE 1u
+#define WRITABLE 2u
+
+/*
+ * The kernel tells of each change once (edge-triggered), and a change of what the owner wants costs
+ * nothing: what was told is kept in `ready` until a read or write finds that it is no longer so.
+ */
 struct sp_sock {
-    uv_poll_t poll;
+    struct sp_watch watch; /* first: sp_watch_bury frees it */
+    struct sp_loop *loop;
+    struct sp_task again; /* wanted and still ready: told once more, after everybody else */
     struct sp_sock_callbacks callbacks;
     void *ctx;
     int fd;
-    int wanted; /* UV_READABLE | UV_WRITABLE, as the owner asked */
-    int armed;  /* as libuv was told */
-    bool dispatching;
-    bool guarded;
-    bool closed; /* waits for libuv to let go of it */
+    unsigned wanted : 2;
+    unsigned ready : 2;
+    bool dispatching : 1;
+    bool guarded : 1;
+    bool alive : 1;  /* asks a silent peer */
+    bool failed : 1; /* an error waits in the socket: the read meets it first */
+    bool ending : 1; /* an end or urgent byte was told: a short read does not mean there is no more
+                      */
+    bool closed : 1;
 };
 
 struct sp_listener {
@@ -40,60 +54,145 @@ struct sp_listener {
     bool closed;
 };
 
-static void on_sock_event(uv_poll_t *poll, int status, int events);
+/* ---- readiness ---- */
 
-/* Every real change costs two system calls, so that what callbacks change during an event is told
- * to libuv once, after them. */
-static void sock_arm(struct sp_sock *sock)
+static void sock_again(struct sp_sock *sock)
 {
-    if (sock->closed || sock->dispatching || sock->armed == sock->wanted)
-        return;
-    sock->armed = sock->wanted;
-    if (sock->wanted)
-        SP_REQUIRE(uv_poll_start(&sock->poll, sock->wanted, on_sock_event) == 0);
-    else
-        uv_poll_stop(&sock->poll);
+    if (!sock->closed && !sock->dispatching && sock->ready & sock->wanted)
+        sp_task_soon(sock->loop, &sock->again);
 }
 
-static void on_sock_event(uv_poll_t *poll, int status, int events)
+static void sock_dispatch(struct sp_sock *sock)
 {
-    struct sp_sock *sock = poll->data;
+    unsigned events = sock->ready & sock->wanted;
 
-    if (status < 0) {
-        /* An error on the socket: libuv has stopped watching. The owner meets it when it reads. */
-        sock->armed = 0;
-        events = sock->wanted & UV_READABLE ? UV_READABLE : UV_WRITABLE;
-    }
+    if (sock->failed && events & READABLE)
+        events = READABLE;
     sock->dispatching = true;
-    if (events & sock->wanted & UV_READABLE)
+    if (events & READABLE)
         sock->callbacks.on_readable(sock->ctx);
-    if (!sock->closed && (events & sock->wanted & UV_WRITABLE))
+    if (!sock->closed && events & sock->ready & sock->wanted & WRITABLE)
         sock->callbacks.on_writable(sock->ctx);
     sock->dispatching = false;
-    sock_arm(sock);
+    sock_again(sock);
+}
+
+static void on_again(void *ctx)
+{
+    sock_dispatch(ctx);
+}
+
+static void on_sock_ready(struct sp_watch *watch, uint32_t events)
+{
+    struct sp_sock *sock = (struct sp_sock *)watch;
+
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        sock->ready |= READABLE;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        sock->ready |= WRITABLE;
+    if (events & EPOLLERR)
+        sock->failed = true;
+    if (events & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        sock->ending = true;
+    sock_dispatch(sock);
+}
+
+static void sock_want(struct sp_sock *sock, unsigned event, bool on)
+{
+    unsigned wanted = on ? sock->wanted | event : sock->wanted & ~event;
+
+    if (wanted == sock->wanted)
+        return;
+    if (!sock->wanted || !wanted)
+        sp_loop_hold(sock->loop, wanted != 0);
+    sock->wanted = wanted & 3u;
+    sock_again(sock);
+}
+
+void sp_sock_watch_read(struct sp_sock *sock, bool on)
+{
+    sock_want(sock, READABLE, on);
+}
+
+void sp_sock_watch_write(struct sp_sock *sock, bool on)
+{
+    sock_want(sock, WRITABLE, on);
+}
+
+/* ---- making one ---- */
+
+static enum sp_err sock_make(struct sp_loop *loop, int fd,
+                             const struct sp_sock_callbacks *callbacks, void *ctx,
+                             struct sp_sock **ret_sock, struct sp_error *err)
+{
+    struct sp_sock *sock = sp_calloc(1, sizeof *sock);
+    enum sp_err rc = sp_watch_add(loop, &sock->watch, fd, err);
+
+    if (rc != SP_OK) {
+        free(sock);
+        return rc;
+    }
+    sock->watch.on_ready = on_sock_ready;
+    sock->loop = loop;
+    sock->fd = fd;
+    sp_task_init(&sock->again, on_again, sock);
+    sp_sock_set_owner(sock, callbacks, ctx);
+    *ret_sock = sock;
+    return SP_OK;
+}
+
+static void no_delay(int fd)
+{
+    int on = 1;
+
+    /* Fails on what is not TCP, which has no such delay. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 enum sp_err sp_sock_new(struct sp_loop *loop, int fd, const struct sp_sock_callbacks *callbacks,
                         void *ctx, struct sp_sock **ret_sock, struct sp_error *err)
 {
-    struct sp_sock *sock;
-    int rc, on = 1;
+    int flags;
 
-    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (flags = fcntl(fd, F_GETFL)) < 0 ||
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return sp_error_sys(err, errno, "cannot use descriptor %d", fd);
-    sock = sp_calloc(1, sizeof *sock);
-    rc = uv_poll_init(sp_loop_uv(loop), &sock->poll, fd); /* makes it non-blocking */
-    if (rc < 0) {
-        free(sock);
-        return sp_error_code(err, SP_ERR_UV, rc, "cannot watch a socket: %s", uv_strerror(rc));
+    no_delay(fd);
+    return sock_make(loop, fd, callbacks, ctx, ret_sock, err);
+}
+
+enum sp_err sp_sock_accepted(struct sp_loop *loop, int fd, bool guarded,
+                             const struct sp_sock_callbacks *callbacks, void *ctx,
+                             struct sp_sock **ret_sock, struct sp_error *err)
+{
+    enum sp_err rc = sock_make(loop, fd, callbacks, ctx, ret_sock, err);
+
+    if (rc == SP_OK) {
+        (*ret_sock)->guarded = guarded;
+        (*ret_sock)->alive = true;
     }
-    /* Fails on what is not TCP, which has no such delay. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    sock->poll.data = sock;
-    sock->fd = fd;
-    sp_sock_set_owner(sock, callbacks, ctx);
-    *ret_sock = sock;
-    return SP_OK;
+    return rc;
+}
+
+enum sp_err sp_sock_connect(struct sp_loop *loop, const struct sp_addr *addr,
+                            const struct sp_sock_callbacks *callbacks, void *ctx,
+                            struct sp_sock **ret_sock, struct sp_error *err)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sp_addr_to_sockaddr(addr, &sa);
+    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    char text[SP_ADDR_TEXT];
+    enum sp_err rc;
+
+    if (fd >= 0 && (connect(fd, (const struct sockaddr *)&sa, len) == 0 || errno == EINPROGRESS)) {
+        no_delay(fd);
+        rc = sock_make(loop, fd, callbacks, ctx, ret_sock, err);
+    } else {
+        rc = sp_error_sys(err, errno, "%s", sp_addr_format(addr, text));
+    }
+    if (rc != SP_OK && fd >= 0)
+        close(fd);
+    return rc;
 }
 
 void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *callbacks, void *ctx)
@@ -102,7 +201,7 @@ void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *cal
     sock->ctx = ctx;
 }
 
-void sp_sock_keep_alive(struct sp_sock *sock)
+static void keep_alive(int fd)
 {
     static const int values[][3] = {
         {SOL_SOCKET, SO_KEEPALIVE, 1},
@@ -112,24 +211,17 @@ void sp_sock_keep_alive(struct sp_sock *sock)
     };
 
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) /* not TCP: nobody can vanish */
-        (void)setsockopt(sock->fd, values[i][0], values[i][1], &values[i][2], sizeof(int));
+        (void)setsockopt(fd, values[i][0], values[i][1], &values[i][2], sizeof(int));
 }
 
-static void sock_want(struct sp_sock *sock, int event, bool on)
+void sp_sock_keep_alive(struct sp_sock *sock)
 {
-    sock->wanted = on ? sock->wanted | event : sock->wanted & ~event;
-    sock_arm(sock);
+    if (!sock->alive)
+        keep_alive(sock->fd);
+    sock->alive = true;
 }
 
-void sp_sock_watch_read(struct sp_sock *sock, bool on)
-{
-    sock_want(sock, UV_READABLE, on);
-}
-
-void sp_sock_watch_write(struct sp_sock *sock, bool on)
-{
-    sock_want(sock, UV_WRITABLE, on);
-}
+/* ---- using it ---- */
 
 ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap)
 {
@@ -138,6 +230,8 @@ ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap)
     do
         len = recv(sock->fd, buf, cap, MSG_DONTWAIT);
     while (len < 0 && errno == EINTR);
+    if (len < 0 ? errno == EAGAIN : len && (size_t)len < cap && !sock->ending)
+        sock->ready &= ~READABLE & 3u;
     return len < 0 ? -errno : len;
 }
 
@@ -148,6 +242,8 @@ ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len)
     do
         taken = send(sock->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (taken < 0 && errno == EINTR);
+    if (taken < 0 ? errno == EAGAIN : (size_t)taken < len)
+        sock->ready &= ~WRITABLE & 3u;
     return taken < 0 ? -errno : taken;
 }
 
@@ -197,28 +293,42 @@ int sp_sock_fd(const struct sp_sock *sock)
     return sock->fd;
 }
 
-static void on_sock_closed(uv_handle_t *handle)
+bool sp_sock_has_failed(const struct sp_sock *sock)
 {
-    free(handle->data);
+    return sock->failed;
+}
+
+/* The end of the object; what becomes of the descriptor is the caller's to say. */
+static int sock_gone(struct sp_sock *sock)
+{
+    SP_REQUIRE(!sock->closed);
+    sock_want(sock, READABLE | WRITABLE, false);
+    sp_task_cancel(&sock->again);
+    sock->closed = true;
+    sp_watch_bury(sock->loop, &sock->watch);
+    return sock->fd;
 }
 
 int sp_sock_release(struct sp_sock *sock)
 {
-    SP_REQUIRE(!sock->closed);
-    sock->closed = true;
-    uv_close((uv_handle_t *)&sock->poll, on_sock_closed); /* no longer looks at the descriptor */
-    return sock->fd;
+    sp_watch_remove(sock->loop, sock->fd);
+    return sock_gone(sock);
 }
 
 /* Whether a close, ours or the kernel's, drops what was not sent and sends a RST. */
+static int set_linger(int fd, bool resets)
+{
+    struct linger linger = {.l_onoff = resets, .l_linger = 0};
+
+    return setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}
+
 static void close_resets(struct sp_sock *sock, bool on)
 {
-    struct linger linger = {.l_onoff = on, .l_linger = 0};
-
     if (sock->guarded == on)
         return;
     sock->guarded = on;
-    (void)setsockopt(sock->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    (void)set_linger(sock->fd, on);
 }
 
 void sp_sock_guard(struct sp_sock *sock)
@@ -231,7 +341,7 @@ void sp_sock_close(struct sp_sock *sock)
     if (!sock)
         return;
     close_resets(sock, false);
-    close(sp_sock_release(sock));
+    close(sock_gone(sock));
 }
 
 void sp_sock_reset(struct sp_sock *sock)
@@ -239,7 +349,7 @@ void sp_sock_reset(struct sp_sock *sock)
     if (!sock)
         return;
     close_resets(sock, true);
-    close(sp_sock_release(sock));
+    close(sock_gone(sock));
 }
 
 void sp_descriptors_raise(void)
@@ -265,6 +375,8 @@ static enum sp_err listen_on(int fd, struct sp_addr *addr, bool reuse_port, stru
         (addr->ip.family == 6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) ||
         bind(fd, (const struct sockaddr *)&sa, len) < 0 || listen(fd, SOMAXCONN) < 0)
         return sp_error_sys(err, errno, "cannot listen on %s", sp_addr_format(addr, text));
+    no_delay(fd); /* those it accepts inherit what is set here */
+    keep_alive(fd);
     if (!sock_name(fd, getsockname, addr))
         return sp_error_sys(err, errno, "cannot tell the address of %s",
                             sp_addr_format(addr, text));
@@ -286,6 +398,17 @@ enum sp_err sp_listen_fd(struct sp_addr *addr, bool reuse_port, int *ret_fd, str
     }
     *ret_fd = fd;
     return SP_OK;
+}
+
+bool sp_listen_guard(int fd)
+{
+    return set_linger(fd, true) == 0;
+}
+
+void sp_turn_away(int fd)
+{
+    (void)set_linger(fd, false);
+    close(fd);
 }
 
 /* The connection waiting in front is broken, or its network is: the next one may be fine. */

@@ -27,18 +27,31 @@ struct sp_sock_callbacks {
 SP_MUST_USE enum sp_err sp_sock_new(struct sp_loop *loop, int fd,
                                     const struct sp_sock_callbacks *callbacks, void *ctx,
                                     struct sp_sock **ret_sock, struct sp_error *err);
+/* The same for an fd as it came from a listener made by sp_listen_fd, from which it has inherited
+ * everything, sp_sock_keep_alive included; guarded: and sp_listen_guard. */
+SP_MUST_USE enum sp_err sp_sock_accepted(struct sp_loop *loop, int fd, bool guarded,
+                                         const struct sp_sock_callbacks *callbacks, void *ctx,
+                                         struct sp_sock **ret_sock, struct sp_error *err);
+/* A socket that connects to addr: writable when it has, or has failed (sp_sock_error). A failure at
+ * once is an SP_ERR_SYS that begins with the address. */
+SP_MUST_USE enum sp_err sp_sock_connect(struct sp_loop *loop, const struct sp_addr *addr,
+                                        const struct sp_sock_callbacks *callbacks, void *ctx,
+                                        struct sp_sock **ret_sock, struct sp_error *err);
 /* Changes the owner: for a socket handed from one module to another. */
 void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *callbacks, void *ctx);
 void sp_sock_watch_read(struct sp_sock *sock, bool on);
 void sp_sock_watch_write(struct sp_sock *sock, bool on);
 /* Asks a silent TCP peer whether it still lives: one that is gone is an error in two minutes. */
 void sp_sock_keep_alive(struct sp_sock *sock);
-/* Bytes, 0 at EOF, or -errno (-EAGAIN: nothing now). */
+/* All bytes are read and written by these two, since what they find is how readiness is known.
+ * Bytes, 0 at EOF, or -errno (-EAGAIN: nothing now). */
 ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap);
 /* Bytes taken, or -errno (-EAGAIN: no room now). Never SIGPIPE. */
 ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len);
 void sp_sock_shutdown_write(struct sp_sock *sock); /* FIN */
 int sp_sock_error(struct sp_sock *sock);           /* SO_ERROR: positive errno or 0 */
+/* The kernel has told of an error, which sp_sock_error or a read will name. */
+bool sp_sock_has_failed(const struct sp_sock *sock);
 bool sp_sock_peer(const struct sp_sock *sock, struct sp_addr *ret_addr);
 bool sp_sock_local(const struct sp_sock *sock, struct sp_addr *ret_addr);
 int sp_sock_fd(const struct sp_sock *sock); /* borrowed */
@@ -58,6 +71,10 @@ void sp_descriptors_raise(void);
  * *addr. */
 SP_MUST_USE enum sp_err sp_listen_fd(struct sp_addr *addr, bool reuse_port, int *ret_fd,
                                      struct sp_error *err);
+/* Everything accepted from now on is guarded (sp_sock_guard) from its first moment, at no cost. */
+bool sp_listen_guard(int fd);
+/* Closes what was accepted and is not wanted; no RST, whether it was guarded or not. */
+void sp_turn_away(int fd);
 /* Accepts on fd (taken over). on_accept owns the new descriptor. Out of descriptors: on_trouble is
  * told once (errno) and accepting pauses 100 ms at a time. At most 32 a tick. */
 struct sp_listener_callbacks {

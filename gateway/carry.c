@@ -82,13 +82,13 @@ static void on_egress(void *ctx, const struct gw_egress_result *result)
     struct carry *c = ctx;
 
     c->attempt = NULL;
-    if (result->fd < 0) {
+    if (!result->sock) {
         refuse(c, result->status, result->error, result->text);
         return;
     }
     c->connected = true;
     c->dialled = result->dialled;
-    sp_channel_attach(c->channel, result->fd, NULL, 0);
+    sp_channel_attach(c->channel, result->sock, NULL, 0);
 }
 
 void gw_carry_start(const struct gw_carry_options *options, struct sp_channel *channel)

@@ -29,16 +29,17 @@ static void done(struct gw_egress_attempt *a, const struct gw_egress_result *res
 
 static void refuse(struct gw_egress_attempt *a, int status, const char *error, const char *text)
 {
-    done(a, &(struct gw_egress_result){.fd = -1, .status = status, .error = error, .text = text});
+    done(a, &(struct gw_egress_result){.status = status, .error = error, .text = text});
 }
 
-static void on_dialled(void *ctx, int fd, const struct sp_addr *addr, const struct sp_error *error)
+static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *addr,
+                       const struct sp_error *error)
 {
     struct gw_egress_attempt *a = ctx;
 
     a->dial = NULL;
-    if (fd >= 0)
-        done(a, &(struct gw_egress_result){.fd = fd, .dialled = *addr});
+    if (sock)
+        done(a, &(struct gw_egress_result){.sock = sock, .dialled = *addr});
     else if (error->kind == SP_ERR_TIMEOUT || error->code == ETIMEDOUT)
         refuse(a, 504, "connection_timeout", error->text);
     else if (error->code == ECONNREFUSED)

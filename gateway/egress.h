@@ -15,13 +15,14 @@ struct gw_acl;
 struct gw_egress_attempt; /* opaque */
 struct sp_loop;
 struct sp_resolver;
+struct sp_sock;
 
 struct gw_egress_result {
-    int fd;                 /* connected, the callee's; -1: refused */
-    struct sp_addr dialled; /* fd >= 0 */
-    int status;             /* fd < 0: 403 policy, 502/503/504 network */
-    const char *error;      /* fd < 0: RFC 9209 error type */
-    const char *text;       /* fd < 0: for people */
+    struct sp_sock *sock;   /* connected, the callee's; NULL: refused */
+    struct sp_addr dialled; /* of the sock */
+    int status;             /* refused: 403 policy, 502/503/504 network */
+    const char *error;      /* refused: RFC 9209 error type */
+    const char *text;       /* refused: for people */
 };
 typedef void (*gw_egress_cb)(void *ctx, const struct gw_egress_result *result);
 

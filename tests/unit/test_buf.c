@@ -154,6 +154,48 @@ START_TEST(committing_more_than_was_reserved_is_a_bug)
 }
 END_TEST
 
+/* _i: bytes consumed before it is given back. */
+START_TEST(lent_memory_is_used_and_given_back_with_what_is_left_copied)
+{
+    struct sp_buf b;
+    char memory[8];
+
+    sp_buf_init(&b, 100);
+    sp_buf_lend(&b, memory, sizeof memory);
+    ck_assert_int_eq(sp_buf_append(&b, "abcd", 4), SP_OK);
+    ck_assert_ptr_eq(sp_buf_data(&b), memory);
+    sp_buf_consume(&b, (size_t)_i);
+    ck_assert_int_eq(sp_buf_keep(&b), SP_OK);
+    memset(memory, 'x', sizeof memory);
+    ck_assert_uint_eq(b.len, 4 - (size_t)_i);
+    if (_i == 4)
+        ck_assert_ptr_null(b.base);
+    else
+        ck_assert_mem_eq(sp_buf_data(&b), &"abcd"[_i], 4 - (size_t)_i);
+    ck_assert_int_eq(sp_buf_keep(&b), SP_OK); /* nothing is lent any more */
+    sp_buf_done(&b);
+}
+END_TEST
+
+START_TEST(what_outgrows_lent_memory_moves_away_and_what_empties_it_stays)
+{
+    struct sp_buf b;
+    char memory[8];
+
+    sp_buf_init(&b, 100);
+    sp_buf_lend(&b, memory, sizeof memory);
+    ck_assert_int_eq(sp_buf_append(&b, "12345678", 8), SP_OK);
+    sp_buf_consume(&b, 8);
+    ck_assert_int_eq(sp_buf_append(&b, "abcdefgh", 8), SP_OK);
+    ck_assert_ptr_eq(sp_buf_data(&b), memory);
+    ck_assert_int_eq(sp_buf_append(&b, "ijkl", 4), SP_OK);
+    memset(memory, 'x', sizeof memory);
+    ck_assert_mem_eq(sp_buf_data(&b), "abcdefghijkl", 12);
+    sp_buf_consume(&b, 12);
+    ck_assert_ptr_null(b.base);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("buf");
@@ -167,6 +209,8 @@ int main(void)
     tcase_add_test(tc, nothing_passes_the_maximum_and_a_refused_append_changes_nothing);
     tcase_add_test(tc, a_reserve_counts_only_what_is_committed);
     tcase_add_test(tc, a_long_stream_through_a_small_queue_stays_whole_and_small);
+    tcase_add_loop_test(tc, lent_memory_is_used_and_given_back_with_what_is_left_copied, 0, 5);
+    tcase_add_test(tc, what_outgrows_lent_memory_moves_away_and_what_empties_it_stays);
     tcase_add_test(tc, a_wiped_queue_is_empty_and_usable);
     if (srunner_fork_status(runner) == CK_FORK) { /* these abort */
         tcase_add_test_raise_signal(tc, consuming_more_than_there_is_is_a_bug, SIGABRT);

@@ -300,6 +300,8 @@ static void on_question(void *ctx)
     size_t type_at, len;
 
     (void)ctx;
+    if (n < 0)
+        (void)sp_sock_read(names, packet, sizeof packet); /* tells it that there is no more */
     if (n < 17 || names_silent)
         return;
     type_at = read_name(packet, name);

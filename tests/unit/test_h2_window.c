@@ -28,7 +28,7 @@ static void run_round(struct sp_h2_window *w, struct sp_h2_window_budget *budget
 
 START_TEST(a_round_doubles_halves_or_keeps_the_window)
 {
-    struct sp_h2_window_budget budget = {.initial = 1000, .max = 8000};
+    struct sp_h2_window_budget budget = {.full = 1000, .initial = 1000, .max = 8000};
     struct sp_h2_window w;
 
     sp_h2_window_open(&w, &budget, 7);
@@ -45,7 +45,7 @@ END_TEST
 
 START_TEST(a_window_is_judged_only_when_its_round_is_over)
 {
-    struct sp_h2_window_budget budget = {.initial = 1000, .max = 8000};
+    struct sp_h2_window_budget budget = {.full = 1000, .initial = 1000, .max = 8000};
     struct sp_h2_window w;
 
     sp_h2_window_open(&w, &budget, 0);
@@ -71,6 +71,50 @@ START_TEST(credit_is_due_for_a_quarter_of_the_window_or_a_mebibyte)
     ck_assert(!sp_h2_window_consumed(&w, (1 << 20) - 1, 16 << 20));
     ck_assert(sp_h2_window_consumed(&w, 1, 16 << 20));
     ck_assert_uint_eq(w.backlog, (8 << 20) - (1 << 20) - 250 - 249);
+}
+END_TEST
+
+static const struct {
+    uint32_t now;
+    size_t streams;
+    uint32_t wanted;
+} initials[] = {{65536, 0, 65536},   {65536, 256, 65536},  {65536, 257, 32768},
+                {32768, 256, 32768}, {32768, 512, 32768},  {32768, 65, 32768},
+                {32768, 63, 65536},  {65536, 4096, 4096},  {4096, 100000, 4096},
+                {4096, 1, 65536},    {65536, 100000, 4096}};
+
+START_TEST(the_more_streams_there_are_the_less_each_begins_with)
+{
+    struct sp_h2_window_budget budget = {.full = 65536, .initial = initials[_i].now};
+
+    ck_assert_uint_eq(sp_h2_window_initial(&budget, initials[_i].streams), initials[_i].wanted);
+}
+END_TEST
+
+START_TEST(a_stream_that_begins_with_little_is_left_alone)
+{
+    struct sp_h2_window_budget budget = {.full = 1000, .initial = 1000};
+
+    ck_assert_uint_eq(sp_h2_window_initial(&budget, 100000), 1000);
+}
+END_TEST
+
+static const struct {
+    uint64_t held;
+    int32_t credit;
+    uint32_t wanted;
+} credits[] = {
+    {0, SP_H2_CONNECTION_WINDOW, 0},  {0, 48 << 20, 16 << 20},       {0, (48 << 20) + 1, 0},
+    {128 << 20, 0, 64 << 20},         {160 << 20, 0, 32 << 20},      {160 << 20, 40 << 20, 0},
+    {SP_H2_HELD_MAX - 4096, 0, 4096}, {SP_H2_HELD_MAX - 4095, 0, 0}, {SP_H2_HELD_MAX, 0, 0},
+    {SP_H2_HELD_MAX + 1, 0, 0},
+};
+
+START_TEST(the_connections_credit_ends_where_too_much_waits)
+{
+    struct sp_h2_window_budget budget = {.held = credits[_i].held};
+
+    ck_assert_uint_eq(sp_h2_window_connection(&budget, credits[_i].credit), credits[_i].wanted);
 }
 END_TEST
 
@@ -237,6 +281,80 @@ START_TEST(a_reset_gives_the_unread_bytes_back_to_the_connection)
 }
 END_TEST
 
+#define STUCK 1000
+
+START_TEST(readers_that_never_read_hold_little_however_many_they_are)
+{
+    const struct sp_h2_options options = {
+        .server = true, .max_streams = STUCK + 10, .window_initial = 65536};
+    struct end client, server;
+    uint64_t held = 0;
+
+    ck_assert_int_eq(end_open(&client, &(struct sp_h2_options){.server = false}, STUCK + 10),
+                     SP_OK);
+    ck_assert_int_eq(end_open(&server, &options, STUCK + 10), SP_OK);
+    pair_pump(&client, &server, 0);
+    server.keep = true;
+    for (int i = 0; i < STUCK; i++) {
+        (void)pair_connect(&client, "h:1");
+        pair_pump(&client, &server, 0);
+        flow_send(&client.flows[i], 1 << 18, true);
+        pair_pump(&client, &server, 0);
+        held += server.flows[i].got;
+    }
+    ck_assert_uint_le(held, 34 << 20); /* 16 MiB, and 8 more for each doubling of their number */
+    ck_assert_uint_ge(server.flows[STUCK - 1].got, 16384);
+    /* One that reads is as fast as ever. */
+    server.keep = false;
+    (void)pair_connect(&client, "h:1");
+    pair_pump(&client, &server, 0);
+    send_prompt(&client, &server, STUCK, 40 << 20);
+    ck_assert_uint_ge(window_of(&client, &server, STUCK), 15 << 20);
+    /* And those that stood still go on: nothing was lost, no window is stuck below zero. */
+    for (int i = 0; i < STUCK; i++) {
+        server.flows[i].keep = false;
+        sp_h2_consumed(server.flows[i].stream, server.flows[i].kept);
+        server.flows[i].kept = 0;
+    }
+    pair_pump(&client, &server, 0);
+    for (int i = 0; i < STUCK; i++) {
+        ck_assert_uint_eq(server.flows[i].got, 1 << 18);
+        ck_assert_uint_eq(server.flows[i].got_sum, client.flows[i].sent_sum);
+    }
+    ck_assert_int_eq(client.failed, SP_OK);
+    ck_assert_int_eq(server.failed, SP_OK);
+    end_close(&client);
+    end_close(&server);
+}
+END_TEST
+
+START_TEST(streams_begin_with_all_of_it_again_when_they_are_few)
+{
+    const struct sp_h2_options options = {
+        .server = true, .max_streams = 1000, .window_initial = 65536};
+    struct end client, server;
+
+    ck_assert_int_eq(end_open(&client, &(struct sp_h2_options){.server = false}, 1000), SP_OK);
+    ck_assert_int_eq(end_open(&server, &options, 1000), SP_OK);
+    pair_pump(&client, &server, 0);
+    for (int i = 0; i < 600; i++)
+        (void)pair_connect(&client, "h:1");
+    pair_pump(&client, &server, 0);
+    ck_assert_uint_eq(window_of(&client, &server, 0), 16384);
+    sp_h2_consumed(server.flows[0].stream, server.flows[0].kept);
+    server.flows[0].kept = 0;
+    ck_assert_uint_le(window_of(&client, &server, 0), 16384);
+    for (int i = 1; i < 600; i++)
+        sp_h2_reset(client.flows[i].stream, SP_H2_CANCEL);
+    pair_pump(&client, &server, 0);
+    (void)pair_connect(&client, "h:1");
+    pair_pump(&client, &server, 0);
+    ck_assert_uint_eq(window_of(&client, &server, 600), 65536);
+    end_close(&client);
+    end_close(&server);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("h2_window");
@@ -245,6 +363,13 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, a_round_doubles_halves_or_keeps_the_window, 0,
                         sizeof rounds / sizeof *rounds);
+    tcase_add_loop_test(t, the_more_streams_there_are_the_less_each_begins_with, 0,
+                        sizeof initials / sizeof initials[0]);
+    tcase_add_test(t, a_stream_that_begins_with_little_is_left_alone);
+    tcase_add_loop_test(t, the_connections_credit_ends_where_too_much_waits, 0,
+                        sizeof credits / sizeof credits[0]);
+    tcase_add_test(t, readers_that_never_read_hold_little_however_many_they_are);
+    tcase_add_test(t, streams_begin_with_all_of_it_again_when_they_are_few);
     tcase_add_test(t, a_window_is_judged_only_when_its_round_is_over);
     tcase_add_test(t, credit_is_due_for_a_quarter_of_the_window_or_a_mebibyte);
     tcase_add_test(t, a_window_grows_to_its_maximum_while_the_reader_keeps_up);

@@ -126,8 +126,10 @@ static void on_question(void *ctx)
     size_t answer_len;
 
     (void)ctx;
-    if (len < 0)
+    if (len < 0) {
+        (void)sp_sock_read(server, packet, sizeof packet); /* tells it that there is no more */
         return;
+    }
     asked++;
     answer_len = answer(packet, (size_t)len);
     if (answer_len)
