@@ -21,6 +21,10 @@ struct sp_file {
  * opened or read), SP_ERR_CONFIG (not a regular file), SP_ERR_LIMIT (too large). */
 SP_MUST_USE enum sp_err sp_file_read(const char *path, size_t max, struct sp_file *ret_file,
                                      struct sp_error *err);
+/* What tells whether a file is still the one that was read: of its times, size and inode. Taken
+ * before it is read. 0: there is no such file, or it was changed so lately that it may change once
+ * more without a trace (the clock of a file system ticks slowly): equal to nothing. */
+uint64_t sp_file_stamp(const char *path);
 /* Overwrites the bytes (they may be a key), frees them; a zeroed struct is fine. */
 void sp_file_done(struct sp_file *file);
 /* Puts a file in the place of what was there, whole or not at all: written beside it (path +

@@ -4,6 +4,7 @@
 #include "common/tls_impl.h"
 #include "common/tls_x509.h"
 
+#include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -13,6 +14,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define CERT_FILE_MAX (1024 * 1024)
 #define KEY_FILE_MAX  (256 * 1024)
@@ -89,11 +92,11 @@ static enum sp_err read_certificates(const char *path, struct cert_list *list, s
 
 /* A key that others can read is no secret any more. 0640 is how a distribution gives a service's
  * group its key, which is safe only when nobody but root could have chosen that group. */
-static bool key_is_private(const struct sp_file *file)
+static bool key_is_private(unsigned mode, unsigned owner)
 {
-    unsigned others = file->mode & 077;
+    unsigned others = mode & 077;
 
-    return others == 0 || (others == 040 && file->owner == 0);
+    return others == 0 || (others == 040 && owner == 0);
 }
 
 static bool key_is_encrypted(const struct sp_file *file)
@@ -109,7 +112,7 @@ static enum sp_err parse_key(const struct sp_file *file, gnutls_x509_privkey_t *
     gnutls_x509_privkey_t key;
     int tls;
 
-    if (!key_is_private(file))
+    if (!key_is_private(file->mode, file->owner))
         return sp_error_set(err, SP_ERR_CONFIG,
                             "the private key can be read by others: its mode is %04o, wanted is "
                             "0600 or 0400 (0640 when root owns it)",
@@ -318,6 +321,20 @@ enum sp_err sp_tls_cred_load(const char *certificate_path, const char *key_path,
     describe(cred);
     *ret_cred = cred;
     return SP_OK;
+}
+
+static bool seems_readable(const char *path, struct stat *ret_st)
+{
+    return stat(path, ret_st) == 0 && S_ISREG(ret_st->st_mode) && ret_st->st_size > 0 &&
+           faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0;
+}
+
+bool sp_tls_cred_seems_loadable(const char *certificate_path, const char *key_path)
+{
+    struct stat st;
+
+    return seems_readable(certificate_path, &st) && seems_readable(key_path, &st) &&
+           key_is_private(st.st_mode & 07777, st.st_uid);
 }
 
 struct sp_tls_cred *sp_tls_cred_ref(struct sp_tls_cred *cred)

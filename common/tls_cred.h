@@ -20,6 +20,9 @@ struct sp_bytes;    /* common/tls_chain.h */
  * the certificate. Chain order in the file does not matter: it is sorted, leaf first. */
 SP_MUST_USE enum sp_err sp_tls_cred_load(const char *certificate_path, const char *key_path,
                                          struct sp_tls_cred **ret_cred, struct sp_error *err);
+/* What can be said without reading them, for a load that is put off: both are files that we may
+ * read, and the key's mode is as wanted. False: sp_tls_cred_load has the error. */
+bool sp_tls_cred_seems_loadable(const char *certificate_path, const char *key_path);
 struct sp_tls_cred *sp_tls_cred_ref(struct sp_tls_cred *cred);
 void sp_tls_cred_unref(struct sp_tls_cred *cred);
 

@@ -46,11 +46,10 @@ struct gateway {
 
 enum sp_err gw_gateway_check(const char *config_path, char **ret_summary, struct sp_error *err)
 {
-    static const uint8_t master[GW_TICKET_MASTER_LEN]; /* no ticket is ever made with it */
     struct gw_registry *registry;
     size_t len;
     FILE *out;
-    enum sp_err rc = gw_registry_load(config_path, master, NULL, &registry, err);
+    enum sp_err rc = gw_registry_check(config_path, &registry, err);
 
     if (rc != SP_OK)
         return sp_error_as_config(err);
@@ -329,8 +328,8 @@ static bool is_same_trust(const struct gw_registry *a, const struct gw_registry 
 static struct gw_registry *next_crls(struct gateway *g)
 {
     struct sp_warnings failures = {.items = NULL};
-    struct gw_registry *next = gw_registry_reload_crls(g->registry, g->ticket_master,
-                                                       gw_crl_feed_source(g->crl_feed), &failures);
+    struct gw_registry *next = gw_registry_reload_crls(g->registry, gw_crl_feed_source(g->crl_feed),
+                                                       &failures);
 
     log_crl_failures(g, &failures);
     sp_warnings_done(&failures);

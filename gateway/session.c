@@ -7,6 +7,7 @@
 #include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
+#include "common/tls_cred.h"
 #include "gateway/tenant.h"
 
 #include <stdio.h>
@@ -25,6 +26,7 @@ static void session_unref(struct gw_session *s)
     if (--s->refs)
         return;
     gw_tenant_unref(s->tenant);
+    sp_tls_cred_unref(s->cred);
     free(s->decision);
     free(s);
 }

@@ -301,7 +301,7 @@ START_TEST(a_changed_crl_leaves_clients_with_their_tenants)
     write_matching("b", "minted", ", \"crls\": [\"../list.crl\"]");
     registry = load();
     write_crl(ca, leaf);
-    next = gw_registry_reload_crls(registry, master, NULL, &failures);
+    next = gw_registry_reload_crls(registry, NULL, &failures);
     ck_assert_ptr_nonnull(next);
     gw_registry_unref(registry); /* the next one lives on without it */
     gw_registry_find_by_chain(next, &chain, sp_clock_wall_s(), &finding);
