@@ -78,22 +78,41 @@ static int64_t in_ns(struct timespec t)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-uint64_t sp_file_stamp(const char *path)
+static uint64_t stamp_of(const struct stat *st)
 {
     const uint64_t odd = 0x9e3779b97f4a7c15; /* spreads; no secret, nobody gains from a collision */
     struct timespec now;
-    struct stat st;
     uint64_t stamp;
 
-    if (stat(path, &st) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0)
+    if (clock_gettime(CLOCK_REALTIME, &now) < 0 ||
+        in_ns(st->st_ctim) > in_ns(now) - TICK_NS)
         return 0;
-    if (in_ns(st.st_ctim) > in_ns(now) - TICK_NS)
-        return 0;
-    stamp = (uint64_t)in_ns(st.st_mtim);
-    stamp = (stamp ^ stamp >> 29 ^ (uint64_t)in_ns(st.st_ctim)) * odd;
-    stamp = (stamp ^ stamp >> 32 ^ (uint64_t)st.st_size) * odd;
-    stamp = (stamp ^ stamp >> 32 ^ (uint64_t)st.st_ino ^ (uint64_t)st.st_dev << 40) * odd;
+    stamp = (uint64_t)in_ns(st->st_mtim);
+    stamp = (stamp ^ stamp >> 29 ^ (uint64_t)in_ns(st->st_ctim)) * odd;
+    stamp = (stamp ^ stamp >> 32 ^ (uint64_t)st->st_size) * odd;
+    stamp = (stamp ^ stamp >> 32 ^ (uint64_t)st->st_ino ^ (uint64_t)st->st_dev << 40) * odd;
     return stamp ? stamp : 1;
+}
+
+uint64_t sp_file_stamp(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) < 0 ? 0 : stamp_of(&st);
+}
+
+void sp_file_look(const char *path, struct sp_file_look *ret_look)
+{
+    struct stat st;
+
+    *ret_look = (struct sp_file_look){.stamp = 0};
+    if (stat(path, &st) < 0)
+        return;
+    ret_look->stamp = stamp_of(&st);
+    ret_look->mode = (unsigned)st.st_mode & 07777;
+    ret_look->owner = (unsigned)st.st_uid;
+    ret_look->may_read = S_ISREG(st.st_mode) && st.st_size > 0 &&
+                         (!geteuid() || !faccessat(AT_FDCWD, path, R_OK, AT_EACCESS));
 }
 
 static int write_all(int fd, const uint8_t *data, size_t len)

@@ -47,9 +47,9 @@ static enum sp_err read_all(int fd, const char *path, size_t likely, char **ret_
             continue;
         if (got < 0)
             return unreadable(err, path, errno);
-        if (!got)
-            break;
         len += (size_t)got;
+        if (len < cap) /* a regular file gives all that it has */
+            break;
     }
     *ret_text = text;
     *ret_len = len;

@@ -4,7 +4,6 @@
 #include "common/tls_impl.h"
 #include "common/tls_x509.h"
 
-#include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -14,8 +13,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define CERT_FILE_MAX (1024 * 1024)
 #define KEY_FILE_MAX  (256 * 1024)
@@ -323,18 +320,10 @@ enum sp_err sp_tls_cred_load(const char *certificate_path, const char *key_path,
     return SP_OK;
 }
 
-static bool seems_readable(const char *path, struct stat *ret_st)
+bool sp_tls_cred_seems_loadable(const struct sp_file_look *certificate,
+                                const struct sp_file_look *key)
 {
-    return stat(path, ret_st) == 0 && S_ISREG(ret_st->st_mode) && ret_st->st_size > 0 &&
-           faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0;
-}
-
-bool sp_tls_cred_seems_loadable(const char *certificate_path, const char *key_path)
-{
-    struct stat st;
-
-    return seems_readable(certificate_path, &st) && seems_readable(key_path, &st) &&
-           key_is_private(st.st_mode & 07777, st.st_uid);
+    return certificate->may_read && key->may_read && key_is_private(key->mode, key->owner);
 }
 
 struct sp_tls_cred *sp_tls_cred_ref(struct sp_tls_cred *cred)

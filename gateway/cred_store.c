@@ -21,6 +21,7 @@ struct gw_cred {
     struct sp_error *failure;       /* of the last attempt, until retry_ms */
     uint64_t serial, retry_ms;
     uint64_t stamps[2];
+    bool seems_loadable;
     char *private_key;              /* behind the certificate's path, in the same block */
     char certificate[];
 };
@@ -130,14 +131,18 @@ struct gw_cred *gw_cred_new(struct gw_cred_store *store, const char *certificate
 {
     size_t certificate_size = strlen(certificate) + 1, key_size = strlen(private_key) + 1;
     struct gw_cred *cred = sp_calloc(1, sizeof *cred + certificate_size + key_size);
+    struct sp_file_look looks[2];
 
     atomic_init(&cred->refs, 1);
     cred->store = gw_cred_store_ref(store);
     cred->private_key = cred->certificate + certificate_size;
     memcpy(cred->certificate, certificate, certificate_size);
     memcpy(cred->private_key, private_key, key_size);
-    cred->stamps[0] = sp_file_stamp(certificate);
-    cred->stamps[1] = sp_file_stamp(private_key);
+    sp_file_look(certificate, &looks[0]);
+    sp_file_look(private_key, &looks[1]);
+    cred->stamps[0] = looks[0].stamp;
+    cred->stamps[1] = looks[1].stamp;
+    cred->seems_loadable = sp_tls_cred_seems_loadable(&looks[0], &looks[1]);
     return cred;
 }
 
@@ -184,7 +189,7 @@ bool gw_cred_is_current(const struct gw_cred *cred)
 
 bool gw_cred_seems_loadable(const struct gw_cred *cred)
 {
-    return sp_tls_cred_seems_loadable(cred->certificate, cred->private_key);
+    return cred->seems_loadable;
 }
 
 struct sp_tls_cred *gw_cred_peek(struct gw_cred *cred)

@@ -42,7 +42,7 @@ const char *gw_cred_private_key(const struct gw_cred *cred);
 /* Whether both files are still as they were when it was made. */
 bool gw_cred_is_current(const struct gw_cred *cred);
 
-/* sp_tls_cred_seems_loadable. */
+/* sp_tls_cred_seems_loadable, when it was made. */
 bool gw_cred_seems_loadable(const struct gw_cred *cred);
 /* One reference, if it is loaded; else NULL. */
 struct sp_tls_cred *gw_cred_peek(struct gw_cred *cred);

@@ -161,6 +161,11 @@ static void look_again(struct loading *l, struct item *item)
             gw_tenant_check_common(older->path, &older->server_names, &l->sources, NULL) == SP_OK;
 }
 
+static bool is_older_cred(const struct item *item)
+{
+    return item->older && item->own == item->older->own;
+}
+
 static char *path_of(const struct loading *l, const struct item *item)
 {
     char *path;
@@ -180,8 +185,7 @@ static void read_item(struct loading *l, struct item *item)
         look_again(l, item);
     else
         read_file(l, item, path);
-    if (item->own && !(item->older && item->own == item->older->own) &&
-        l->count > GW_CREDS_AT_ONCE)
+    if (item->own && !is_older_cred(item))
         item->seems_bad = !gw_cred_seems_loadable(item->own);
 }
 
@@ -211,11 +215,6 @@ static void read_all(struct loading *l)
 }
 
 /* ---- putting it together ---- */
-
-static bool is_older_cred(const struct item *item)
-{
-    return item->older && item->own == item->older->own;
-}
 
 /* Pairs that several tenants name become one. How many were not there before? */
 static size_t join_creds(struct loading *l)
