@@ -14,6 +14,7 @@
 #include "gateway/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,14 @@ enum sp_err gw_gateway_check(const char *config_path, char **ret_summary, struct
     fclose(out);
     gw_registry_unref(registry);
     return SP_OK;
+}
+
+/* What reading many files needed for a moment: the allocator would keep it. Not worth the time
+ * for few. */
+static void give_back_memory(const struct gw_registry *registry)
+{
+    if (registry->tenant_count > 1000)
+        malloc_trim(0);
 }
 
 static void log_warnings(struct gateway *g)
@@ -285,6 +294,7 @@ static void commit(struct gateway *g, struct gw_registry *next, const struct gw_
     if (cause || !is_quiet)
         log_reload(g, cause, NULL);
     log_warnings(g);
+    give_back_memory(next);
 }
 
 /* cause: as for log_reload. */
@@ -568,6 +578,7 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
         return rc;
     log_warnings(g);
     take_first_crls(g);
+    give_back_memory(g->registry);
     g->on_hup = sp_signal_new(g->loop, SIGHUP, on_hup, g);
     g->on_term = sp_signal_new(g->loop, SIGTERM, on_end_signal, g);
     g->on_int = sp_signal_new(g->loop, SIGINT, on_end_signal, g);

@@ -51,7 +51,7 @@ static enum sp_err claim(struct gw_registry *registry, uint32_t owner, struct sp
     size_t count = names_of(registry, owner)->count;
 
     for (size_t i = 0; i < count; i++) {
-        uint32_t holder = gw_name_index_put(registry->names, owner, (uint32_t)i);
+        uint32_t holder = gw_name_index_put(registry->names, registry, owner, (uint32_t)i);
 
         if (holder != GW_NAME_NONE)
             return claim_error(registry, owner, i, holder, err);
@@ -59,18 +59,45 @@ static enum sp_err claim(struct gw_registry *registry, uint32_t owner, struct sp
     return SP_OK;
 }
 
-enum sp_err gw_registry_claim_names(struct gw_registry *registry, struct sp_error *err)
+static bool is_equal(const struct sp_json_strings *a, const struct sp_json_strings *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (strcmp(a->items[i], b->items[i]) != 0)
+            return false;
+    return true;
+}
+
+static bool has_same_names(const struct gw_registry *a, const struct gw_registry *b)
+{
+    if (a->tenant_count != b->tenant_count || a->config->has_common != b->config->has_common)
+        return false;
+    for (size_t i = 0; i < a->tenant_count; i++)
+        if (a->tenants[i] != b->tenants[i] &&
+            !is_equal(&a->tenants[i]->server_names, &b->tenants[i]->server_names))
+            return false;
+    return !a->config->has_common ||
+           is_equal(&a->config->common.server_names, &b->config->common.server_names);
+}
+
+enum sp_err gw_registry_claim_names(struct gw_registry *registry,
+                                    const struct gw_registry *previous, struct sp_error *err)
 {
     uint32_t count = (uint32_t)registry->tenant_count;
     enum sp_err rc = SP_OK;
     size_t total = 1;
 
     SP_REQUIRE(registry->tenant_count < GW_NAME_NONE);
+    if (previous && has_same_names(registry, previous)) {
+        registry->names = gw_name_index_ref(previous->names);
+        return SP_OK;
+    }
     for (uint32_t i = 0; i < count; i++)
         total += names_of(registry, i)->count;
     if (registry->config->has_common)
         total += names_of(registry, count)->count;
-    registry->names = gw_name_index_new(total, name_text, registry);
+    registry->names = gw_name_index_new(total, name_text);
     if (registry->config->has_common)
         rc = claim(registry, count, err);
     for (uint32_t i = 0; rc == SP_OK && i < count; i++)
@@ -94,10 +121,10 @@ struct gw_match gw_registry_find(const struct gw_registry *registry, const char 
     /* What begins with '*' is a key of the table, but no name that a host can have; nor does a
      * wildcard stand for an empty label. */
     if (name && name[0] != '*' && name[0] != '.' && strlen(name) <= SP_HOST_MAX) {
-        owner = gw_name_index_get(registry->names, name);
+        owner = gw_name_index_get(registry->names, registry, name);
         if (owner == GW_NAME_NONE && rest) {
             snprintf(wildcard, sizeof wildcard, "*%s", rest);
-            owner = gw_name_index_get(registry->names, wildcard);
+            owner = gw_name_index_get(registry->names, registry, wildcard);
         }
     }
     if (owner != GW_NAME_NONE)
@@ -156,14 +183,24 @@ struct gw_registry *gw_registry_new(const uint8_t ticket_master[GW_TICKET_MASTER
     return registry;
 }
 
-/* The same places, CAs and patterns: what the index was made of. */
+static const struct gw_cert_match *match_of(const struct gw_tenant *tenant)
+{
+    return &tenant->config->client_validation.match;
+}
+
+/* The same CAs and patterns: what the index borrows, or what is equal to it. */
+static bool is_same_tenant(const struct gw_tenant *a, const struct gw_tenant *b)
+{
+    return a == b || (a->trust == b->trust &&
+                      (a->config == b->config || (!match_of(a)->is_set && !match_of(b)->is_set)));
+}
+
 static bool is_same_for_issuers(const struct gw_registry *a, const struct gw_registry *b)
 {
     if (a->tenant_count != b->tenant_count)
         return false;
     for (size_t i = 0; i < a->tenant_count; i++)
-        if (a->tenants[i] != b->tenants[i] && (a->tenants[i]->config != b->tenants[i]->config ||
-                                               a->tenants[i]->trust != b->tenants[i]->trust))
+        if (!is_same_tenant(a->tenants[i], b->tenants[i]))
             return false;
     return true;
 }
@@ -242,7 +279,7 @@ struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
     gw_keyring_close(next->keyring);
     if (changed) {
         /* The names are those that were found good. */
-        SP_REQUIRE(gw_registry_claim_names(next, &err) == SP_OK);
+        SP_REQUIRE(gw_registry_claim_names(next, previous, &err) == SP_OK);
         gw_registry_index_issuers(next, previous);
         return next;
     }
@@ -265,7 +302,7 @@ void gw_registry_unref(struct gw_registry *registry)
     if (!registry || atomic_fetch_sub_explicit(&registry->refs, 1, memory_order_acq_rel) != 1)
         return;
     gw_issuer_index_unref(registry->by_issuer);
-    gw_name_index_free(registry->names);
+    gw_name_index_unref(registry->names);
     for (i = 0; i < registry->tenant_count; i++)
         gw_tenant_unref(registry->tenants[i]);
     free(registry->tenants);

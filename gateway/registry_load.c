@@ -397,7 +397,7 @@ static enum sp_err load_all(struct loading *l, const char *config_path, struct s
         rc = load_tenants(l, err);
     }
     if (rc == SP_OK)
-        rc = gw_registry_claim_names(l->registry, err);
+        rc = gw_registry_claim_names(l->registry, l->previous, err);
     if (rc == SP_OK)
         gw_registry_index_issuers(l->registry, l->previous);
     return rc;
@@ -524,7 +524,7 @@ static enum sp_err reload_few(struct loading *l, bool *ret_changed, struct sp_er
         sp_calloc(previous->tenant_count + l->count + 1, sizeof(struct gw_tenant *));
     rc = merge(l, ret_changed, err);
     if (rc == SP_OK && *ret_changed)
-        rc = gw_registry_claim_names(registry, err);
+        rc = gw_registry_claim_names(registry, previous, err);
     if (rc == SP_OK && *ret_changed)
         gw_registry_index_issuers(registry, previous);
     return rc;
