@@ -84,8 +84,7 @@ static uint64_t stamp_of(const struct stat *st)
     struct timespec now;
     uint64_t stamp;
 
-    if (clock_gettime(CLOCK_REALTIME, &now) < 0 ||
-        in_ns(st->st_ctim) > in_ns(now) - TICK_NS)
+    if (clock_gettime(CLOCK_REALTIME, &now) < 0 || in_ns(st->st_ctim) > in_ns(now) - TICK_NS)
         return 0;
     stamp = (uint64_t)in_ns(st->st_mtim);
     stamp = (stamp ^ stamp >> 29 ^ (uint64_t)in_ns(st->st_ctim)) * odd;

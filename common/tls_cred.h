@@ -12,8 +12,8 @@
 #include "common/error.h"
 #include <stdint.h>
 
-struct sp_tls_cred; /* opaque */
-struct sp_bytes;    /* common/tls_chain.h */
+struct sp_tls_cred;  /* opaque */
+struct sp_bytes;     /* common/tls_chain.h */
 struct sp_file_look; /* common/file.h */
 
 /* Errors name the file: missing, unreadable, no certificate in it, key readable by others (mode

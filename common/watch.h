@@ -23,7 +23,8 @@ struct sp_watch; /* opaque */
 typedef void (*sp_watch_cb)(void *ctx, const char *const *names, size_t count);
 
 /* The folder must be there. */
-SP_MUST_USE enum sp_err sp_watch_new(struct sp_loop *loop, const char *folder, sp_watch_cb on_change,
-                                     void *ctx, struct sp_watch **ret_watch, struct sp_error *err);
+SP_MUST_USE enum sp_err sp_watch_new(struct sp_loop *loop, const char *folder,
+                                     sp_watch_cb on_change, void *ctx, struct sp_watch **ret_watch,
+                                     struct sp_error *err);
 void sp_watch_free(struct sp_watch *watch); /* NULL is fine */
 #endif

@@ -16,13 +16,13 @@
 struct gw_cred {
     _Atomic size_t refs;
     struct gw_cred_store *store;
-    struct sp_tls_cred *loaded;     /* NULL: not now; one reference */
-    struct gw_cred *newer, *older;  /* while it is loaded */
-    struct sp_error *failure;       /* of the last attempt, until retry_ms */
+    struct sp_tls_cred *loaded;    /* NULL: not now; one reference */
+    struct gw_cred *newer, *older; /* while it is loaded */
+    struct sp_error *failure;      /* of the last attempt, until retry_ms */
     uint64_t serial, retry_ms;
     uint64_t stamps[2];
     bool seems_loadable;
-    char *private_key;              /* behind the certificate's path, in the same block */
+    char *private_key; /* behind the certificate's path, in the same block */
     char certificate[];
 };
 

@@ -353,8 +353,8 @@ static bool is_same_trust(const struct gw_registry *a, const struct gw_registry 
 static struct gw_registry *next_crls(struct gateway *g)
 {
     struct sp_warnings failures = {.items = NULL};
-    struct gw_registry *next = gw_registry_reload_crls(g->registry, gw_crl_feed_source(g->crl_feed),
-                                                       &failures);
+    struct gw_registry *next =
+        gw_registry_reload_crls(g->registry, gw_crl_feed_source(g->crl_feed), &failures);
 
     log_crl_failures(g, &failures);
     sp_warnings_done(&failures);

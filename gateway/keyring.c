@@ -47,8 +47,7 @@ struct gw_keyring *gw_keyring_new(struct gw_keyring *older)
 
     atomic_init(&keyring->refs, 1);
     keyring->older = older;
-    keyring->store =
-        older ? gw_cred_store_ref(older->store) : gw_cred_store_new(GW_CREDS_KEPT);
+    keyring->store = older ? gw_cred_store_ref(older->store) : gw_cred_store_new(GW_CREDS_KEPT);
     SP_REQUIRE(pthread_mutex_init(&keyring->lock, NULL) == 0);
     keyring->configs = sp_hash_new();
     keyring->trusts_by_paths = sp_hash_new();

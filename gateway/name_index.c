@@ -9,7 +9,7 @@
 #include "common/hash.h"
 
 struct slot {
-    uint32_t tag; /* of the hash, to read few names in vain */
+    uint32_t tag;   /* of the hash, to read few names in vain */
     uint32_t owner; /* GW_NAME_NONE: empty */
     uint32_t number;
 };

@@ -103,8 +103,8 @@ struct gw_tenant *gw_registry_tenant(const struct gw_registry *registry, const c
 struct gw_registry *gw_registry_new(const uint8_t ticket_master[GW_TICKET_MASTER_LEN]);
 /* Once the tenants are in: who owns which name; shared with `previous` (or NULL) where it can. */
 SP_MUST_USE enum sp_err gw_registry_claim_names(struct gw_registry *registry,
-                                                 const struct gw_registry *previous,
-                                                 struct sp_error *err);
+                                                const struct gw_registry *previous,
+                                                struct sp_error *err);
 /* The same: who finds tenants by chains. */
 void gw_registry_index_issuers(struct gw_registry *registry, const struct gw_registry *previous);
 #endif

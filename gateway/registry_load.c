@@ -358,8 +358,8 @@ static enum sp_err load_common(struct loading *l, struct sp_error *err)
     if (is_same_pair(older, common) && gw_cred_is_current(older))
         registry->common = gw_keyring_adopt(l->sources.keyring, older, &is_new);
     else
-        registry->common = gw_keyring_cred(l->sources.keyring, common->certificate,
-                                           common->private_key, &is_new);
+        registry->common =
+            gw_keyring_cred(l->sources.keyring, common->certificate, common->private_key, &is_new);
     if (registry->common == older) {
         registry->common_cred = sp_tls_cred_ref(l->previous->common_cred);
     } else {
@@ -412,9 +412,8 @@ static enum sp_err load(const char *config_path, const uint8_t *ticket_master,
     enum sp_err rc;
 
     registry->keyring = gw_keyring_new(previous ? previous->keyring : NULL);
-    l.sources = (struct gw_tenant_sources){.keyring = registry->keyring,
-                                           .gateway_file = config_path,
-                                           .now = sp_clock_wall_s()};
+    l.sources = (struct gw_tenant_sources){
+        .keyring = registry->keyring, .gateway_file = config_path, .now = sp_clock_wall_s()};
     rc = load_all(&l, config_path, err);
     loading_done(&l);
     gw_keyring_close(registry->keyring);
@@ -484,8 +483,7 @@ static enum sp_err merge(struct loading *l, bool *ret_changed, struct sp_error *
     for (size_t i = 0; i <= l->count; i++) {
         const char *id = i < l->count ? l->items[i].id : NULL;
 
-        while (at < previous->tenant_count &&
-               (!id || strcmp(previous->tenants[at]->id, id) < 0))
+        while (at < previous->tenant_count && (!id || strcmp(previous->tenants[at]->id, id) < 0))
             registry->tenants[registry->tenant_count++] = gw_tenant_ref(previous->tenants[at++]);
         if (!id)
             break;
@@ -513,8 +511,7 @@ static enum sp_err reload_few(struct loading *l, bool *ret_changed, struct sp_er
 
     registry->config = gw_config_ref(previous->config);
     registry->common = previous->common ? gw_cred_ref(previous->common) : NULL;
-    registry->common_cred =
-        previous->common_cred ? sp_tls_cred_ref(previous->common_cred) : NULL;
+    registry->common_cred = previous->common_cred ? sp_tls_cred_ref(previous->common_cred) : NULL;
     registry->has_crls = previous->has_crls;
     l->sources.common_cred = registry->common_cred;
     l->sources.common_certificate = registry->config->common.certificate;
@@ -544,8 +541,7 @@ enum sp_err gw_registry_reload_tenants(struct gw_registry *previous, const char 
                                 ret_registry, err);
     registry = l.registry = gw_registry_new(previous->ticket_master);
     registry->keyring = gw_keyring_ref(previous->keyring);
-    l.sources =
-        (struct gw_tenant_sources){.keyring = registry->keyring, .now = sp_clock_wall_s()};
+    l.sources = (struct gw_tenant_sources){.keyring = registry->keyring, .now = sp_clock_wall_s()};
     list_named(&l, files, count);
     rc = reload_few(&l, &changed, err);
     loading_done(&l);

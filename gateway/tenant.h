@@ -1,6 +1,6 @@
 /*
- * tenant: one customer account as the gateway serves it: its configuration with the certificate, CAs
- * and ticket keys that follow from it.
+ * tenant: one customer account as the gateway serves it: its configuration with the certificate,
+ * CAs and ticket keys that follow from it.
  *
  * Immutable once loaded and reference counted; safe for all threads. A session keeps a reference,
  * so a reload never frees under it: it puts a new struct gw_tenant (a new generation) into the next
@@ -40,8 +40,8 @@ struct gw_tenant_counters {
 
 struct gw_tenant {
     _Atomic size_t refs;
-    struct gw_tenant_config *config; /* one reference: enabled, validation, limits; shared */
-    const char *id, *path;           /* path: of its file, as given */
+    struct gw_tenant_config *config;     /* one reference: enabled, validation, limits; shared */
+    const char *id, *path;               /* path: of its file, as given */
     struct sp_json_strings server_names; /* folded; may hold wildcards */
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */
@@ -49,9 +49,9 @@ struct gw_tenant {
     bool certificate_optional; /* policy lets no_certificate pass: ask, do not insist, no tickets */
     uint8_t ticket_epoch[GW_TICKET_EPOCH_LEN]; /* over id, CAs, CRLs, policy, enabled */
     struct gw_tenant_counters *counters;
-    uint64_t stamp;            /* of its file (sp_file_stamp) */
-    _Atomic uint64_t covered;  /* the load of `own` (gw_cred_take) that is known to fit its names */
-    char text[];               /* id and path */
+    uint64_t stamp;           /* of its file (sp_file_stamp) */
+    _Atomic uint64_t covered; /* the load of `own` (gw_cred_take) that is known to fit its names */
+    char text[];              /* id and path */
 };
 
 struct gw_tenant_sources {

@@ -69,7 +69,7 @@ struct gw_tenant_config {
     struct gw_acl *unvalidated_acl; /* NULL: acl is for unvalidated tunnels too */
     struct gw_tenant_limits limits;
     uint8_t digest[32]; /* over all of it: equal for equal ones */
-    uint8_t rules[32];  /* over what decides whom it lets in, but for the CAs and lists themselves */
+    uint8_t rules[32]; /* over what decides whom it lets in, but for the CAs and lists themselves */
 };
 
 /* One file as it was read. Owned by its reader. */

@@ -1,6 +1,7 @@
 /*
- * many_tenants FOLDER TENANTS CAS: a gateway with that many tenants, each a file, its own name, every
- * second one with a certificate and key of its own, sharing so many CAs; for tests and measurements.
+ * many_tenants FOLDER TENANTS CAS: a gateway with that many tenants, each a file, its own name,
+ * every second one with a certificate and key of its own, sharing so many CAs; for tests and
+ * measurements.
  *
  *     gateway.json  common.pem .key  service-ca.pem  tenants.d/t000000.json ...
  *     ca/0000.pem ...               trusted by the tenants whose number modulo CAS it is

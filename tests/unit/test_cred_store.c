@@ -88,9 +88,9 @@ static const struct {
     const char *certificate, *key;
     bool seems;
 } pairs[] = {
-    {"tenant.pem", "tenant.key", true},    {"tenant.pem", "readable.key", false},
-    {"nowhere.pem", "tenant.key", false},  {"tenant.pem", "nowhere.key", false},
-    {"tenants.d", "tenant.key", false},    {"tenant.pem", "common.key", true}, /* must be read */
+    {"tenant.pem", "tenant.key", true},   {"tenant.pem", "readable.key", false},
+    {"nowhere.pem", "tenant.key", false}, {"tenant.pem", "nowhere.key", false},
+    {"tenants.d", "tenant.key", false},   {"tenant.pem", "common.key", true}, /* must be read */
 };
 
 START_TEST(what_can_be_told_without_reading_is_told)

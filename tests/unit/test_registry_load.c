@@ -14,8 +14,8 @@
 #include "gateway/registry.h"
 #include "tests/support/scene.h"
 
-#define MANY    (GW_CREDS_AT_ONCE + 1)
-#define OWN_W1  ", \"certificate\": \"../mine.pem\", \"private_key\": \"../mine.key\""
+#define MANY           (GW_CREDS_AT_ONCE + 1)
+#define OWN_W1         ", \"certificate\": \"../mine.pem\", \"private_key\": \"../mine.key\""
 #define COUNT_OF(list) (sizeof(list) / sizeof(list)[0])
 
 static const uint8_t master[GW_TICKET_MASTER_LEN] = {1, 2, 3};
@@ -445,14 +445,14 @@ int main(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_unchecked_fixture(tcase, scene_enter, scene_leave);
-    tcase_add_loop_test(tcase, a_reload_makes_new_only_what_has_changed, 0,
-                        (int)COUNT_OF(changes));
+    tcase_add_loop_test(tcase, a_reload_makes_new_only_what_has_changed, 0, (int)COUNT_OF(changes));
     tcase_add_test(tcase, a_change_that_a_bad_reload_saw_is_seen_again);
     tcase_add_test(tcase, equal_configurations_are_one_object_and_others_are_not);
     tcase_add_test(tcase, more_certificates_than_a_thousand_are_loaded_when_they_are_shown);
     tcase_add_test(tcase, a_certificate_that_was_put_off_and_is_bad_is_its_tenants_trouble_alone);
-    tcase_add_loop_test(tcase, what_can_be_seen_without_reading_stops_the_load_however_many_there_are,
-                        0, (int)COUNT_OF(spoilt));
+    tcase_add_loop_test(tcase,
+                        what_can_be_seen_without_reading_stops_the_load_however_many_there_are, 0,
+                        (int)COUNT_OF(spoilt));
     tcase_add_test(tcase, one_file_that_changed_is_taken_up_alone);
     tcase_add_test(tcase, one_file_comes_and_goes);
     tcase_add_loop_test(tcase, one_bad_file_changes_nothing_and_says_why, 0, (int)COUNT_OF(bads));
