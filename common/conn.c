@@ -29,7 +29,7 @@ struct sp_conn {
     unsigned handshake_ms;
     enum state state;
     int write_errno; /* writing failed; what the peer said last may still be read */
-    bool server, started, paused, resume_soon, continue_soon, fin_sent, fin_seen;
+    bool server, started, paused, stands_still, resume_soon, continue_soon, fin_sent, fin_seen;
 };
 
 static void conn_fail(struct sp_conn *c, const struct sp_error *why);
@@ -201,6 +201,30 @@ static void read_closing(struct sp_conn *c)
         conn_gone(c);
 }
 
+static void stand_still(struct sp_conn *c)
+{
+    struct sp_error err;
+
+    if (sp_tls_park(c->tls, &err) != SP_OK) {
+        conn_fail(c, &err);
+        return;
+    }
+    c->stands_still = true;
+    sp_sock_watch_read(c->sock, false);
+    c->callbacks->on_step(c->ctx);
+}
+
+void sp_conn_step(struct sp_conn *c)
+{
+    if (!c->stands_still || c->state != HANDSHAKING)
+        return;
+    c->stands_still = false;
+    sp_sock_watch_read(c->sock, !c->fin_seen);
+    pump(c);
+    if (output(c)->len)
+        sp_task_soon(c->loop, &c->task);
+}
+
 static void on_readable(void *ctx)
 {
     struct sp_conn *c = ctx;
@@ -231,6 +255,10 @@ static void on_readable(void *ctx)
         sp_sock_watch_read(c->sock, false);
     }
     sp_tls_feed(c->tls, scratch, (size_t)n);
+    if (n > 0 && c->state == HANDSHAKING && c->callbacks->on_step && sp_tls_has_record(c->tls)) {
+        stand_still(c);
+        return;
+    }
     pump(c);
     if (output(c)->len)
         sp_task_soon(c->loop, &c->task);

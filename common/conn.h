@@ -26,6 +26,9 @@ struct sp_conn_callbacks {
     /* Exactly once, from the loop or from sp_conn_close's deadline, never from inside a call of the
      * owner's. why->kind SP_OK: an orderly end. The conn is gone after it. */
     void (*on_closed)(void *ctx, const struct sp_error *why);
+    /* Handshaking, and there is something to do: it stands still, unread, until sp_conn_step, so
+     * that the owner decides whose turn it is. The handshake's deadline goes on. NULL: at once. */
+    void (*on_step)(void *ctx);
 };
 
 struct sp_conn_options {
@@ -40,6 +43,8 @@ SP_MUST_USE enum sp_err sp_conn_new(struct sp_loop *loop, int fd,
                                     const struct sp_conn_options *options,
                                     const struct sp_conn_callbacks *callbacks, void *ctx,
                                     struct sp_conn **ret_conn, struct sp_error *err);
+/* After on_step: goes on with the handshake, here and now; without effect when it is over. */
+void sp_conn_step(struct sp_conn *conn);
 void sp_conn_want_write(struct sp_conn *conn);
 bool sp_conn_has_room(const struct sp_conn *conn);
 /* In on_flush, while there is room. A failure arrives as on_closed. */

@@ -86,8 +86,8 @@ static uint64_t stamp_of(const struct stat *st)
 
     if (clock_gettime(CLOCK_REALTIME, &now) < 0 || in_ns(st->st_ctim) > in_ns(now) - TICK_NS)
         return 0;
-    stamp = (uint64_t)in_ns(st->st_mtim);
-    stamp = (stamp ^ stamp >> 29 ^ (uint64_t)in_ns(st->st_ctim)) * odd;
+    stamp = (uint64_t)in_ns(st->st_mtim) * odd; /* most often it is the other time too */
+    stamp = (stamp ^ stamp >> 32 ^ (uint64_t)in_ns(st->st_ctim)) * odd;
     stamp = (stamp ^ stamp >> 32 ^ (uint64_t)st->st_size) * odd;
     stamp = (stamp ^ stamp >> 32 ^ (uint64_t)st->st_ino ^ (uint64_t)st->st_dev << 40) * odd;
     return stamp ? stamp : 1;

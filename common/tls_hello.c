@@ -6,12 +6,14 @@
 #include <string.h>
 
 #define EXT_SERVER_NAME        0
+#define EXT_SESSION_TICKET     35
+#define EXT_PRE_SHARED_KEY     41
 #define EXT_SUPPORTED_VERSIONS 43
 
 /* What we read of a ClientHello ourselves. */
 struct hello {
     struct sp_bytes name; /* as sent; data NULL: none */
-    bool offers_tls13;
+    bool offers_tls13, has_ticket;
 };
 
 /* RFC 6066 section 3: a list that holds exactly one host_name. */
@@ -30,6 +32,8 @@ static int on_hello_extension(void *ctx, unsigned id, const uint8_t *data, unsig
 
     if (id == EXT_SERVER_NAME)
         return read_server_name(hello, data, len);
+    if (id == EXT_PRE_SHARED_KEY || (id == EXT_SESSION_TICKET && len > 0))
+        hello->has_ticket = true;
     for (unsigned i = 1; id == EXT_SUPPORTED_VERSIONS && i + 1 < len; i += 2)
         hello->offers_tls13 |= data[i] == 3 && data[i + 1] == 4;
     return 0;
@@ -105,4 +109,35 @@ void sp_tls_hello_attach(struct sp_tls_session *s)
     gnutls_handshake_set_hook_function(s->gnutls, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE,
                                        on_client_hello);
     gnutls_handshake_set_post_client_hello_function(s->gnutls, on_hello_read);
+}
+
+#define RECORD_HEADER    5
+#define HANDSHAKE_HEADER 4
+
+bool sp_tls_peek_hello(const struct sp_tls_session *s, char ret_name[SP_HOST_MAX + 1],
+                       bool *ret_resumes)
+{
+    const uint8_t *at = sp_buf_data(&s->carry);
+    struct hello hello = {0};
+    size_t record, len;
+    gnutls_datum_t body;
+
+    ret_name[0] = '\0';
+    *ret_resumes = false;
+    if (s->carry.len < RECORD_HEADER + HANDSHAKE_HEADER || at[0] != 22 || at[RECORD_HEADER] != 1)
+        return false;
+    record = (size_t)at[3] << 8 | at[4];
+    len = (size_t)at[6] << 16 | (size_t)at[7] << 8 | at[8];
+    if (record > s->carry.len - RECORD_HEADER || len + HANDSHAKE_HEADER > record)
+        return false;
+    body.size = (unsigned)len;
+    at += RECORD_HEADER + HANDSHAKE_HEADER;
+    memcpy(&body.data, &at, sizeof body.data); /* GnuTLS's datum has no const */
+    if (gnutls_ext_raw_parse(&hello, on_hello_extension, &body,
+                             GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO) < 0)
+        return true; /* and what is wrong with it is found out when it is its turn */
+    if (hello.name.data && !sp_host_fold((const char *)hello.name.data, hello.name.len, ret_name))
+        ret_name[0] = '\0';
+    *ret_resumes = hello.has_ticket;
+    return true;
 }

@@ -131,6 +131,11 @@ bool sp_tls_record_waits(struct sp_tls_session *s)
     return s->record_left || front_record(s);
 }
 
+bool sp_tls_has_record(struct sp_tls_session *s)
+{
+    return sp_tls_record_waits(s);
+}
+
 void sp_tls_record_attach(struct sp_tls_session *s)
 {
     gnutls_transport_set_ptr(s->gnutls, s);

@@ -17,6 +17,7 @@
  */
 #ifndef SALLYPORT_COMMON_TLS_SESSION_H
 #define SALLYPORT_COMMON_TLS_SESSION_H
+#include "common/addr.h"
 #include "common/buf.h"
 #include "common/tls_chain.h"
 #include <stdint.h>
@@ -107,6 +108,14 @@ enum sp_tls_event {
  * alert), SP_ERR_TLS (protocol; .code GNUTLS_E_*), SP_ERR_CLOSED (FIN without close_notify). */
 enum sp_tls_event sp_tls_step(struct sp_tls_session *session, struct sp_bytes *ret_data,
                               struct sp_error *err);
+
+/* Server, before its first step: what the ClientHello that was fed and parked asks for, without any
+ * work on it: the name, folded ("": none, or malformed), and whether it brings a ticket. Nothing is
+ * verified. False: it is not whole yet, or not in one record. */
+bool sp_tls_peek_hello(const struct sp_tls_session *session, char ret_name[SP_HOST_MAX + 1],
+                       bool *ret_resumes);
+/* A step would have something to do: a whole record is there. */
+bool sp_tls_has_record(struct sp_tls_session *session);
 
 /* The owner is asked again at the next step. No effect when the session does not wait. */
 void sp_tls_continue(struct sp_tls_session *session);

@@ -83,9 +83,23 @@ static void on_conn_closed(void *ctx, const struct sp_error *why)
     free(t);
 }
 
-static const struct sp_conn_callbacks conn_callbacks = {
-    on_conn_open, on_conn_data, on_conn_eof, on_conn_flush, on_conn_closed,
-};
+static void on_conn_step(void *ctx)
+{
+    struct sp_tunnel *t = ctx;
+
+    t->callbacks->on_step(t->ctx);
+}
+
+void sp_tunnel_step(struct sp_tunnel *t)
+{
+    sp_conn_step(t->conn);
+}
+
+#define CONN_CALLBACKS                                                                             \
+    .on_open = on_conn_open, .on_data = on_conn_data, .on_eof = on_conn_eof,                       \
+    .on_flush = on_conn_flush, .on_closed = on_conn_closed
+static const struct sp_conn_callbacks conn_callbacks = {CONN_CALLBACKS};
+static const struct sp_conn_callbacks stepped_callbacks = {CONN_CALLBACKS, .on_step = on_conn_step};
 
 /* tls_session calls back with our ctx; the owner's is another. */
 static bool on_tls_hello(void *ctx, const char *name, struct sp_tls_choice *ret_choice)
@@ -148,7 +162,8 @@ enum sp_err sp_tunnel_new(struct sp_loop *loop, int fd, const struct sp_tunnel_o
         .client = options->client,
         .tls = &tls_callbacks,
     };
-    rc = sp_conn_new(loop, fd, &conn_options, &conn_callbacks, t, &t->conn, err);
+    rc = sp_conn_new(loop, fd, &conn_options,
+                     callbacks->on_step ? &stepped_callbacks : &conn_callbacks, t, &t->conn, err);
     if (rc != SP_OK) {
         free(t);
         return rc;

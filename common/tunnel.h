@@ -16,6 +16,7 @@ struct sp_loop;
 
 struct sp_tunnel_callbacks {
     struct sp_tls_callbacks tls; /* on_hello, on_bad_name, on_claim (server); on_peer: verdict */
+    void (*on_step)(void *ctx);  /* see sp_conn_callbacks; NULL: the handshake goes on at once */
     /* Server: the verdict was good. Client: the gateway has accepted us, its SETTINGS are in. */
     void (*on_up)(void *ctx);
     /* Server: a CONNECT. Set the channel's owner, then attach or refuse it, now or later. */
@@ -41,6 +42,7 @@ SP_MUST_USE enum sp_err sp_tunnel_new(struct sp_loop *loop, int fd,
                                       const struct sp_tunnel_options *options,
                                       const struct sp_tunnel_callbacks *callbacks, void *ctx,
                                       struct sp_tunnel **ret_tunnel, struct sp_error *err);
+void sp_tunnel_step(struct sp_tunnel *tunnel); /* after on_step: see sp_conn_step */
 /* Client. SP_ERR_LIMIT: not now (stream limit, draining). */
 SP_MUST_USE enum sp_err sp_tunnel_open_channel(struct sp_tunnel *tunnel,
                                                const struct sp_target *target,

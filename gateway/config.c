@@ -39,9 +39,13 @@ static const struct sp_json_field common_fields[] = {
     }
 
 static const struct sp_json_field limits_fields[] = {
-    LIMIT(handshake_ms, 100, 60000, 5000),   LIMIT(request_ms, 100, 600000, 10000),
-    LIMIT(dial_ms, 100, 600000, 10000),      LIMIT(drain_ms, 0, 600000, 10000),
-    LIMIT(connections, 1, 10000000, 100000), {.key = NULL},
+    LIMIT(handshake_ms, 100, 60000, 5000),
+    LIMIT(request_ms, 100, 600000, 10000),
+    LIMIT(dial_ms, 100, 600000, 10000),
+    LIMIT(drain_ms, 0, 600000, 10000),
+    LIMIT(connections, 1, 10000000, 100000),
+    LIMIT(handshakes_per_s, 0, 1000000, 0),
+    {.key = NULL},
 };
 
 static const struct sp_json_field resolver_fields[] = {

@@ -18,11 +18,12 @@ struct gw_config_common {
 
 /* The object `limits`; milliseconds where the name says so. */
 struct gw_config_limits {
-    uint64_t handshake_ms; /* from accept to the verdict */
-    uint64_t request_ms;   /* HTTP/1.1: for the request head */
-    uint64_t dial_ms;      /* for all addresses of a destination */
-    uint64_t drain_ms;     /* SIGTERM: what is open may go on for so long */
-    uint64_t connections;  /* tunnels of the whole gateway, handshakes included */
+    uint64_t handshake_ms;     /* from accept to the verdict */
+    uint64_t request_ms;       /* HTTP/1.1: for the request head */
+    uint64_t dial_ms;          /* for all addresses of a destination */
+    uint64_t drain_ms;         /* SIGTERM: what is open may go on for so long */
+    uint64_t connections;      /* tunnels of the whole gateway, handshakes included */
+    uint64_t handshakes_per_s; /* of one source address; 0: no limit */
 };
 
 struct gw_config_resolver {

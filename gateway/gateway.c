@@ -11,6 +11,7 @@
 #include "gateway/crl_feed.h"
 #include "gateway/ocsp.h"
 #include "gateway/registry.h"
+#include "gateway/source_rate.h"
 #include "gateway/worker.h"
 
 #include <errno.h>
@@ -46,6 +47,7 @@ struct gateway {
     struct sp_watch *watch; /* of the tenants' folder; NULL: not wanted */
     char *watched;          /* which one */
     bool missed;            /* a change while we were starting */
+    struct gw_source_rates *sources;
     bool draining, at_once;
 };
 
@@ -177,6 +179,7 @@ static enum sp_err start_workers(struct gateway *g, struct sp_error *err)
             .log = g->log,
             .params = {g->params[0], g->params[1]},
             .connections = &g->connections,
+            .sources = g->sources,
             .ocsp = g->ocsp,
             .on_drained = g->drained,
         };
@@ -584,6 +587,7 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
     g->on_int = sp_signal_new(g->loop, SIGINT, on_end_signal, g);
     g->drained = sp_async_new(g->loop, on_drained, g);
     g->drain_late = sp_timer_new(g->loop, on_drain_late, g);
+    g->sources = gw_source_rates_new();
     return start_workers(g, err);
 }
 
@@ -604,6 +608,7 @@ static void gateway_free(struct gateway *g)
     free(g->watched);
     gw_crl_feed_free(g->crl_feed);
     gw_ocsp_free(g->ocsp);
+    gw_source_rates_free(g->sources);
     sp_fetcher_free(g->fetcher);
     sp_resolver_free(g->resolver);
     if (g->loop)

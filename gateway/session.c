@@ -4,12 +4,14 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/resolve.h"
+#include "common/tls_cred.h"
 #include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
-#include "common/tls_cred.h"
+#include "gateway/source_rate.h"
 #include "gateway/tenant.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -52,6 +54,68 @@ static void on_up(void *ctx)
     } else if (s->has_news) {
         gw_session_review(s);
     }
+}
+
+/* ---- its turns ---- */
+
+static struct gw_session *session_of(struct gw_admission_item *item)
+{
+    return (struct gw_session *)(void *)((char *)item - offsetof(struct gw_session, admission));
+}
+
+static void run_step(struct gw_admission_item *item)
+{
+    struct gw_session *s = session_of(item);
+
+    s->begun = true;
+    sp_tunnel_step(s->tunnel);
+}
+
+/* Without a word: whoever is turned away must cost less than whoever is let in. */
+static void turn_away(struct gw_session *s)
+{
+    struct sp_error why;
+
+    sp_error_set(&why, SP_ERR_LIMIT, "turned away");
+    s->logged = true;
+    sp_tunnel_abort(s->tunnel, &why);
+}
+
+static void too_late(struct gw_admission_item *item)
+{
+    struct gw_session *s = session_of(item);
+
+    gw_sessions_log_turned_away(s->all, &s->peer,
+                                "more handshakes than this machine can do: it waited for more than "
+                                "half of limits.handshake_ms");
+    turn_away(s);
+}
+
+static const struct gw_admission_callbacks admission_callbacks = {run_step, too_late};
+
+static void on_step(void *ctx)
+{
+    struct gw_session *s = ctx;
+    struct gw_admission *admission = s->all->admission;
+    char name[SP_HOST_MAX + 1];
+    struct gw_tenant *tenant;
+    bool resumes;
+
+    if (s->begun) {
+        gw_admission_put(admission, &s->admission, GW_ADMIT_BEGUN, s->tenant ? s->tenant->id : "");
+        return;
+    }
+    sp_tls_peek_hello(sp_tunnel_tls(s->tunnel), name, &resumes);
+    tenant = gw_registry_find(s->all->registry, name[0] ? name : NULL).tenant;
+    if (tenant && !gw_tenant_take_handshake(tenant, sp_loop_clock_us())) {
+        gw_sessions_log_turned_away(s->all, &s->peer,
+                                    "limits.handshakes_per_s (%zu) of tenant %s is reached",
+                                    (size_t)tenant->config->limits.handshakes_per_s, tenant->id);
+        turn_away(s);
+        return;
+    }
+    gw_admission_put(admission, &s->admission, resumes ? GW_ADMIT_RESUMED : GW_ADMIT_FULL,
+                     tenant ? tenant->id : "");
 }
 
 /* ---- its channels ---- */
@@ -113,6 +177,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
     if (all->sweep_next == s)
         all->sweep_next = s->next;
     gw_live_remove(all->live, &s->live);
+    gw_admission_remove(all->admission, &s->admission);
     *s->prev = s->next;
     if (s->next)
         s->next->prev = s->prev;
@@ -127,6 +192,7 @@ static const struct sp_tunnel_callbacks callbacks = {
             .on_bad_name = gw_session_on_bad_name,
             .on_peer = gw_session_on_peer,
             .on_claim = gw_session_on_claim},
+    .on_step = on_step,
     .on_up = on_up,
     .on_channel = on_channel,
     .on_bad_request = on_bad_request,
@@ -134,6 +200,26 @@ static const struct sp_tunnel_callbacks callbacks = {
 };
 
 /* ---- all of them ---- */
+
+static bool may_come_in(struct gw_sessions *all, const struct sp_addr *peer)
+{
+    const struct gw_config_limits *limits = &all->registry->config->limits;
+
+    if (!gw_source_rates_take(all->options.sources, &peer->ip, limits->handshakes_per_s,
+                              sp_loop_clock_us())) {
+        gw_sessions_log_turned_away(all, peer,
+                                    "limits.handshakes_per_s (%zu) of a source address is reached",
+                                    (size_t)limits->handshakes_per_s);
+        return false;
+    }
+    if (atomic_fetch_add_explicit(all->options.connections, 1, memory_order_relaxed) <
+        limits->connections)
+        return true;
+    atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
+    gw_sessions_log_turned_away(all, peer, "limits.connections (%zu) is reached",
+                                (size_t)limits->connections);
+    return false;
+}
 
 void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *peer)
 {
@@ -150,11 +236,8 @@ void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *p
     struct sp_error err;
     char text[SP_ADDR_TEXT];
 
-    if (atomic_fetch_add_explicit(all->options.connections, 1, memory_order_relaxed) >=
-        config->limits.connections) {
-        atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
+    if (!may_come_in(all, peer)) {
         close(fd);
-        gw_sessions_log_turned_away(all, peer);
         return;
     }
     s = sp_calloc(1, sizeof *s);
@@ -244,6 +327,7 @@ void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
     all->registry = gw_registry_ref(registry);
     all->generation++;
     gw_chain_cache_clear(all->chains);
+    gw_admission_set_patience(all->admission, registry->config->limits.handshake_ms / 2);
     gw_registry_unref(old);
     all->sweep_next = all->first;
     on_sweep(all);
@@ -310,6 +394,8 @@ enum sp_err gw_sessions_new(const struct gw_sessions_options *options, struct gw
     sp_token_bucket_init(&all->limit_lines, LIMIT_LINES, 1, sp_loop_now_ms(options->loop));
     all->sweep_timer = sp_timer_new(options->loop, on_sweep, all);
     all->live = gw_live_new();
+    all->admission = gw_admission_new(options->loop, &admission_callbacks);
+    gw_admission_set_patience(all->admission, config->limits.handshake_ms / 2);
     all->review_timer = sp_timer_new(options->loop, on_review, all);
     *ret_sessions = all;
     return SP_OK;
@@ -323,6 +409,7 @@ void gw_sessions_free(struct gw_sessions *all)
     sp_timer_free(all->sweep_timer);
     sp_timer_free(all->review_timer);
     gw_live_free(all->live);
+    gw_admission_free(all->admission);
     sp_resolver_free(all->resolver);
     gw_registry_unref(all->registry);
     gw_chain_cache_free(all->chains);

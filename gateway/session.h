@@ -17,6 +17,7 @@ struct gw_live_key;
 struct gw_ocsp;
 struct gw_registry;
 struct gw_sessions; /* opaque */
+struct gw_source_rates;
 struct sp_log;
 struct sp_tls_params;
 
@@ -25,6 +26,7 @@ struct gw_sessions_options {
     struct sp_log *log;                    /* borrowed */
     const struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum; borrowed */
     atomic_size_t *connections;            /* of the whole gateway */
+    struct gw_source_rates *sources;       /* borrowed */
     struct gw_ocsp *ocsp;                  /* borrowed */
     unsigned worker;                       /* number, for the log */
     void (*on_empty)(void *ctx);           /* gw_sessions_count has come down to 0 */

@@ -5,6 +5,7 @@
 #define SALLYPORT_GATEWAY_SESSION_IMPL_H
 #include "common/token_bucket.h"
 #include "common/tunnel.h"
+#include "gateway/admission.h"
 #include "gateway/carry.h"
 #include "gateway/decision.h"
 #include "gateway/live.h"
@@ -24,6 +25,7 @@ struct gw_sessions {
     struct gw_carries carries;
     struct gw_chain_cache *chains; /* of this generation */
     uint64_t next_id;
+    struct gw_admission *admission;
     size_t turned_away; /* since the last line that said so */
     struct sp_token_bucket limit_lines;
     bool draining;
@@ -45,6 +47,8 @@ struct gw_session {
     char id[32];
     size_t refs; /* the tunnel, and each channel */
     uint64_t channels;
+    struct gw_admission_item admission; /* whose turn it is, while it handshakes */
+    bool begun;                         /* its handshake had its first turn */
     bool by_certificate; /* the server name is a common one: the chain says whose client it is */
     bool up, logged, unvalidated, counted;
     bool closing;  /* it failed a decision */
@@ -71,6 +75,8 @@ void gw_session_log_bad_request(const struct gw_session *s, int status, const ch
 /* The handshake came to nothing before a verdict: it is still one decision, one line. */
 void gw_session_log_no_handshake(struct gw_session *s, const struct sp_error *why);
 void gw_session_log_closed(const struct gw_session *s, const struct sp_error *why);
-/* A flood of connections must not be a flood of lines. */
-void gw_sessions_log_turned_away(struct gw_sessions *all, const struct sp_addr *peer);
+/* A flood of connections must not be a flood of lines: counts it, and now and then says how many
+ * there were and why the last one was. */
+void gw_sessions_log_turned_away(struct gw_sessions *all, const struct sp_addr *peer,
+                                 const char *why, ...) SP_PRINTF(3, 4);
 #endif

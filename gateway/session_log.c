@@ -9,6 +9,9 @@
 #include "gateway/registry.h"
 #include "gateway/tenant.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 void gw_session_log_decision(struct gw_session *s, const struct gw_decision *d)
 {
     char text[SP_ADDR_TEXT];
@@ -92,17 +95,20 @@ void gw_session_log_closed(const struct gw_session *s, const struct sp_error *wh
     sp_log_end(&line);
 }
 
-/* A flood of connections must not be a flood of lines. */
-void gw_sessions_log_turned_away(struct gw_sessions *all, const struct sp_addr *peer)
+void gw_sessions_log_turned_away(struct gw_sessions *all, const struct sp_addr *peer,
+                                 const char *why, ...)
 {
-    char text[SP_ADDR_TEXT];
+    char text[SP_ADDR_TEXT], because[200];
+    va_list args;
 
     all->turned_away++;
     if (!sp_token_bucket_take(&all->limit_lines, sp_loop_now_ms(all->options.loop)))
         return;
+    va_start(args, why);
+    vsnprintf(because, sizeof because, why, args);
+    va_end(args);
     sp_log_message(all->options.log, SP_LOG_WARNING, "limit",
-                   "%zu turned away, the last one %s: limits.connections (%zu) is reached",
-                   all->turned_away, sp_addr_format(peer, text),
-                   (size_t)all->registry->config->limits.connections);
+                   "%zu turned away, the last one %s: %s", all->turned_away,
+                   sp_addr_format(peer, text), because);
     all->turned_away = 0;
 }

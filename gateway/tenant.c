@@ -69,6 +69,13 @@ void gw_tenant_drop_channel(struct gw_tenant *tenant)
     drop(&tenant->counters->channels);
 }
 
+bool gw_tenant_take_handshake(struct gw_tenant *tenant, uint64_t now_us)
+{
+    uint64_t per_s = tenant->config->limits.handshakes_per_s;
+
+    return !per_s || sp_rate_take(&tenant->counters->handshakes, per_s, now_us);
+}
+
 const struct gw_acl *gw_tenant_acl(const struct gw_tenant *tenant, bool unvalidated)
 {
     const struct gw_tenant_config *config = tenant->config;

@@ -13,6 +13,7 @@
 #ifndef SALLYPORT_GATEWAY_TENANT_H
 #define SALLYPORT_GATEWAY_TENANT_H
 #include "common/error.h"
+#include "common/rate.h"
 #include "common/settings.h"
 #include "common/tls_session.h"
 #include "gateway/tenant_config.h"
@@ -33,6 +34,7 @@ struct gw_tenant_counters {
     _Atomic size_t refs;
     _Atomic uint64_t tunnels;
     _Atomic uint64_t channels;
+    struct sp_rate handshakes;
     /* Of all decisions so far, those where the shadow policy would have blocked what passed, and
      * the other way round. */
     _Atomic uint64_t shadow_would_block, shadow_would_allow;
@@ -108,6 +110,10 @@ void gw_tenant_move_tunnel(struct gw_tenant *from, struct gw_tenant *to);
 void gw_tenant_drop_tunnel(struct gw_tenant *tenant);
 bool gw_tenant_take_channel(struct gw_tenant *tenant);
 void gw_tenant_drop_channel(struct gw_tenant *tenant);
+
+/* One more handshake; false: its limits.handshakes_per_s is reached. now_us: of a clock that does
+ * not go back. */
+bool gw_tenant_take_handshake(struct gw_tenant *tenant, uint64_t now_us);
 
 /* The egress rules for its channels. */
 const struct gw_acl *gw_tenant_acl(const struct gw_tenant *tenant, bool unvalidated);

@@ -113,6 +113,11 @@ static const struct sp_json_field limits_fields[] = {
      .min = 1,
      .max = 100000000,
      .default_uint = 20000},
+    {.key = "handshakes_per_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct gw_tenant_limits, handshakes_per_s),
+     .max = 1000000,
+     .default_uint = 0},
     {.key = NULL},
 };
 

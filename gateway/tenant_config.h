@@ -55,7 +55,8 @@ struct gw_egress {
 
 struct gw_tenant_limits {
     uint64_t tunnels;
-    uint64_t channels; /* of all its tunnels together */
+    uint64_t channels;         /* of all its tunnels together */
+    uint64_t handshakes_per_s; /* 0: no limit */
 };
 
 /* What the file says but for the tenant's own names and certificate: many tenants may share one

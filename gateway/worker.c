@@ -203,6 +203,7 @@ enum sp_err gw_worker_start(const struct gw_worker_options *options, struct gw_r
         .log = options->log,
         .params = {options->params[0], options->params[1]},
         .connections = options->connections,
+        .sources = options->sources,
         .ocsp = options->ocsp,
         .worker = options->number,
         .on_empty = on_empty,

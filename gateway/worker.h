@@ -13,6 +13,7 @@
 struct gw_live_key;
 struct gw_ocsp;
 struct gw_registry;
+struct gw_source_rates;
 struct gw_worker; /* opaque */
 struct sp_async;
 struct sp_log;
@@ -23,6 +24,7 @@ struct gw_worker_options {
     struct sp_log *log;                    /* borrowed, like all that follows */
     const struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     atomic_size_t *connections;
+    struct gw_source_rates *sources;
     struct gw_ocsp *ocsp;
     struct sp_async *on_drained; /* sent when the last tunnel has gone after gw_worker_drain */
 };

@@ -63,6 +63,29 @@ START_TEST(a_number_that_is_no_reason_has_no_alert_and_no_cover)
     ck_assert_str_eq(sp_reason_name(SP_REASON_COUNT), "none");
     ck_assert_int_eq(sp_reason_alert(SP_REASON_COUNT), -1);
     ck_assert(!sp_reason_in_blanket(SP_REASON_COUNT));
+    ck_assert(!sp_reason_is_excusable(SP_REASON_COUNT));
+    ck_assert(!sp_reason_is_excusable((enum sp_reason)(SP_REASON_COUNT + 1)));
+}
+END_TEST
+
+START_TEST(the_detail_is_that_of_the_weightiest_reason)
+{
+    struct sp_facts facts = facts_with(0);
+
+    sp_facts_add(&facts, SP_REASON_COUNT, "only a %s", "note");
+    ck_assert_uint_eq(facts.observed, 0);
+    ck_assert_str_eq(facts.detail, "only a note");
+    sp_facts_add(&facts, SP_REASON_NAME_MISMATCH, "names");
+    ck_assert_str_eq(facts.detail, "names");
+    sp_facts_add(&facts, SP_REASON_REVOKED, "revoked");
+    ck_assert_str_eq(facts.detail, "revoked");
+    sp_facts_add(&facts, SP_REASON_EXPIRED, "expired");
+    ck_assert_str_eq(facts.detail, "revoked");
+    sp_facts_add(&facts, SP_REASON_COUNT, "a note");
+    ck_assert_str_eq(facts.detail, "revoked");
+    ck_assert_uint_eq(facts.observed, SP_REASON_BIT(SP_REASON_NAME_MISMATCH) |
+                                          SP_REASON_BIT(SP_REASON_REVOKED) |
+                                          SP_REASON_BIT(SP_REASON_EXPIRED));
 }
 END_TEST
 
@@ -113,6 +136,9 @@ START_TEST(a_verdict_holds_until_the_first_exception_it_used_ends)
     facts.observed |= SP_REASON_BIT(SP_REASON_REVOKED);
     sp_verdict_decide(&facts, &policy, NOW, &v);
     ck_assert_int_eq(v.holds_until, NOW + 20);
+    facts.observed |= SP_REASON_BIT(SP_REASON_NAME_MISMATCH); /* weighs least, ends first */
+    sp_verdict_decide(&facts, &policy, NOW, &v);
+    ck_assert_int_eq(v.holds_until, NOW + 9);
     sp_verdict_decide(&facts, &policy, NOW + 20, &v);
     ck_assert_int_eq(v.action, SP_ACTION_BLOCK);
 }
@@ -428,6 +454,7 @@ static Suite *verdict_suite(void)
     Suite *suite = suite_create("verdict");
     TCase *tc = tcase_create("decide");
 
+    tcase_add_test(tc, the_detail_is_that_of_the_weightiest_reason);
     tcase_add_test(tc, what_is_noted_passes_and_is_named);
     tcase_add_test(tc, a_verdict_holds_until_the_first_exception_it_used_ends);
     tcase_add_loop_test(tc, reasons_have_their_name_alert_and_cover, 0, ROWS);
