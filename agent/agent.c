@@ -4,10 +4,12 @@
 #include "agent/config.h"
 #include "agent/crls.h"
 #include "agent/uplink.h"
+#include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
+#include "common/stapler.h"
 #include "common/tls_crl.h"
 #include "common/tls_session.h"
 #include "common/token_bucket.h"
@@ -43,7 +45,9 @@ struct agent {
     struct sp_log *log;
     struct sp_loop *loop;
     struct sp_resolver *resolver;
+    struct sp_fetcher *fetcher;
     struct agent_crls *crls;
+    struct sp_stapler *stapler;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
     struct open_door **doors; /* config->door_count of them; NULL while ending */
@@ -89,6 +93,8 @@ static void log_warnings(struct agent *a)
 
 static const struct agent_door_kind *const kinds[] = {
     [AGENT_DOOR_HTTP] = &agent_door_http,
+    [AGENT_DOOR_SOCKS5] = &agent_door_socks5,
+    [AGENT_DOOR_MIXED] = &agent_door_mixed,
     [AGENT_DOOR_FORWARD] = &agent_door_forward,
 };
 
@@ -112,12 +118,16 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
     struct open_door *open = ctx;
     struct agent *a = open->agent;
 
-    if (a->clients.count >= a->config->limits.connections) {
-        close(fd);
+    size_t count = a->clients.count - a->clients.inner_count;
+    bool surplus = count >= a->config->limits.connections;
+
+    if (surplus)
         log_turned_away(a, peer);
+    if (count >= a->config->limits.connections + AGENT_CLIENT_SURPLUS) {
+        close(fd);
         return;
     }
-    agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config);
+    agent_client_start(&a->clients, fd, kinds[open->door->type], open->door, a->config, surplus);
 }
 
 static void on_trouble(void *ctx, int errno_value)
@@ -319,6 +329,14 @@ static void log_reload(struct agent *a, const char *cause, const struct sp_error
     sp_log_end(&line);
 }
 
+/* Of the present configuration. */
+static void follow_staple(struct agent *a)
+{
+    const struct sp_stapling_settings *settings = &a->config->stapling;
+
+    sp_stapler_follow(a->stapler, &a->config->cred, settings->enabled ? 1 : 0, settings->responder);
+}
+
 /* The same configuration with other lists: tunnels stay, unless they do not pass any more. */
 static void on_crls_changed(void *ctx)
 {
@@ -368,6 +386,7 @@ static void on_hup(void *ctx)
     }
     doors_commit(a, next, opened);
     agent_crls_follow(a->crls, a->config);
+    follow_staple(a);
     connect_uplink(a);
     log_reload(a, NULL, NULL);
     log_warnings(a);
@@ -440,6 +459,27 @@ static void log_ready(struct agent *a)
     sp_log_end(&line);
 }
 
+/* All that the agent fetches for itself. */
+static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
+{
+    const struct sp_resolver_options resolver = {0};
+    struct sp_stapler_options stapler = {
+        .loop = a->loop,
+        .log = a->log,
+        .reach = SP_FETCH_NOT_LOCAL, /* a company's responder may have a private address */
+    };
+    enum sp_err rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
+
+    if (rc == SP_OK)
+        rc = sp_fetcher_new(a->loop, a->resolver, &a->fetcher, err);
+    if (rc != SP_OK)
+        return rc;
+    a->crls = agent_crls_new(a->loop, a->fetcher, a->log, on_crls_changed, a);
+    stapler.fetcher = a->fetcher;
+    a->stapler = sp_stapler_new(&stapler);
+    return SP_OK;
+}
+
 static enum sp_err start(struct agent *a, struct sp_error *err)
 {
     struct agent_config *config;
@@ -454,13 +494,8 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
         rc = sp_tls_params_new((enum sp_tls_version)v, &a->params[v], err);
     if (rc == SP_OK)
         rc = sp_loop_new(&a->loop, err);
-    if (rc == SP_OK) {
-        const struct sp_resolver_options resolver = {0};
-
-        rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
-    }
     if (rc == SP_OK)
-        rc = agent_crls_new(a->loop, a->resolver, a->log, on_crls_changed, a, &a->crls, err);
+        rc = start_fetching(a, err);
     if (rc == SP_OK)
         rc = agent_crls_begin(a->crls, &config, err);
     if (rc == SP_OK)
@@ -479,6 +514,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     a->on_term = sp_signal_new(a->loop, SIGTERM, on_end_signal, a);
     a->on_int = sp_signal_new(a->loop, SIGINT, on_end_signal, a);
     a->end_late = sp_timer_new(a->loop, on_end_late, a);
+    follow_staple(a);
     connect_uplink(a);
     return SP_OK;
 }
@@ -491,6 +527,8 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
     agent_crls_free(a->crls);
+    sp_stapler_free(a->stapler);
+    sp_fetcher_free(a->fetcher);
     sp_resolver_free(a->resolver);
     if (a->loop)
         sp_loop_free(a->loop);

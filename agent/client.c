@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define LINGER_MS 1000
-#define READ_SIZE 16384
+#define LINGER_MS  1000
+#define SURPLUS_MS 1000
+#define READ_SIZE  16384
 
-enum state { ASKING, WAITING, RELAYING, HANGING_UP };
+enum state { ASKING, WAITING, RELAYING, TAKEN, HANGING_UP };
 
 struct agent_client {
     struct agent_clients *all;
@@ -32,7 +34,10 @@ struct agent_client {
     struct agent_refusal refusal; /* status 0: not refused */
     uint64_t started_ms;
     enum state state;
-    bool has_target;
+    bool has_target, surplus;
+    bool is_inner, ended_well; /* see agent_client_inner */
+    bool asked_before;
+    void *door_state;
 };
 
 /* ---- the log, the end ---- */
@@ -42,7 +47,8 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
     char text[SP_TARGET_TEXT];
     struct sp_log_line line;
 
-    if (!sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
+    /* Of those who are too many the `limit` line tells. */
+    if (c->surplus || !sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
         return;
     sp_log_str(&line, "door", c->kind->name);
     sp_log_str(&line, "client", sp_addr_format(&c->peer, text));
@@ -68,6 +74,9 @@ static void client_free(struct agent_client *c)
     if (c->next)
         c->next->prev = c->prev;
     all->count--;
+    all->inner_count -= c->is_inner;
+    if (c->kind->done)
+        c->kind->done(c);
     if (c->request)
         agent_request_cancel(c->request);
     sp_timer_free(c->deadline);
@@ -82,9 +91,12 @@ static void client_free(struct agent_client *c)
 static void on_channel_closed(void *ctx, struct sp_channel *channel,
                               const struct sp_channel_end *end)
 {
+    struct agent_client *c = ctx;
+
     (void)channel;
-    log_end(ctx, end);
-    client_free(ctx);
+    c->ended_well = end->how == SP_CHANNEL_DONE;
+    log_end(c, end);
+    client_free(c);
 }
 
 static const struct sp_channel_callbacks channel_callbacks = {.on_closed = on_channel_closed};
@@ -116,21 +128,26 @@ static void on_readable(void *ctx)
 
 static const struct sp_sock_callbacks sock_callbacks = {.on_readable = on_readable};
 
+static const struct agent_refusal full = {
+    .status = 503,
+    .error = "connection_limit_reached",
+    .text = "the agent has as many connections as limits.connections lets it have"};
+
 static void on_deadline(void *ctx)
 {
-    static const struct agent_refusal late = {408, "http_request_error",
-                                              "no whole request in time"};
+    static const struct agent_refusal late = {
+        .status = 408, .error = "http_request_error", .text = "no whole request in time"};
     struct agent_client *c = ctx;
 
-    if (c->state == ASKING)
-        agent_client_refuse(c, &late);
+    if (c->state == ASKING && !(c->asked_before && !c->input.len))
+        agent_client_refuse(c, c->surplus ? &full : &late);
     else
         client_free(c);
 }
 
 void agent_client_read(struct agent_client *c)
 {
-    sp_timer_start(c->deadline, AGENT_CLIENT_ASK_MS);
+    sp_timer_start(c->deadline, c->surplus ? SURPLUS_MS : AGENT_CLIENT_ASK_MS);
     sp_sock_watch_read(c->sock, true);
 }
 
@@ -155,13 +172,20 @@ void agent_client_refuse(struct agent_client *c, const struct agent_refusal *ref
     client_free(c);
 }
 
-void agent_client_hang_up(struct agent_client *c)
+void agent_client_finish(struct agent_client *c)
 {
-    log_end(c, NULL);
     c->state = HANGING_UP;
+    sp_sock_set_owner(c->sock, &sock_callbacks, c);
+    sp_sock_watch_write(c->sock, false);
     sp_sock_shutdown_write(c->sock);
     sp_sock_watch_read(c->sock, true);
     sp_timer_start(c->deadline, LINGER_MS);
+}
+
+void agent_client_hang_up(struct agent_client *c)
+{
+    log_end(c, NULL);
+    agent_client_finish(c);
 }
 
 /* ---- the channel ---- */
@@ -193,8 +217,17 @@ static void on_refused(void *ctx, const struct agent_refusal *refusal)
 
 static const struct agent_request_callbacks request_callbacks = {on_open, on_refused};
 
+static bool refuse_surplus(struct agent_client *c)
+{
+    if (c->surplus)
+        agent_client_refuse(c, &full);
+    return c->surplus;
+}
+
 void agent_client_connect(struct agent_client *c, const struct sp_target *target)
 {
+    if (refuse_surplus(c))
+        return;
     c->state = WAITING;
     c->target = *target;
     c->has_target = true;
@@ -203,10 +236,62 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
     c->request = agent_uplink_open(c->all->uplink, target, &request_callbacks, c);
 }
 
+/* ---- a door that relays by itself ---- */
+
+struct sp_sock *agent_client_take(struct agent_client *c, const struct sp_sock_callbacks *callbacks,
+                                  void *ctx)
+{
+    if (refuse_surplus(c))
+        return NULL;
+    if (!c->asked_before) {
+        sp_sock_keep_alive(c->sock);
+        sp_sock_guard(c->sock); /* as a channel does */
+    }
+    c->state = TAKEN;
+    c->asked_before = true;
+    sp_timer_stop(c->deadline);
+    sp_sock_watch_read(c->sock, false);
+    sp_sock_set_owner(c->sock, callbacks, ctx);
+    return c->sock;
+}
+
+void agent_client_give_back(struct agent_client *c)
+{
+    if (c->all->ending) {
+        agent_client_finish(c);
+        return;
+    }
+    c->state = ASKING;
+    sp_sock_set_owner(c->sock, &sock_callbacks, c);
+    sp_sock_watch_write(c->sock, false);
+    sp_sock_watch_read(c->sock, true);
+    sp_timer_start(c->deadline, c->input.len ? AGENT_CLIENT_ASK_MS : AGENT_CLIENT_IDLE_MS);
+    if (c->input.len)
+        c->kind->on_input(c);
+}
+
+void agent_client_cut(struct agent_client *c)
+{
+    sp_sock_reset(c->sock);
+    c->sock = NULL;
+    client_free(c);
+}
+
+bool agent_client_ended_well(const struct agent_client *c)
+{
+    return c->ended_well;
+}
+
+struct agent_clients *agent_client_all(const struct agent_client *c)
+{
+    return c->all;
+}
+
 /* ---- life ---- */
 
-void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
-                        const struct agent_door *door, struct agent_config *config)
+static struct agent_client *client_new(struct agent_clients *clients, int fd,
+                                       const struct agent_door_kind *kind,
+                                       const struct agent_door *door, struct agent_config *config)
 {
     struct agent_client *c = sp_calloc(1, sizeof *c);
     struct sp_error err;
@@ -219,7 +304,7 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
         sp_log_message(clients->log, SP_LOG_ERROR, "trouble", "%s", err.text);
         close(fd);
         free(c);
-        return;
+        return NULL;
     }
     c->config = agent_config_ref(config);
     sp_sock_peer(c->sock, &c->peer);
@@ -231,6 +316,42 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
         c->next->prev = &c->next;
     clients->first = c;
     clients->count++;
+    return c;
+}
+
+struct agent_client *agent_client_inner(struct agent_client *outer,
+                                        const struct agent_door_kind *kind, void *state,
+                                        const struct sp_target *target, int *ret_fd)
+{
+    struct agent_client *c;
+    int pair[2];
+
+    if (!outer->all->uplink)
+        return NULL;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+        return NULL;
+    c = client_new(outer->all, pair[0], kind, outer->door, outer->config);
+    if (!c) {
+        close(pair[1]);
+        return NULL;
+    }
+    c->all->inner_count++;
+    c->is_inner = true;
+    c->peer = outer->peer;
+    c->door_state = state;
+    *ret_fd = pair[1];
+    agent_client_connect(c, target);
+    return c;
+}
+
+void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
+                        const struct agent_door *door, struct agent_config *config, bool surplus)
+{
+    struct agent_client *c = client_new(clients, fd, kind, door, config);
+
+    if (!c)
+        return;
+    c->surplus = surplus;
     kind->start(c);
 }
 
@@ -238,6 +359,7 @@ void agent_clients_dismiss_idle(struct agent_clients *clients)
 {
     struct agent_client *next;
 
+    clients->ending = true;
     for (struct agent_client *c = clients->first; c; c = next) {
         next = c->next;
         if (c->state == ASKING && !c->input.len)
@@ -247,8 +369,8 @@ void agent_clients_dismiss_idle(struct agent_clients *clients)
 
 void agent_clients_close(struct agent_clients *clients)
 {
-    static const struct agent_refusal ending = {503, "destination_unavailable",
-                                                "the agent is shutting down"};
+    static const struct agent_refusal ending = {
+        .status = 503, .error = "destination_unavailable", .text = "the agent is shutting down"};
     struct agent_client *next;
 
     for (struct agent_client *c = clients->first; c; c = next) {
@@ -261,13 +383,32 @@ void agent_clients_close(struct agent_clients *clients)
             c->refusal = ending;
             log_end(c, NULL);
         }
-        client_free(c);
+        if (c->state == TAKEN)
+            agent_client_cut(c); /* its response is not whole */
+        else
+            client_free(c);
     }
 }
 
 const struct agent_door *agent_client_door(const struct agent_client *c)
 {
     return c->door;
+}
+
+void *agent_client_state(const struct agent_client *c)
+{
+    return c->door_state;
+}
+
+void agent_client_set_state(struct agent_client *c, void *state)
+{
+    c->door_state = state;
+}
+
+void agent_client_become(struct agent_client *c, const struct agent_door_kind *kind)
+{
+    c->kind = kind;
+    kind->on_input(c);
 }
 
 struct sp_buf *agent_client_input(struct agent_client *c)

@@ -5,8 +5,8 @@
  *     accepted -> door speaks -> waits for a channel -> relayed -> gone
  *                     \ refused, with an answer in the door's protocol
  *
- * A kind of door is a table of functions (struct agent_door_kind): SOCKS5 and the rest are added as
- * one file and one row each. Loop thread only.
+ * A kind of door is a table of functions (struct agent_door_kind), one file and one row each. Loop
+ * thread only.
  */
 #ifndef SALLYPORT_AGENT_CLIENT_H
 #define SALLYPORT_AGENT_CLIENT_H
@@ -19,6 +19,7 @@ struct agent_door;
 struct sp_log;
 struct sp_loop;
 struct sp_sock;
+struct sp_sock_callbacks;
 
 struct agent_door_kind {
     const char *name;
@@ -30,8 +31,11 @@ struct agent_door_kind {
     void (*on_open)(struct agent_client *client);
     /* What it is told instead. NULL: the connection is reset, since this door has no words. */
     void (*on_refused)(struct agent_client *client, const struct agent_refusal *refusal);
+    /* The client goes: frees agent_client_state. NULL: there is none. */
+    void (*done)(struct agent_client *client);
 };
-extern const struct agent_door_kind agent_door_http, agent_door_forward;
+extern const struct agent_door_kind agent_door_http, agent_door_socks5, agent_door_mixed,
+    agent_door_forward;
 
 /* All clients of the agent, whatever door they came in by. Embedded in its owner. */
 struct agent_clients {
@@ -39,14 +43,16 @@ struct agent_clients {
     struct sp_log *log;
     struct agent_uplink *uplink; /* for channels from now on; NULL: none any more */
     struct agent_client *first;
-    size_t count;
+    size_t count, inner_count;   /* all; those of them that a door opened for itself */
+    bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
     void *ctx;
 };
 
-/* fd is taken over; config keeps `door` alive (a reference is taken). */
+/* fd is taken over; config keeps `door` alive (a reference is taken). surplus: there are too many
+ * already, so it gets no more than a proper answer that says so, if it asks within a second. */
 void agent_client_start(struct agent_clients *clients, int fd, const struct agent_door_kind *kind,
-                        const struct agent_door *door, struct agent_config *config);
+                        const struct agent_door *door, struct agent_config *config, bool surplus);
 /* Those that have not asked for anything yet, now: on_empty may follow. */
 void agent_clients_dismiss_idle(struct agent_clients *clients);
 void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty follows */
@@ -54,7 +60,13 @@ void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty f
 /* ---- for doors ---- */
 #define AGENT_CLIENT_INPUT_MAX 32768 /* what may be read before the channel is asked for */
 #define AGENT_CLIENT_ASK_MS    10000 /* for the application to say what it wants */
+#define AGENT_CLIENT_SURPLUS   64    /* so many may have their answer at a time */
 const struct agent_door *agent_client_door(const struct agent_client *client);
+/* What the door keeps about it; NULL until set. */
+void *agent_client_state(const struct agent_client *client);
+void agent_client_set_state(struct agent_client *client, void *state);
+/* Another door speaks from now on, beginning with what is in the input. No state may be set. */
+void agent_client_become(struct agent_client *client, const struct agent_door_kind *kind);
 /* What was read and not used; what is left in it when the channel opens goes first. */
 struct sp_buf *agent_client_input(struct agent_client *client);
 void agent_client_read(struct agent_client *client); /* calls on_input from now on */
@@ -66,4 +78,27 @@ void agent_client_say(struct agent_client *client, const void *text, size_t len)
 void agent_client_refuse(struct agent_client *client, const struct agent_refusal *refusal);
 /* Ends it after what was said: FIN, and a moment for the application to read it. */
 void agent_client_hang_up(struct agent_client *client);
+
+/* ---- for doors that relay by themselves ---- */
+/* The socket is the door's from now on: it reads and writes as its callbacks say, until it gives it
+ * back; the client still owns it. NULL: it was refused (too many). */
+struct sp_sock *agent_client_take(struct agent_client *client,
+                                  const struct sp_sock_callbacks *callbacks, void *ctx);
+/* The client may ask for another thing: what is in the input now, or what comes within
+ * AGENT_CLIENT_IDLE_MS. It may be gone when this returns. */
+void agent_client_give_back(struct agent_client *client);
+#define AGENT_CLIENT_IDLE_MS 60000
+/* While taken: ends it, in order (FIN, what was written is read in peace) or by a reset. It is gone
+ * after a reset. Nothing is logged: its channels were. */
+void agent_client_finish(struct agent_client *client);
+void agent_client_cut(struct agent_client *client);
+/* A channel of the door's own, on behalf of `outer`: a client of its own kind (no start, no input),
+ * with its own line in the log; *ret_fd is the application's end of it. What is written there waits
+ * for the channel. NULL: no descriptors, or the end is near. */
+struct agent_client *agent_client_inner(struct agent_client *outer,
+                                        const struct agent_door_kind *kind, void *state,
+                                        const struct sp_target *target, int *ret_fd);
+/* For `done` of that kind: both sides had sent everything. */
+bool agent_client_ended_well(const struct agent_client *client);
+struct agent_clients *agent_client_all(const struct agent_client *client);
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/users.h"
 #include "common/clock.h"
 #include "common/crl_source.h"
 #include "common/tls_cred.h"
@@ -19,8 +20,17 @@ static const char *const mode_names[] = {
     NULL,
 };
 
+static const char *const staple_names[] = {
+    [AGENT_STAPLE_USE] = "use",
+    [AGENT_STAPLE_REQUIRE] = "require",
+    [AGENT_STAPLE_IGNORE] = "ignore",
+    NULL,
+};
+
 static const char *const door_type_names[] = {
     [AGENT_DOOR_HTTP] = "http",
+    [AGENT_DOOR_SOCKS5] = "socks5",
+    [AGENT_DOOR_MIXED] = "mixed",
     [AGENT_DOOR_FORWARD] = "forward",
     NULL,
 };
@@ -48,6 +58,11 @@ static const struct sp_json_field server_validation_fields[] = {
      .offset = offsetof(struct agent_server_validation, ca_files),
      .max = 100},
     SP_SETTINGS_CRLS_ROW(struct agent_server_validation, crls),
+    {.key = "staple",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct agent_server_validation, staple),
+     .default_uint = AGENT_STAPLE_USE,
+     .names = staple_names},
     SP_SETTINGS_POLICY_ROWS(struct agent_server_validation, policy),
     SP_SETTINGS_CHAIN_ROWS(struct agent_server_validation),
     {.key = "pinned_keys",
@@ -74,6 +89,7 @@ static const struct sp_json_field door_fields[] = {
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_door, to_text),
      .check = sp_settings_check_target},
+    {.key = "users_file", .type = SP_JSON_PATH, .offset = offsetof(struct agent_door, users_file)},
     {.key = NULL},
 };
 
@@ -130,6 +146,7 @@ static const struct sp_json_field agent_fields[] = {
     OBJECT(log, false, sp_settings_log_fields),
     OBJECT(keepalive, false, sp_settings_keepalive_fields),
     OBJECT(limits, false, limits_fields),
+    OBJECT(stapling, false, sp_settings_stapling_fields),
     {.key = NULL},
 };
 
@@ -167,6 +184,33 @@ static bool same_listen(const struct sp_addr *a, const struct sp_addr *b)
     return a->port && a->port == b->port && sp_ip_equal(&a->ip, &b->ip);
 }
 
+/* A door with users has them as they are now. */
+static enum sp_err load_users(struct agent_config *config, size_t index, struct sp_error *err)
+{
+    struct agent_door *door = &config->doors[index];
+    struct sp_error why;
+    enum sp_err rc;
+    char path[48];
+
+    if (!door->users_file)
+        return SP_OK;
+    snprintf(path, sizeof path, "$.doors[%zu].users_file", index);
+    if (door->type != AGENT_DOOR_SOCKS5)
+        return sp_json_error(err, config->path, path,
+                             "a door of type \"%s\" knows no logins; \"users_file\" is for type "
+                             "\"socks5\"",
+                             door_type_names[door->type]);
+    rc = agent_users_load(door->users_file, &door->users, &why);
+    if (rc == SP_OK)
+        return SP_OK;
+    if (why.where[0])
+        sp_error_prefix(&why, "%s", why.where);
+    sp_error_where(&why, "%s: %s", config->path, path);
+    if (err)
+        *err = why;
+    return rc;
+}
+
 static enum sp_err finish_door(struct agent_config *config, size_t index, struct sp_error *err)
 {
     struct agent_door *door = &config->doors[index];
@@ -182,10 +226,11 @@ static enum sp_err finish_door(struct agent_config *config, size_t index, struct
         return sp_json_error(err, file, path,
                              "required for a door of type \"forward\", but missing; wanted: "
                              "\"host:port\"");
-    if (door->type == AGENT_DOOR_HTTP && door->to_text)
+    if (door->type != AGENT_DOOR_FORWARD && door->to_text)
         return sp_json_error(err, file, path,
-                             "a door of type \"http\" takes the destination from each request; "
-                             "\"to\" is for type \"forward\"");
+                             "a door of type \"%s\" takes the destination from each request; "
+                             "\"to\" is for type \"forward\"",
+                             door_type_names[door->type]);
     snprintf(path, sizeof path, "$.doors[%zu].listen", index);
     for (k = 0; k < index; k++)
         if (same_listen(&door->listen, &config->doors[k].listen))
@@ -196,7 +241,7 @@ static enum sp_err finish_door(struct agent_config *config, size_t index, struct
                         "%s is not a loopback address: whoever can reach it can use the tunnel "
                         "under this agent's identity",
                         door->listen_text);
-    return SP_OK;
+    return load_users(config, index, err);
 }
 
 static enum sp_err check_validation(struct agent_config *config, struct sp_error *err)
@@ -343,6 +388,8 @@ void agent_config_unref(struct agent_config *config)
         free(config);
         return;
     }
+    for (size_t i = 0; i < config->door_count; i++)
+        agent_users_free(config->doors[i].users);
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);
     sp_tls_cred_unref(config->cred);

@@ -12,6 +12,7 @@
 #include "common/settings.h"
 #include "common/verdict.h"
 
+struct agent_users;
 struct sp_crl_source;
 struct sp_tls_cred;
 struct sp_tls_crl_set;
@@ -26,8 +27,16 @@ struct agent_identity {
 
 enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
 
+/* What the OCSP response is worth that a gateway staples for its certificate. */
+enum agent_staple {
+    AGENT_STAPLE_USE,     /* one that is valid counts; none, nothing is held against it */
+    AGENT_STAPLE_REQUIRE, /* none that is valid: revocation_unknown */
+    AGENT_STAPLE_IGNORE,
+};
+
 struct agent_server_validation {
-    int mode; /* enum agent_validation_mode */
+    int mode;   /* enum agent_validation_mode */
+    int staple; /* enum agent_staple */
     struct sp_json_strings ca_files;
     struct sp_json_strings crls;        /* paths, URLs */
     struct sp_policy policy;            /* .source is "FILE: $.server_validation" */
@@ -35,13 +44,14 @@ struct agent_server_validation {
     struct sp_json_strings pinned_keys; /* the same; folded */
 };
 
-enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_FORWARD };
+enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGENT_DOOR_FORWARD };
 
 struct agent_door {
     int type; /* enum agent_door_type */
-    char *listen_text, *to_text;
+    char *listen_text, *to_text, *users_file;
     struct sp_addr listen;
-    struct sp_target to; /* AGENT_DOOR_FORWARD */
+    struct sp_target to;       /* AGENT_DOOR_FORWARD */
+    struct agent_users *users; /* AGENT_DOOR_SOCKS5; NULL: everybody may use it */
 };
 
 struct agent_limits {
@@ -67,6 +77,7 @@ struct agent_config {
     struct sp_log_settings log;
     struct sp_keepalive_settings keepalive;
     struct agent_limits limits;
+    struct sp_stapling_settings stapling; /* of our own certificate */
 
     struct sp_tls_cred *cred;
     struct sp_tls_trust *trust;

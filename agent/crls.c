@@ -4,31 +4,22 @@
 
 #include "agent/config.h"
 #include "common/crl_source.h"
-#include "common/fetch.h"
 
 #define FIRST_MS 2000 /* how long a start waits */
 
 struct agent_crls {
-    struct sp_fetcher *fetcher;
     struct sp_crl_source *source;
 };
 
-enum sp_err agent_crls_new(struct sp_loop *loop, struct sp_resolver *resolver, struct sp_log *log,
-                           void (*on_change)(void *ctx), void *ctx, struct agent_crls **ret_crls,
-                           struct sp_error *err)
+struct agent_crls *agent_crls_new(struct sp_loop *loop, struct sp_fetcher *fetcher,
+                                  struct sp_log *log, void (*on_change)(void *ctx), void *ctx)
 {
-    struct sp_crl_source_options options = {
-        .loop = loop, .log = log, .on_change = on_change, .ctx = ctx};
-    struct agent_crls *crls;
-    enum sp_err rc = sp_fetcher_new(loop, resolver, &options.fetcher, err);
+    const struct sp_crl_source_options options = {
+        .loop = loop, .fetcher = fetcher, .log = log, .on_change = on_change, .ctx = ctx};
+    struct agent_crls *crls = sp_calloc(1, sizeof *crls);
 
-    if (rc != SP_OK)
-        return rc;
-    crls = sp_calloc(1, sizeof *crls);
-    crls->fetcher = options.fetcher;
     crls->source = sp_crl_source_new(&options);
-    *ret_crls = crls;
-    return SP_OK;
+    return crls;
 }
 
 void agent_crls_free(struct agent_crls *crls)
@@ -36,7 +27,6 @@ void agent_crls_free(struct agent_crls *crls)
     if (!crls)
         return;
     sp_crl_source_free(crls->source);
-    sp_fetcher_free(crls->fetcher);
     free(crls);
 }
 

@@ -9,14 +9,13 @@
 
 struct agent_config;
 struct agent_crls; /* opaque */
+struct sp_fetcher;
 struct sp_log;
 struct sp_loop;
-struct sp_resolver;
 
 /* on_change: agent_crls_take may now give another configuration. The rest is borrowed. */
-SP_MUST_USE enum sp_err agent_crls_new(struct sp_loop *loop, struct sp_resolver *resolver,
-                                       struct sp_log *log, void (*on_change)(void *ctx), void *ctx,
-                                       struct agent_crls **ret_crls, struct sp_error *err);
+struct agent_crls *agent_crls_new(struct sp_loop *loop, struct sp_fetcher *fetcher,
+                                  struct sp_log *log, void (*on_change)(void *ctx), void *ctx);
 void agent_crls_free(struct agent_crls *crls); /* NULL is fine */
 /* What this configuration names is what counts from now on. */
 void agent_crls_follow(struct agent_crls *crls, const struct agent_config *config);

@@ -7,12 +7,14 @@
 #include "common/evidence.h"
 #include "common/loop.h"
 #include "common/resolve.h"
+#include "common/revocation.h"
 #include "common/tls_cred.h"
 #include "common/tls_session.h"
 #include "common/tunnel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct decision {
@@ -30,6 +32,7 @@ struct agent_link {
     struct sp_tunnel *tunnel;
     struct sp_tls_client_options tls;
     struct decision *decision; /* from the verdict until the tunnel is up or gone */
+    struct sp_status *status;  /* what the gateway stapled came to, as of the handshake */
     struct sp_addr addr;       /* connected to, or last tried */
     struct sp_timer *deadline; /* of the gateway's answer: TLS may be through long before it */
     struct sp_task gone_soon;
@@ -45,6 +48,7 @@ static void link_gone(struct agent_link *link, const struct sp_error *why)
     sp_timer_free(link->deadline);
     agent_config_unref(link->options.config);
     free(link->decision);
+    free(link->status);
     free(link);
 }
 
@@ -145,7 +149,62 @@ static void log_draining(const struct agent_link *link)
 
 /* ---- the tunnel ---- */
 
-static void decide(struct agent_link *link, const struct sp_chain *chain)
+/* What is stapled counts when it is good or revoked; otherwise the detail says why it does not. */
+static void judge_staple(const struct sp_bytes *staple, const struct sp_chain *chain,
+                         const struct sp_chain_query *query, struct sp_status *ret)
+{
+    struct sp_ocsp_query ocsp = {.cert = chain->certs[0], .now = query->now};
+    char why[sizeof ret->answer.detail];
+    uint8_t *issuer;
+
+    if (!staple->len) {
+        sp_status_unknown(ret, NULL, INT64_MAX, "the gateway stapled no OCSP response");
+        return;
+    }
+    issuer = sp_chain_issuer(chain, query, &ocsp.issuer.len);
+    if (!issuer) {
+        sp_status_unknown(ret, "staple", INT64_MAX,
+                          "the stapled OCSP response cannot be verified: the certificate's issuer "
+                          "is not one that can be believed");
+        return;
+    }
+    ocsp.issuer.data = issuer;
+    *ret = (struct sp_status){.from = "staple", .stapled = true};
+    sp_ocsp_examine(staple, &ocsp, &ret->answer);
+    free(issuer);
+    ret->holds_until = ret->answer.expires;
+    if (ret->answer.status == SP_OCSP_GOOD || ret->answer.status == SP_OCSP_REVOKED)
+        return;
+    snprintf(why, sizeof why, "the stapled OCSP response does not count: %.400s",
+             ret->answer.detail);
+    memcpy(ret->answer.detail, why, sizeof why);
+}
+
+/* A certificate that demands a staple (RFC 7633) is taken at its word. */
+static void add_status(const struct sp_status *status, enum agent_staple staple,
+                       const struct sp_bytes *leaf, struct sp_facts *facts)
+{
+    enum sp_ocsp_status said = status->answer.status;
+    bool counts = said == SP_OCSP_GOOD || said == SP_OCSP_REVOKED;
+    bool is_demanded = staple == AGENT_STAPLE_USE && !counts && sp_ocsp_must_staple(leaf);
+    struct sp_status demanded;
+
+    if (is_demanded) {
+        demanded = *status;
+        snprintf(demanded.answer.detail, sizeof demanded.answer.detail,
+                 "%.400s, which its certificate demands (must-staple)", status->answer.detail);
+        sp_status_apply(&demanded, SP_OCSP_HARD, facts);
+    } else if (counts || staple == AGENT_STAPLE_REQUIRE) {
+        sp_status_apply(status, SP_OCSP_HARD, facts);
+    } else if (status->from[0]) { /* nothing is held against it, but it is worth a word */
+        sp_facts_add(facts, SP_REASON_COUNT, "%s", status->answer.detail);
+    }
+}
+
+/* peer NULL: the handshake was long ago. What was stapled in it goes on to count: no more than a
+ * list does an answer that grows old cut what is open. */
+static void decide(struct agent_link *link, const struct sp_chain *chain,
+                   const struct sp_tls_peer *peer)
 {
     const struct agent_config *config = link->options.config;
     const struct agent_server_validation *validation = &config->server_validation;
@@ -164,6 +223,13 @@ static void decide(struct agent_link *link, const struct sp_chain *chain)
     struct decision *d = sp_calloc(1, sizeof *d);
 
     sp_chain_examine(chain, &query, &d->facts);
+    if (peer && chain->count && validation->staple != AGENT_STAPLE_IGNORE) {
+        link->status = sp_calloc(1, sizeof *link->status);
+        judge_staple(&peer->staple, chain, &query, link->status);
+    }
+    if (link->status && chain->count)
+        add_status(link->status, (enum agent_staple)validation->staple, &chain->certs[0],
+                   &d->facts);
     sp_verdict_decide(&d->facts, &validation->policy, now, &d->verdict);
     link->decision = d;
 }
@@ -172,7 +238,7 @@ static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, 
 {
     struct agent_link *link = ctx;
 
-    decide(link, peer->chain);
+    decide(link, peer->chain, peer);
     *ret_alert = link->decision->verdict.alert;
     return link->decision->verdict.action != SP_ACTION_BLOCK ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
 }
@@ -354,7 +420,7 @@ void agent_link_renew(struct agent_link *link, struct agent_config *config)
     if (!link->up || link->closing)
         return;
     sp_tls_peer_chain(sp_tunnel_tls(link->tunnel), &chain);
-    decide(link, &chain);
+    decide(link, &chain, NULL);
     verdict = &link->decision->verdict;
     if (verdict->action == SP_ACTION_BLOCK) {
         log_decision(link);

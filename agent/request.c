@@ -72,6 +72,7 @@ static void describe_no_tunnel(const struct agent_uplink *uplink, struct agent_r
     char message[400];
 
     ret->status = 503;
+    ret->no_tunnel = true;
     if (agent_uplink_tunnels_up(uplink)) {
         snprintf(ret->error, sizeof ret->error, "connection_limit_reached");
         snprintf(ret->text, sizeof ret->text,
@@ -257,8 +258,10 @@ static void hand_over(struct agent_request *request, struct agent_uplink *heir)
 
 void agent_requests_leave(struct agent_uplink *uplink, struct agent_uplink *heir)
 {
-    const struct agent_refusal refusal = {503, "destination_unavailable",
-                                          "the agent is shutting down"};
+    const struct agent_refusal refusal = {.status = 503,
+                                          .error = "destination_unavailable",
+                                          .text = "the agent is shutting down",
+                                          .no_tunnel = true};
     struct agent_request *next;
 
     for (struct agent_request *r = uplink->first; r; r = next) {

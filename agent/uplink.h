@@ -43,6 +43,7 @@ struct agent_refusal {
     int status;     /* what an HTTP client is told: 403, 502, 503, 504 */
     char error[40]; /* RFC 9209 error type */
     char text[512]; /* for people */
+    bool no_tunnel; /* it is the way to the gateway that is missing */
 };
 
 struct agent_request_callbacks {

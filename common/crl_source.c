@@ -160,7 +160,7 @@ void sp_crl_source_tick(void *ctx)
     struct crl_url *u;
     size_t cursor = 0;
 
-    if (!sp_hash_count(source->urls))
+    if (!sp_hash_count(source->urls) || !source->options.fetcher)
         return;
     while ((u = sp_crl_source_next_url(source, &cursor))) {
         if (u->fetch)

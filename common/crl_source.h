@@ -26,7 +26,8 @@ struct sp_tls_crl_set;
 
 struct sp_crl_source_options {
     struct sp_loop *loop;
-    struct sp_fetcher *fetcher; /* borrowed, like all here; freed after the source */
+    struct sp_fetcher *fetcher; /* borrowed, like all here; freed after the source. NULL: nothing is
+                                   fetched, what cache_dir keeps is all there is */
     struct sp_log *log;
     void (*on_change)(void *ctx); /* what sp_crl_source_fill gives has changed */
     void *ctx;

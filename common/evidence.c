@@ -3,6 +3,9 @@
 #include "common/clock.h"
 #include "common/tls_session.h"
 
+#include <stdio.h>
+#include <string.h>
+
 static void log_source(struct sp_log_line *line, const char *key, const char *from_key,
                        const struct sp_revocation *r)
 {
@@ -35,6 +38,23 @@ static void log_revocation(struct sp_log_line *line, const struct sp_facts *fact
     sp_log_object_end(line);
 }
 
+static void log_path(struct sp_log_line *line, const char *path)
+{
+    char name[SP_PATH_MAX];
+
+    if (!*path)
+        return;
+    sp_log_array_begin(line, "path");
+    while (*path) {
+        size_t len = strcspn(path, SP_PATH_STEP);
+
+        snprintf(name, sizeof name, "%.*s", (int)len, path);
+        sp_log_item(line, name);
+        path += len + (path[len] != '\0');
+    }
+    sp_log_array_end(line);
+}
+
 void sp_evidence_verdict(struct sp_log_line *line, const struct sp_facts *facts,
                          const struct sp_verdict *verdict)
 {
@@ -61,6 +81,7 @@ void sp_evidence_verdict(struct sp_log_line *line, const struct sp_facts *facts,
     sp_log_str(line, "serial", facts->serial);
     sp_log_str(line, "fingerprint", facts->fingerprint);
     sp_log_int(line, "chain", facts->chain_len);
+    log_path(line, facts->path);
     sp_log_str(line, "not_before", sp_time_format(facts->not_before, time));
     sp_log_str(line, "not_after", sp_time_format(facts->not_after, time));
     log_revocation(line, facts);

@@ -11,8 +11,8 @@
 struct sp_tls_session;
 
 /* action validate_status observed_errors reason rule detail, subject issuer serial fingerprint
- * chain not_before not_after, and where a CRL was asked: revocation ("crl") crl_file this_update
- * next_update. An identity is written only when the facts have one. */
+ * chain path not_before not_after, and where a list or a responder was asked: revocation (crl,
+ * ocsp). An identity is written only when the facts have one. */
 void sp_evidence_verdict(struct sp_log_line *line, const struct sp_facts *facts,
                          const struct sp_verdict *verdict);
 /* sni tls cipher alpn resumed; sni is left out when no name was sent. */

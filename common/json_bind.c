@@ -21,6 +21,7 @@ struct binder {
     struct sp_error *err; /* never NULL */
     char path[160];       /* "$.doors[1].listen": where in the file we are */
     size_t path_len;
+    bool any_keys; /* unknown ones are passed over */
 };
 
 static bool is_identifier(const char *key)
@@ -417,7 +418,7 @@ static enum sp_err bind_object(struct binder *b, const struct sp_json_field *fie
     if (!json_is_object(object))
         return wrong_type(b, object, "an object");
     /* Before the rows: a misspelt key would otherwise be told as a missing one. */
-    rc = check_keys(b, fields, object);
+    rc = b->any_keys ? SP_OK : check_keys(b, fields, object);
     if (rc)
         return rc;
     for (const struct sp_json_field *f = fields; f->key; f++) {
@@ -468,12 +469,12 @@ static enum sp_err syntax_error(struct binder *b, const json_error_t *error)
     return SP_ERR_JSON;
 }
 
-enum sp_err sp_json_load_text(const char *name, const char *text, size_t len,
-                              const struct sp_json_field *fields, void *ret_struct,
-                              struct sp_error *err)
+static enum sp_err load_text(const char *name, const char *text, size_t len, bool any_keys,
+                             const struct sp_json_field *fields, void *ret_struct,
+                             struct sp_error *err)
 {
     struct sp_error unseen;
-    struct binder b = {.file = name, .err = err ? err : &unseen};
+    struct binder b = {.file = name, .err = err ? err : &unseen, .any_keys = any_keys};
     json_error_t error;
     json_t *root;
     /* First, because jansson recurses, when it parses and again when it frees. */
@@ -491,6 +492,20 @@ enum sp_err sp_json_load_text(const char *name, const char *text, size_t len,
         sp_json_done(fields, ret_struct);
     json_decref(root);
     return rc;
+}
+
+enum sp_err sp_json_load_text(const char *name, const char *text, size_t len,
+                              const struct sp_json_field *fields, void *ret_struct,
+                              struct sp_error *err)
+{
+    return load_text(name, text, len, false, fields, ret_struct, err);
+}
+
+enum sp_err sp_json_load_line(const char *name, const char *text, size_t len,
+                              const struct sp_json_field *fields, void *ret_struct,
+                              struct sp_error *err)
+{
+    return load_text(name, text, len, true, fields, ret_struct, err);
 }
 
 enum sp_err sp_json_load(const char *path, const struct sp_json_field *fields, void *ret_struct,

@@ -73,6 +73,11 @@ SP_MUST_USE enum sp_err sp_json_load(const char *path, const struct sp_json_fiel
 SP_MUST_USE enum sp_err sp_json_load_text(const char *name, const char *text, size_t len,
                                           const struct sp_json_field *fields, void *ret_struct,
                                           struct sp_error *err);
+/* The same for what another version of a program may have written: keys that no row names are
+ * passed over. */
+SP_MUST_USE enum sp_err sp_json_load_line(const char *name, const char *text, size_t len,
+                                          const struct sp_json_field *fields, void *ret_struct,
+                                          struct sp_error *err);
 /* All that the rows have bound, as bytes: equal for equal values of one table, whatever the file
  * looked like. Appended to *text; the caller frees .data. */
 struct sp_json_bytes {

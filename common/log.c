@@ -382,7 +382,15 @@ static void emit(struct sp_log *log, bool json, char *text, size_t len)
     atomic_fetch_add(&log->lost, lost + (len > 0));
 }
 
-void sp_log_end(struct sp_log_line *line)
+void sp_log_text_begin(struct sp_log_line *line)
+{
+    memset(line, 0, offsetof(struct sp_log_line, text));
+    line->json = true;
+    put_text(line, "{");
+}
+
+/* Closes what is open. */
+static void finish(struct sp_log_line *line)
 {
     static const char json_tail[] = ",\"truncated\":true";
     static const char text_tail[] = " truncated=true";
@@ -400,6 +408,18 @@ void sp_log_end(struct sp_log_line *line)
     }
     if (line->json)
         line->text[line->len++] = '}';
+}
+
+const char *sp_log_text_end(struct sp_log_line *line)
+{
+    finish(line);
+    line->text[line->len] = '\0'; /* from TAIL_ROOM, in place of the newline */
+    return line->text;
+}
+
+void sp_log_end(struct sp_log_line *line)
+{
+    finish(line);
     line->text[line->len++] = '\n';
     emit(line->log, line->json, line->text, line->len);
 }

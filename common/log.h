@@ -70,6 +70,11 @@ void sp_log_object_begin(struct sp_log_line *line, const char *key);
 void sp_log_object_end(struct sp_log_line *line);
 void sp_log_end(struct sp_log_line *line);
 
+/* The same fields without a log: a JSON object in memory, "{...}" without a newline, for who has
+ * them to show elsewhere. The text is the line's; NUL-terminated. */
+void sp_log_text_begin(struct sp_log_line *line);
+const char *sp_log_text_end(struct sp_log_line *line);
+
 /* One event with one field "message": for errors and the like. */
 void sp_log_message(struct sp_log *log, enum sp_log_level level, const char *event, const char *fmt,
                     ...) SP_PRINTF(4, 5);

@@ -66,6 +66,18 @@ const struct sp_json_field sp_settings_keepalive_fields[] = {
     {.key = NULL},
 };
 
+const struct sp_json_field sp_settings_stapling_fields[] = {
+    {.key = "enabled",
+     .type = SP_JSON_BOOL,
+     .offset = offsetof(struct sp_stapling_settings, enabled),
+     .default_uint = true},
+    {.key = "responder",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct sp_stapling_settings, responder),
+     .check = sp_url_check},
+    {.key = NULL},
+};
+
 const struct sp_json_field sp_settings_tls_fields[] = {
     {.key = "min_version",
      .type = SP_JSON_ENUM,

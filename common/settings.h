@@ -40,6 +40,13 @@ struct sp_tls_settings {
 };
 extern const struct sp_json_field sp_settings_tls_fields[];
 
+/* Our own certificates' OCSP responses (common/stapler.h). */
+struct sp_stapling_settings {
+    bool enabled;    /* default true */
+    char *responder; /* NULL: the one that the certificate names */
+};
+extern const struct sp_json_field sp_settings_stapling_fields[];
+
 /* A door or a gateway listens at 1..SP_LISTEN_MAX addresses. */
 #define SP_LISTEN_MAX 64
 

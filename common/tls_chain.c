@@ -21,6 +21,7 @@ struct search {
     struct sp_tls_path path;
     struct sp_tls_path dead_end; /* the first walk that ended without an anchor; count 0: none */
     struct sp_tls_findings best;
+    struct sp_tls_path best_path;
     gnutls_x509_crt_t best_issuer; /* the leaf's on the best path; NULL: not one to be believed */
     unsigned judged, steps;
 };
@@ -44,6 +45,7 @@ static void judge(struct search *s, const struct sp_tls_path *path)
     sp_tls_path_judge(path, &s->sent, s->query, &f);
     if (s->judged++ == 0 || sp_tls_findings_better(&f, &s->best)) {
         s->best = f;
+        s->best_path = *path;
         s->best_issuer = issuer_on(path, &f);
     }
 }
@@ -297,18 +299,35 @@ static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_s
     return leaf;
 }
 
-/* True: the first path tried was good. The walk to it does not depend on the time, so it will be
- * the first and good for as long as it is valid; a path found later might then come second. */
-static bool examine_parsed(struct sp_tls_sent *sent, const struct sp_chain_query *query,
-                           struct sp_tls_findings *f, gnutls_x509_crt_t *ret_issuer)
+static void examine_parsed(struct search *ret_search, const struct sp_tls_sent *sent,
+                           const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
-    struct search s = {.query = query, .sent = *sent, .leaf = f};
-
+    *ret_search = (struct search){.query = query, .sent = *sent, .leaf = f};
     judge_leaf(sent->crts[0], query, f);
-    examine_paths(&s);
-    *f = s.best;
-    *ret_issuer = s.best_issuer;
-    return s.judged == 1 && f->observed == 0;
+    examine_paths(ret_search);
+    *f = ret_search->best;
+}
+
+/* Each name gets its share of the room, so that the last one, the trusted CA, is always there. */
+static void name_path(const struct search *s, struct sp_facts *facts)
+{
+    const struct sp_tls_path *path = &s->best_path;
+    unsigned count = path->count + (path->anchor && !path->anchor_is_leaf);
+    size_t share = sizeof facts->path / count, used = 0;
+    char name[200];
+
+    for (unsigned i = 0; i < count; i++) {
+        char *at = facts->path + used;
+
+        sp_tls_x509_subject(i < path->count ? path->crts[i] : path->anchor, name,
+                            share < sizeof name ? share : sizeof name);
+        for (char *c = name; (c = strchr(c, SP_PATH_STEP[0])) != NULL;)
+            *c = '?';
+        used += (size_t)snprintf(at, sizeof facts->path - used, "%s%s", i ? SP_PATH_STEP : "",
+                                 name[0] ? name : "-");
+    }
+    facts->path_is_trusted = path->anchor != NULL;
+    facts->paths_tried = s->judged;
 }
 
 /* For the log: who it is, not what it is worth. */
@@ -318,21 +337,26 @@ static void identify_only(const struct sp_bytes *der, struct sp_facts *facts)
     gnutls_x509_crt_t leaf = der->len <= SP_CHAIN_MAX_BYTES ? parse(der, &rc) : NULL;
 
     identify(der, leaf, facts);
-    if (leaf)
-        gnutls_x509_crt_deinit(leaf);
+    gnutls_x509_crt_deinit(leaf); /* NULL is none */
 }
 
 static void examine_all(const struct sp_chain *chain, const struct sp_chain_query *query,
                         struct sp_tls_findings *f, struct sp_facts *facts)
 {
     struct sp_tls_sent sent = {.count = 0};
-    gnutls_x509_crt_t leaf = parse_all(chain, &sent, f), issuer;
+    gnutls_x509_crt_t leaf = parse_all(chain, &sent, f);
+    struct search s;
 
     identify(&chain->certs[0], leaf, facts);
-    if (leaf)
-        facts->steady = examine_parsed(&sent, query, f, &issuer);
-    else
+    if (leaf) {
+        examine_parsed(&s, &sent, query, f);
+        name_path(&s, facts);
+        /* The first path tried was good. The walk to it does not depend on the time, so it will be
+         * the first and good for as long as it is valid; one found later might then come second. */
+        facts->steady = s.judged == 1 && f->observed == 0;
+    } else {
         sp_tls_path_judge_pins(NULL, query, f);
+    }
     for (unsigned i = 0; i < sent.count; i++)
         gnutls_x509_crt_deinit(sent.crts[i]);
 }
@@ -381,7 +405,7 @@ uint8_t *sp_chain_issuer(const struct sp_chain *chain, const struct sp_chain_que
                          size_t *ret_len)
 {
     struct sp_tls_sent sent = {.count = 0};
-    gnutls_x509_crt_t issuer = NULL;
+    struct search s = {.best_issuer = NULL};
     struct sp_tls_findings f;
     uint8_t *der = NULL;
 
@@ -389,9 +413,9 @@ uint8_t *sp_chain_issuer(const struct sp_chain *chain, const struct sp_chain_que
     if (chain->count == 0 || is_too_large(chain, query, &f))
         return NULL;
     if (parse_all(chain, &sent, &f))
-        examine_parsed(&sent, query, &f, &issuer);
-    if (issuer)
-        der = der_of(issuer, ret_len);
+        examine_parsed(&s, &sent, query, &f);
+    if (s.best_issuer)
+        der = der_of(s.best_issuer, ret_len);
     for (unsigned i = 0; i < sent.count; i++)
         gnutls_x509_crt_deinit(sent.crts[i]);
     return der;

@@ -467,15 +467,9 @@ static int64_t changes_at(const struct sp_tls_crl *crl, int64_t now)
 }
 
 static void answer_from(const struct crl_item *item, const struct sp_tls_crl *crl,
-                        enum sp_tls_crl_state state, gnutls_x509_crt_t crt,
+                        enum sp_tls_crl_state state, const struct sp_tls_crl_entry *entry,
                         struct sp_tls_crl_answer *ret)
 {
-    const struct sp_tls_crl_entry *entry = NULL;
-    uint8_t serial[SERIAL_MAX];
-    size_t len = sizeof serial;
-
-    if (state != SP_TLS_CRL_UNSIGNED && gnutls_x509_crt_get_serial(crt, serial, &len) >= 0)
-        entry = sp_tls_crl_find(crl, serial, len);
     *ret = (struct sp_tls_crl_answer){
         .holds_until = ret->holds_until,
         .state = state,
@@ -486,6 +480,17 @@ static void answer_from(const struct crl_item *item, const struct sp_tls_crl *cr
         .this_update = crl->this_update,
         .next_update = crl->next_update,
     };
+}
+
+static const struct sp_tls_crl_entry *find_crt(const struct sp_tls_crl *crl,
+                                               enum sp_tls_crl_state state, gnutls_x509_crt_t crt)
+{
+    uint8_t serial[SERIAL_MAX];
+    size_t len = sizeof serial;
+
+    if (state == SP_TLS_CRL_UNSIGNED || gnutls_x509_crt_get_serial(crt, serial, &len) < 0)
+        return NULL;
+    return sp_tls_crl_find(crl, serial, len);
 }
 
 struct asked {
@@ -519,7 +524,7 @@ static void ask_list(const struct crl_item *item, const struct sp_tls_crl_judged
             ret->holds_until = changes_at(crl, asked->now);
     }
     if (is_better(crl, state, ret))
-        answer_from(item, crl, state, asked->crt, ret);
+        answer_from(item, crl, state, find_crt(crl, state, asked->crt), ret);
 }
 
 void sp_tls_crl_set_ask(const struct sp_tls_crl_set *set, struct gnutls_x509_crt_int *crt,
@@ -538,6 +543,35 @@ void sp_tls_crl_set_ask(const struct sp_tls_crl_set *set, struct gnutls_x509_crt
             for (size_t k = 0; k < judged->file->count; k++)
                 ask_list(&set->items[i], judged, k, &asked, ret_answer);
     gnutls_free(asked.dn.data);
+}
+
+void sp_tls_crl_set_ask_named(const struct sp_tls_crl_set *set, const char *issuer,
+                              const char *serial, int64_t now, struct sp_tls_crl_answer *ret_answer)
+{
+    const struct sp_tls_crl_judged *judged;
+    uint8_t number[SERIAL_MAX];
+    size_t len = sizeof number, digits = strlen(serial);
+    char even[2 * SERIAL_MAX + 2];
+
+    *ret_answer =
+        (struct sp_tls_crl_answer){.state = SP_TLS_CRL_NONE, .cause = "", .holds_until = INT64_MAX};
+    if (!digits || digits > 2 * sizeof number ||
+        strspn(serial, "0123456789abcdefABCDEF") != digits) /* GnuTLS passes over other letters */
+        return;
+    snprintf(even, sizeof even, "%s%s", digits % 2 ? "0" : "", serial);
+    if (gnutls_hex2bin(even, strlen(even), number, &len) < 0)
+        return;
+    for (size_t i = 0; set && i < set->count; i++)
+        for (size_t n = 0; (judged = content(&set->items[i], n)); n++)
+            for (size_t k = 0; k < judged->file->count; k++) {
+                const struct sp_tls_crl *crl = &judged->file->crls[k];
+                enum sp_tls_crl_state state = state_at(crl, now);
+
+                if (sp_tls_crl_judged_is_known(judged, k) && !strcmp(crl->issuer_text, issuer) &&
+                    is_better(crl, state, ret_answer))
+                    answer_from(&set->items[i], crl, state, sp_tls_crl_find(crl, number, len),
+                                ret_answer);
+            }
 }
 
 bool sp_tls_crl_set_gap(const struct sp_tls_crl_set *set, const char **ret_url,

@@ -94,6 +94,13 @@ void sp_tls_crl_set_ask(const struct sp_tls_crl_set *set, struct gnutls_x509_crt
                         struct gnutls_x509_crt_int *issuer, int64_t now,
                         struct sp_tls_crl_answer *ret_answer);
 
+/* The same for a certificate of which only the names are left, as in a line of the log: the text of
+ * its issuer (RFC 4514), its serial number in hex. Only lists count that are known to be of who
+ * they say, so SP_TLS_CRL_UNSIGNED is not answered; two issuers of one name are not told apart. */
+void sp_tls_crl_set_ask_named(const struct sp_tls_crl_set *set, const char *issuer,
+                              const char *serial, int64_t now,
+                              struct sp_tls_crl_answer *ret_answer);
+
 /* Whether there is a URL of which nobody knows whose list it is: then none of the issuers without a
  * list of their own can be taken for one that was not asked about. To be asked after all the
  * certificates of a path: an intermediate among them may prove that the list is its own.

@@ -42,7 +42,7 @@ static int entry_order(const void *a, const void *b)
     const struct sp_tls_crl_entry *y = b;
 
     if (x->len != y->len)
-        return x->len < y->len ? -1 : 1;
+        return x->len - y->len;
     return memcmp(x->serial, y->serial, x->len);
 }
 

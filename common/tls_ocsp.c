@@ -174,7 +174,7 @@ static void not_now(struct sp_ocsp_answer *a, const struct sp_ocsp_single *one, 
     char text[SP_TIME_LEN], at[SP_TIME_LEN];
 
     say(a, SP_OCSP_INVALID, "%s %s (%s)%s", what, sp_time_span(span, text),
-        sp_time_format(moment, at), one->said == SP_OCSP_SAID_REVOKED ? "; it said revoked" : "");
+        sp_time_format(moment, at), yet_revoked(one));
 }
 
 static bool is_fresh(const struct sp_ocsp_query *q, const struct sp_ocsp_single *one,

@@ -80,12 +80,20 @@ static bool parse_spki(struct sp_tls_der spki, struct sp_ocsp_cert *cert)
     return true;
 }
 
+/* What may be there and says nothing here. One that is cut short stays, where it is refused: it is
+ * not what must come next. */
+static void skip(struct sp_tls_der *d, int tag)
+{
+    struct sp_tls_der ignored;
+
+    sp_tls_der_take(d, tag, &ignored, NULL);
+}
+
 static bool parse_tbs_cert(struct sp_tls_der tbs, struct sp_ocsp_cert *cert)
 {
     struct sp_tls_der ignored, algorithm, validity, spki;
 
-    if (sp_tls_der_is(&tbs, TAG_0) && !sp_tls_der_take(&tbs, TAG_0, &ignored, NULL))
-        return false;
+    skip(&tbs, TAG_0); /* the version */
     if (!take_integer(&tbs, &cert->serial) ||
         !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &algorithm, NULL) ||
         !sp_tls_der_equal(&algorithm, &cert->sig.algorithm) ||
@@ -96,11 +104,8 @@ static bool parse_tbs_cert(struct sp_tls_der tbs, struct sp_ocsp_cert *cert)
         !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &ignored, &cert->subject) ||
         !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &spki, &cert->spki) || !parse_spki(spki, cert))
         return false;
-    if (sp_tls_der_is(&tbs, TAG_ISSUER_UID) &&
-        !sp_tls_der_take(&tbs, TAG_ISSUER_UID, &ignored, NULL))
-        return false;
-    if (sp_tls_der_is(&tbs, TAG_OWNER_UID) && !sp_tls_der_take(&tbs, TAG_OWNER_UID, &ignored, NULL))
-        return false;
+    skip(&tbs, TAG_ISSUER_UID);
+    skip(&tbs, TAG_OWNER_UID);
     if (sp_tls_der_is(&tbs, TAG_3) &&
         !take_explicit(&tbs, TAG_3, SP_TLS_DER_SEQUENCE, &cert->extensions))
         return false;

@@ -24,8 +24,7 @@
 
 static void crt_done(gnutls_x509_crt_t *crt)
 {
-    if (*crt)
-        gnutls_x509_crt_deinit(*crt);
+    gnutls_x509_crt_deinit(*crt); /* NULL is none */
 }
 
 #define AUTO_CRT __attribute__((cleanup(crt_done))) gnutls_x509_crt_t
@@ -158,15 +157,10 @@ static bool has_ocsp_signing(const struct sp_ocsp_cert *cert)
 static bool may_sign(const struct sp_ocsp_cert *cert)
 {
     struct sp_tls_der value, bits;
+    enum sp_ocsp_found found = sp_ocsp_extension(cert, OID_KEY_USAGE, &value);
 
-    switch (sp_ocsp_extension(cert, OID_KEY_USAGE, &value)) {
-    case SP_OCSP_ABSENT:
-        return true;
-    case SP_OCSP_BROKEN:
-        return false;
-    case SP_OCSP_FOUND:
-        break;
-    }
+    if (found != SP_OCSP_FOUND)
+        return found == SP_OCSP_ABSENT;
     return sp_tls_der_take(&value, SP_TLS_DER_BIT_STRING, &bits, NULL) &&
            sp_tls_der_len(&bits) >= 2 && (bits.at[1] & KU_SIGNATURE);
 }
@@ -177,9 +171,7 @@ static bool has_unknown_critical(const struct sp_ocsp_cert *cert)
     struct sp_tls_der list = cert->extensions, oid, value;
     bool critical;
 
-    while (sp_tls_der_len(&list)) {
-        if (!sp_tls_der_take_extension(&list, &oid, &critical, &value))
-            return true;
+    while (sp_tls_der_take_extension(&list, &oid, &critical, &value))
         switch (critical ? sp_tls_der_standard_oid(&oid) : 0) {
         case 0:  /* not critical */
         case 14: /* subjectKeyIdentifier */
@@ -193,8 +185,7 @@ static bool has_unknown_critical(const struct sp_ocsp_cert *cert)
         default:
             return true;
         }
-    }
-    return false;
+    return sp_tls_der_len(&list) > 0; /* what cannot be read is not known either */
 }
 
 /* Why a certificate in the response gives its owner no right to answer for this issuer; NULL: it

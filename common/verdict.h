@@ -64,6 +64,8 @@ struct sp_revocation {
     int64_t this_update, next_update; /* 0: none is given */
     bool stapled;                     /* the peer sent it in the handshake */
 };
+#define SP_PATH_MAX  1024
+#define SP_PATH_STEP "\x1f" /* between the names of a path; replaced where a name has one */
 struct sp_facts {
     sp_reason_set observed;
     bool has_certificate; /* the fields below are about a leaf that was presented */
@@ -71,6 +73,10 @@ struct sp_facts {
     char serial[64];                            /* hex, lower case, no separators */
     char fingerprint[72];                       /* "sha256:" + hex, of the leaf's DER */
     unsigned chain_len;                         /* certificates presented */
+    char path[SP_PATH_MAX]; /* the path that was judged: subjects (long ones are cut) from the
+                               leaf up, SP_PATH_STEP between them; "": none was looked for */
+    bool path_is_trusted;   /* it ends with a trusted CA */
+    unsigned paths_tried;   /* of which this one is the best */
     int64_t not_before, not_after; /* of the path: latest notBefore, earliest notAfter; seconds */
     struct sp_revocation crl;  /* the list of the leaf's issuer; where another one decided, that */
     struct sp_revocation ocsp; /* about the leaf */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXTS 4
+#define TEXTS 5
 
 /* One allocation: the texts of the facts stand behind it, each with its NUL. */
 struct entry {
@@ -37,6 +37,7 @@ static void texts_of(struct sp_facts *facts, struct text ret_texts[TEXTS])
     ret_texts[1] = (struct text){facts->issuer, sizeof facts->issuer};
     ret_texts[2] = (struct text){facts->serial, sizeof facts->serial};
     ret_texts[3] = (struct text){facts->fingerprint, sizeof facts->fingerprint};
+    ret_texts[4] = (struct text){facts->path, sizeof facts->path};
 }
 
 static struct entry *entry_new(const uint8_t key[SP_SHA256_LEN], struct sp_facts *facts)

@@ -106,6 +106,7 @@ static const struct sp_json_field gateway_fields[] = {
     OBJECT(log, sp_settings_log_fields),
     OBJECT(limits, limits_fields),
     OBJECT(keepalive, sp_settings_keepalive_fields),
+    OBJECT(stapling, sp_settings_stapling_fields),
     OBJECT(resolver, resolver_fields),
     {.key = NULL},
 };

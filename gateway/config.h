@@ -49,6 +49,7 @@ struct gw_config {
     struct sp_log_settings log;
     struct gw_config_limits limits;
     struct sp_keepalive_settings keepalive;
+    struct sp_stapling_settings stapling;
     struct gw_config_resolver resolver;
     char *resolver_servers; /* joined by commas, for sp_resolver_options; NULL: the system's */
 };

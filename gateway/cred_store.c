@@ -31,7 +31,7 @@ struct gw_cred_store {
     pthread_mutex_t lock;
     size_t max_kept, kept;
     struct gw_cred *newest, *oldest;
-    uint64_t loads;
+    uint64_t loads, losses;
 };
 
 static uint64_t now_ms(void)
@@ -95,6 +95,7 @@ static struct sp_tls_cred *make_room(struct gw_cred_store *store)
     if (store->kept <= store->max_kept)
         return NULL;
     unlink_cred(store, oldest);
+    store->losses++;
     gone = oldest->loaded;
     oldest->loaded = NULL;
     return gone;
@@ -114,14 +115,14 @@ size_t gw_cred_store_list(struct gw_cred_store *store, struct sp_tls_cred ***ret
     return count;
 }
 
-uint64_t gw_cred_store_loads(struct gw_cred_store *store)
+uint64_t gw_cred_store_changes(struct gw_cred_store *store)
 {
-    uint64_t loads;
+    uint64_t changes;
 
     pthread_mutex_lock(&store->lock);
-    loads = store->loads;
+    changes = store->loads + store->losses;
     pthread_mutex_unlock(&store->lock);
-    return loads;
+    return changes;
 }
 
 /* ---- one pair of files ---- */
@@ -157,8 +158,10 @@ void gw_cred_unref(struct gw_cred *cred)
     if (!cred || atomic_fetch_sub_explicit(&cred->refs, 1, memory_order_acq_rel) != 1)
         return;
     pthread_mutex_lock(&cred->store->lock);
-    if (cred->loaded)
+    if (cred->loaded) {
         unlink_cred(cred->store, cred);
+        cred->store->losses++;
+    }
     pthread_mutex_unlock(&cred->store->lock);
     sp_tls_cred_unref(cred->loaded);
     gw_cred_store_unref(cred->store);

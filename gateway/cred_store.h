@@ -27,10 +27,10 @@ struct gw_cred_store *gw_cred_store_new(size_t max_kept);
 struct gw_cred_store *gw_cred_store_ref(struct gw_cred_store *store);
 void gw_cred_store_unref(struct gw_cred_store *store); /* NULL is fine */
 /* Those that are loaded now, one reference each, for whoever keeps something fresh in them
- * (staples). *ret_creds: the caller frees. */
+ * (staples). *ret_creds: the caller frees; it has room for one more. */
 size_t gw_cred_store_list(struct gw_cred_store *store, struct sp_tls_cred ***ret_creds);
-/* Another number: another one was loaded. */
-uint64_t gw_cred_store_loads(struct gw_cred_store *store);
+/* Another number: the list is another one. */
+uint64_t gw_cred_store_changes(struct gw_cred_store *store);
 
 /* Both paths are copied. Takes a stamp of each file (sp_file_stamp); nothing is read. */
 struct gw_cred *gw_cred_new(struct gw_cred_store *store, const char *certificate,

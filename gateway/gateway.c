@@ -11,7 +11,9 @@
 #include "gateway/crl_feed.h"
 #include "gateway/ocsp.h"
 #include "gateway/registry.h"
+#include "gateway/shadow.h"
 #include "gateway/source_rate.h"
+#include "gateway/staple_feed.h"
 #include "gateway/worker.h"
 
 #include <errno.h>
@@ -47,6 +49,7 @@ struct gateway {
     struct sp_watch *watch; /* of the tenants' folder; NULL: not wanted */
     char *watched;          /* which one */
     bool missed;            /* a change while we were starting */
+    struct gw_staple_feed *staples;
     struct gw_source_rates *sources;
     bool draining, at_once;
 };
@@ -294,6 +297,7 @@ static void commit(struct gateway *g, struct gw_registry *next, const struct gw_
     free(g->bound);
     g->bound = bound;
     gw_crl_feed_follow(g->crl_feed, next);
+    gw_staple_feed_follow(g->staples, next);
     if (cause || !is_quiet)
         log_reload(g, cause, NULL);
     log_warnings(g);
@@ -313,6 +317,8 @@ static void reload(struct gateway *g, const char *cause)
         log_reload(g, cause, &err);
         return;
     }
+    if (!cause)
+        gw_shadow_log_counts(g->log, g->registry);
     commit(g, next, rows, bound, cause, false);
     if (follow_tenants(g))
         on_tenants_changed(g, NULL, 0);
@@ -495,6 +501,7 @@ static enum sp_err start_fetching(struct gateway *g, struct sp_error *err)
         return rc;
     g->crl_feed = gw_crl_feed_new(g->loop, g->fetcher, g->log, on_crls_changed, g);
     start_ocsp(g);
+    g->staples = gw_staple_feed_new(g->loop, g->fetcher, g->log);
     return SP_OK;
 }
 
@@ -581,6 +588,7 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
         return rc;
     log_warnings(g);
     take_first_crls(g);
+    gw_staple_feed_follow(g->staples, g->registry);
     give_back_memory(g->registry);
     g->on_hup = sp_signal_new(g->loop, SIGHUP, on_hup, g);
     g->on_term = sp_signal_new(g->loop, SIGTERM, on_end_signal, g);
@@ -608,6 +616,7 @@ static void gateway_free(struct gateway *g)
     free(g->watched);
     gw_crl_feed_free(g->crl_feed);
     gw_ocsp_free(g->ocsp);
+    gw_staple_feed_free(g->staples);
     gw_source_rates_free(g->sources);
     sp_fetcher_free(g->fetcher);
     sp_resolver_free(g->resolver);
@@ -636,6 +645,7 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
         sp_signals_hold(false);
         sp_loop_run(g.loop);
         sp_signals_hold(true); /* for good: nothing but the end is left */
+        gw_shadow_log_counts(g.log, g.registry);
         sp_log_message(g.log, SP_LOG_INFO, "stopping", "%s",
                        g.at_once ? "at once: told twice" : "drained, or out of time");
     }

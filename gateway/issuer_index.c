@@ -364,9 +364,9 @@ static void visit_group(struct search *s, uint32_t group)
 static void visit_crowd(struct search *s, const struct authority *a, uint32_t begin, uint32_t end)
 {
     bool is_all = begin == 0 && end == a->ref_count;
-    uint32_t low = !is_all, high = is_all ? 0 : a->crowd_count;
+    uint32_t low = !is_all, high = a->crowd_count;
 
-    while (low < high) { /* there is one that begins there */
+    while (low < high) { /* the first that begins there: that of all is before its parts */
         uint32_t middle = low + (high - low) / 2;
 
         if (a->crowds[middle].begin < begin)

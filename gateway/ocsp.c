@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/url.h"
 #include "gateway/ocsp_impl.h"
 #include "gateway/tenant.h"
 
@@ -15,8 +16,7 @@
 
 #define RUNNING_MAX     8 /* questions of one tenant at a time */
 #define TICK_MS         500
-#define RETRY_DOUBLINGS 6 /* 1, 2, 4 ... seconds after each failure */
-#define RETRY_MAX_S     64
+#define RETRY_DOUBLINGS 6   /* 1, 2, 4 ... seconds after each failure */
 #define FORGET_S        300 /* a failure that nobody asks about any more */
 #define NONCE_LEN       16
 #define SAVE_EVERY_S    10
@@ -32,7 +32,7 @@ struct job {
     struct gw_tenant_config *config; /* a reference: asked and judged by the same settings */
     uint8_t nonce[NONCE_LEN];
     size_t nonce_len;
-    char url[SP_OCSP_URL_MAX];
+    char url[SP_URL_MAX + 1]; /* the administrator's may be that long */
 };
 
 static void start_next(struct gw_ocsp *ocsp, struct gw_ocsp_tenant *tenant);
@@ -45,7 +45,13 @@ static void log_answer(struct gw_ocsp *ocsp, const struct job *job, const struct
     char time[SP_TIME_LEN];
     struct sp_log_line line;
 
-    if (!ok && !sp_token_bucket_take(&ocsp->lines, sp_loop_now_ms(ocsp->options.loop)))
+    bool may_log = true;
+
+    pthread_mutex_lock(&ocsp->lock);
+    if (!ok)
+        may_log = gw_ocsp_may_log(ocsp);
+    pthread_mutex_unlock(&ocsp->lock);
+    if (!may_log)
         return;
     if (!sp_log_begin(&line, ocsp->options.log, ok ? SP_LOG_DEBUG : SP_LOG_WARNING, "ocsp"))
         return;
@@ -123,7 +129,8 @@ static void publish(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, const struct 
         ocsp->dirty = true;
     } else {
         set(&e->failed, status);
-        e->retry_at = now + (e->failures < RETRY_DOUBLINGS ? 1 << e->failures : RETRY_MAX_S);
+        e->retry_at =
+            now + (e->failures < RETRY_DOUBLINGS ? 1 << e->failures : GW_OCSP_RETRY_MAX_S);
         e->failures++;
     }
     put_on_schedule(ocsp, e, now);
@@ -177,11 +184,20 @@ static bool judge(const struct job *job, const struct sp_fetch_result *result,
     };
     struct sp_ocsp_answer *answer = &ret_status->answer;
     char detail[sizeof answer->detail];
+    bool outdates;
 
     *ret_status = (struct sp_status){.stapled = false};
     sp_ocsp_examine(&response, &query, answer);
     snprintf(ret_status->from, sizeof ret_status->from, "%.250s", job->url);
     ret_status->holds_until = answer->expires;
+    pthread_mutex_lock(&job->ocsp->lock);
+    outdates = gw_ocsp_entry_outdates(e, answer);
+    pthread_mutex_unlock(&job->ocsp->lock);
+    if (outdates) {
+        answer->status = SP_OCSP_INVALID;
+        snprintf(answer->detail, sizeof answer->detail,
+                 "an older answer than the one that said that it is revoked");
+    }
     if (answer->status == SP_OCSP_GOOD || answer->status == SP_OCSP_REVOKED)
         return true;
     snprintf(detail, sizeof detail, "%.200s: %.300s", job->url, answer->detail);
@@ -323,10 +339,9 @@ static void on_wake(void *ctx)
         e->is_news = false;
         wants_ask = e->wants_ask;
         e->wants_ask = false;
-        if (!wants_ask) { /* an answer that a worker has verified */
+        if (!wants_ask) /* an answer that a worker has verified */
             put_on_schedule(ocsp, e, now);
-            ocsp->dirty = true;
-        }
+        ocsp->dirty = true;
         pthread_mutex_unlock(&ocsp->lock);
         if (wants_ask)
             stand_in_line(ocsp, e);
@@ -359,12 +374,15 @@ static bool decide_due(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, int64_t no
 
 static void save_sometimes(struct gw_ocsp *ocsp, int64_t now)
 {
-    int64_t every = SAVE_EVERY_S + (int64_t)(sp_hash_count(ocsp->entries) / ENTRIES_PER_S);
+    int64_t every;
 
-    if (!ocsp->cache_path || !ocsp->dirty ||
-        (now >= ocsp->saved_at && now < ocsp->saved_at + every))
+    if (!ocsp->cache_path || !ocsp->dirty)
         return;
-    gw_ocsp_file_write(ocsp, now);
+    pthread_mutex_lock(&ocsp->lock);
+    every = SAVE_EVERY_S + (int64_t)(sp_hash_count(ocsp->entries) / ENTRIES_PER_S);
+    pthread_mutex_unlock(&ocsp->lock);
+    if (now < ocsp->saved_at || now >= ocsp->saved_at + every)
+        gw_ocsp_file_write(ocsp, now);
 }
 
 static void on_tick(void *ctx)
@@ -403,7 +421,7 @@ struct gw_ocsp *gw_ocsp_new(const struct gw_ocsp_options *options)
     ocsp->tenants = sp_hash_new();
     ocsp->wake = sp_async_new(options->loop, on_wake, ocsp);
     ocsp->tick = sp_timer_new(options->loop, on_tick, ocsp);
-    sp_token_bucket_init(&ocsp->lines, LOG_LINES, 1, sp_loop_now_ms(options->loop));
+    sp_token_bucket_init(&ocsp->lines, LOG_LINES, 1, sp_loop_clock_us() / 1000);
     if (options->cache_dir) {
         SP_REQUIRE(asprintf(&ocsp->cache_path, "%s/ocsp.cache", options->cache_dir) >= 0);
         gw_ocsp_file_read(ocsp, now);
@@ -416,13 +434,9 @@ struct gw_ocsp *gw_ocsp_new(const struct gw_ocsp_options *options)
 /* Nobody looks any more; what was asked is given up. */
 static void drop_entries(struct gw_ocsp *ocsp)
 {
-    size_t cursor = 0, count = sp_hash_count(ocsp->entries), len;
-    struct gw_ocsp_entry **all = sp_calloc(count + 1, sizeof(struct gw_ocsp_entry *));
-    const char *key;
-    void *value;
+    size_t count;
+    struct gw_ocsp_entry **all = gw_ocsp_entries(ocsp, &count);
 
-    for (size_t i = 0; sp_hash_next(ocsp->entries, &cursor, &key, &len, &value); i++)
-        all[i] = value;
     for (size_t i = 0; i < count; i++) {
         all[i]->asking = all[i]->is_news = false;
         all[i]->tenant->running = 0;

@@ -16,8 +16,7 @@
 static const char head[] = "sallyport ocsp 1\n";
 #define HEAD_LEN   (sizeof head - 1)
 #define FILE_MAX   ((size_t)1 << 30)
-#define FIXED_LEN  (8 + GW_LIVE_KEY_LEN + 1)
-#define RECORD_MAX (FIXED_LEN + GW_TENANT_ID_MAX + 4 + SP_OCSP_RESPONSE_MAX)
+#define LIFE_MAX_S ((int64_t)366 * 86400) /* as client_validation.ocsp.max_age_s */
 
 /* ---- writing ---- */
 
@@ -66,16 +65,18 @@ void gw_ocsp_file_write(struct gw_ocsp *ocsp, int64_t now)
     struct out out = {NULL, 0, 0};
     struct sp_error err;
     char message[768];
-    const char *key;
-    size_t cursor = 0, len;
-    void *value;
+    struct gw_ocsp_entry **all;
+    size_t count;
 
     put(&out, head, HEAD_LEN);
-    pthread_mutex_lock(&ocsp->lock);
-    while (sp_hash_next(ocsp->entries, &cursor, &key, &len, &value))
-        put_entry(&out, value, now);
+    all = gw_ocsp_entries(ocsp, &count);
+    for (size_t i = 0; i < count; i++) { /* no worker waits for all of them */
+        pthread_mutex_lock(&ocsp->lock);
+        put_entry(&out, all[i], now);
+        pthread_mutex_unlock(&ocsp->lock);
+    }
+    free(all);
     ocsp->dirty = false;
-    pthread_mutex_unlock(&ocsp->lock);
     ocsp->saved_at = now;
     if (sp_file_replace(ocsp->cache_path, out.bytes, out.len, &err) != SP_OK)
         sp_log_message(ocsp->options.log, SP_LOG_WARNING, "cache",
@@ -144,7 +145,7 @@ static void take_record(struct gw_ocsp *ocsp, const struct record *record, int64
 {
     struct gw_ocsp_entry *e;
 
-    if ((int64_t)record->expires <= now ||
+    if ((int64_t)record->expires <= now || (int64_t)record->expires - now > LIFE_MAX_S ||
         sp_hash_get(ocsp->entries, record->key.bytes, sizeof record->key.bytes))
         return;
     e = gw_ocsp_entry_new(ocsp, &record->key, record->tenant_id);

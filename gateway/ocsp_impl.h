@@ -17,6 +17,8 @@ struct sp_timer;
 #define GW_OCSP_ENTRIES_MAX 200000 /* some 3 KB each */
 #define GW_OCSP_TENANT_MAX  20000  /* of one tenant, so that none can fill the table */
 
+#define GW_OCSP_RETRY_MAX_S 64 /* after a failure */
+
 #define GW_OCSP_NOBODY                                                                             \
     "the certificate names no OCSP responder, and client_validation.ocsp.responder is not set"
 
@@ -31,7 +33,7 @@ struct gw_ocsp_entry {
     /* Set once, before it is asked for the first time, and then left alone: DER. */
     uint8_t *cert, *issuer;
     size_t cert_len, issuer_len;
-    uint8_t *response; /* of the status; without one: from the cache file, not verified yet */
+    uint8_t *response; /* of the status; without a status: from the cache file, not verified yet */
     size_t response_len;
     struct sp_status *status; /* NULL: nothing was ever known */
     int64_t status_since;
@@ -60,12 +62,12 @@ struct gw_ocsp {
     struct sp_hash *entries; /* by key */
     struct sp_hash *tenants; /* by id; gone with the last entry */
     struct gw_ocsp_entry *news;
+    struct sp_token_bucket lines; /* of the log; under the lock */
     struct sp_async *wake;
     /* Main thread: */
     struct sp_heap schedule;
     struct sp_timer *tick;
     struct job *jobs;
-    struct sp_token_bucket lines; /* of the log */
     char *cache_path;
     bool dirty;
     int64_t saved_at;
@@ -74,9 +76,15 @@ struct gw_ocsp {
 /* Under the lock. NULL: the table, or the tenant's share of it, is full. */
 struct gw_ocsp_entry *gw_ocsp_entry_new(struct gw_ocsp *ocsp, const struct gw_live_key *key,
                                         const char *tenant_id);
-void gw_ocsp_entry_free(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e);
-/* Under the lock; takes the copies over. */
+void gw_ocsp_entry_free(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e); /* main thread */
+/* Main thread, which alone frees them: all that there are now. Malloc'd. */
+struct gw_ocsp_entry **gw_ocsp_entries(struct gw_ocsp *ocsp, size_t *ret_count);
+/* Under the lock; copies. */
 void gw_ocsp_entry_set_response(struct gw_ocsp_entry *e, const uint8_t *der, size_t len);
+/* Whether it is an old `good` that would undo a `revoked`: replayed, or out of a slow cache. */
+bool gw_ocsp_entry_outdates(const struct gw_ocsp_entry *e, const struct sp_ocsp_answer *answer);
+/* Under the lock: a line of the log about trouble may be written now. */
+bool gw_ocsp_may_log(struct gw_ocsp *ocsp);
 /* From this second on the entry's status says nothing any more; 0: it has none. */
 int64_t gw_ocsp_entry_expires(const struct gw_ocsp_entry *e);
 

@@ -1,6 +1,7 @@
 #include "gateway/ocsp_impl.h"
 
 #include "common/hash.h"
+#include "common/log.h"
 #include "common/loop.h"
 #include "gateway/tenant.h"
 
@@ -67,6 +68,22 @@ void gw_ocsp_entry_free(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e)
     free(e);
 }
 
+struct gw_ocsp_entry **gw_ocsp_entries(struct gw_ocsp *ocsp, size_t *ret_count)
+{
+    size_t cursor = 0, len, i = 0;
+    struct gw_ocsp_entry **all;
+    const char *key;
+    void *value;
+
+    pthread_mutex_lock(&ocsp->lock);
+    *ret_count = sp_hash_count(ocsp->entries);
+    all = sp_calloc(*ret_count + 1, sizeof(struct gw_ocsp_entry *));
+    while (sp_hash_next(ocsp->entries, &cursor, &key, &len, &value))
+        all[i++] = value;
+    pthread_mutex_unlock(&ocsp->lock);
+    return all;
+}
+
 void gw_ocsp_entry_set_response(struct gw_ocsp_entry *e, const uint8_t *der, size_t len)
 {
     uint8_t *copy = sp_calloc(1, len);
@@ -90,6 +107,17 @@ int64_t gw_ocsp_entry_expires(const struct gw_ocsp_entry *e)
     return oldest < expires ? oldest : expires;
 }
 
+bool gw_ocsp_entry_outdates(const struct gw_ocsp_entry *e, const struct sp_ocsp_answer *answer)
+{
+    return e->status && e->status->answer.status == SP_OCSP_REVOKED &&
+           answer->status == SP_OCSP_GOOD && answer->this_update < e->status->answer.this_update;
+}
+
+bool gw_ocsp_may_log(struct gw_ocsp *ocsp)
+{
+    return sp_token_bucket_take(&ocsp->lines, sp_loop_clock_us() / 1000);
+}
+
 /* ---- what workers do ---- */
 
 static void tell_main(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e)
@@ -102,11 +130,23 @@ static void tell_main(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e)
     sp_async_send(ocsp->wake);
 }
 
+static bool asks_the_same(const struct gw_tenant_config *a, const struct gw_tenant_config *b)
+{
+    const struct gw_ocsp_settings *x = &a->client_validation.ocsp, *y = &b->client_validation.ocsp;
+
+    return x->nonce == y->nonce && x->timeout_ms == y->timeout_ms && x->max_age_s == y->max_age_s &&
+           !x->responder == !y->responder && (!x->responder || !strcmp(x->responder, y->responder));
+}
+
 static void note_use(struct gw_ocsp_entry *e, struct gw_tenant_config *config)
 {
     e->used = true;
     if (e->config == config)
         return;
+    if (e->config && !asks_the_same(e->config, config)) { /* what failed may work now */
+        e->retry_at = 0;
+        e->failures = 0;
+    }
     gw_tenant_config_unref(e->config);
     e->config = gw_tenant_config_ref(config);
 }
@@ -159,6 +199,16 @@ static bool is_usable(struct evidence *ev, const struct sp_bytes *response, bool
     return ret->answer.status == SP_OCSP_GOOD || ret->answer.status == SP_OCSP_REVOKED;
 }
 
+/* The cache file may have said anything about whose it is. Before the first question. */
+static void own_tenant(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, const char *id)
+{
+    if (e->cert || !strcmp(e->tenant->id, id))
+        return;
+    tenant_drop(ocsp, e->tenant);
+    e->tenant = tenant_of(ocsp, id);
+    e->tenant->entries++;
+}
+
 /* An answer from the cache file that nobody has verified yet. */
 static struct sp_bytes raw_copy(const struct gw_ocsp_entry *e)
 {
@@ -169,6 +219,33 @@ static struct sp_bytes raw_copy(const struct gw_ocsp_entry *e)
     copy = sp_calloc(1, e->response_len);
     memcpy(copy, e->response, e->response_len);
     return (struct sp_bytes){copy, e->response_len};
+}
+
+/* It did not come true: nobody need look at it again. */
+static void drop_raw(struct gw_ocsp *ocsp, const struct gw_decision *d,
+                     const struct gw_live_key *key, const struct sp_ocsp_answer *answer)
+{
+    struct gw_ocsp_entry *e;
+    struct sp_log_line line;
+    bool may_log;
+
+    pthread_mutex_lock(&ocsp->lock);
+    e = sp_hash_get(ocsp->entries, key->bytes, sizeof key->bytes);
+    may_log = e && e->response && !e->status;
+    if (may_log) {
+        free(e->response);
+        e->response = NULL;
+        e->response_len = 0;
+        may_log = gw_ocsp_may_log(ocsp);
+    }
+    pthread_mutex_unlock(&ocsp->lock);
+    if (!may_log || !sp_log_begin(&line, ocsp->options.log, SP_LOG_WARNING, "ocsp"))
+        return;
+    sp_log_bool(&line, "ok", false);
+    sp_log_str(&line, "tenant", d->tenant->id);
+    sp_log_str(&line, "responder", "cache");
+    sp_log_str(&line, "error", answer->detail);
+    sp_log_end(&line);
 }
 
 static void take_answer(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, const struct sp_bytes *der,
@@ -210,13 +287,31 @@ static bool has_responder(const struct gw_decision *d)
            sp_ocsp_responder_url(&d->chain->certs[0], url, sizeof url);
 }
 
+/* What is to be said while nothing current is known. A certificate that was revoked does not become
+ * an unknown one because nobody answers any more. */
+static void say_failed(const struct gw_ocsp_entry *e, int64_t holds_until, struct sp_status *ret)
+{
+    if (e->status && e->status->answer.status == SP_OCSP_REVOKED)
+        *ret = *e->status;
+    else if (e->failed)
+        *ret = *e->failed;
+    else
+        sp_status_unknown(ret, e->status->from, INT64_MAX, "the last answer is stale");
+    ret->holds_until = holds_until;
+}
+
+/* The clock may have been set back since. */
+static bool is_too_soon(const struct gw_ocsp_entry *e, int64_t now)
+{
+    return e->failed && now < e->retry_at && e->retry_at - now <= GW_OCSP_RETRY_MAX_S;
+}
+
 /* Under the lock: the entry has no status that counts now. */
 static enum gw_ocsp_reply ask(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, int64_t now,
                               bool may_wait, struct sp_status *ret)
 {
-    if (!e->asking && now < e->retry_at) {
-        *ret = *e->failed;
-        ret->holds_until = e->retry_at;
+    if (!e->asking && is_too_soon(e, now)) {
+        say_failed(e, e->retry_at, ret);
         return GW_OCSP_KNOWN;
     }
     if (!e->asking) {
@@ -226,11 +321,7 @@ static enum gw_ocsp_reply ask(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, int
     }
     if (may_wait || (!e->status && !e->failed))
         return GW_OCSP_LATER;
-    if (e->failed)
-        *ret = *e->failed;
-    else
-        sp_status_unknown(ret, e->status->from, INT64_MAX, "the last answer is stale");
-    ret->holds_until = INT64_MAX; /* until the answer */
+    say_failed(e, INT64_MAX, ret); /* until the answer */
     return GW_OCSP_KNOWN;
 }
 
@@ -267,7 +358,7 @@ static enum gw_ocsp_reply look_again(struct gw_ocsp *ocsp, struct evidence *ev, 
         sp_status_unknown(ret, NULL, INT64_MAX, "its issuer is not one that can be believed");
         return GW_OCSP_KNOWN;
     }
-    if (offered->len) {
+    if (offered->len && !gw_ocsp_entry_outdates(e, &ret->answer)) {
         take_answer(ocsp, e, offered, ret, now);
         return GW_OCSP_KNOWN;
     }
@@ -287,19 +378,24 @@ enum gw_ocsp_reply gw_ocsp_look(struct gw_ocsp *ocsp, const struct gw_decision *
     gw_live_key_of(d->tenant->id, d->facts.fingerprint, ret_key);
     pthread_mutex_lock(&ocsp->lock);
     e = sp_hash_get(ocsp->entries, ret_key->bytes, sizeof ret_key->bytes);
-    if (e && is_current(e, d->query.now)) {
+    if (e)
         note_use(e, d->tenant->config);
+    if (e && is_current(e, d->query.now)) {
         copy_status(e, ret_status);
         pthread_mutex_unlock(&ocsp->lock);
         return GW_OCSP_KNOWN;
     }
     raw = raw_copy(e);
+    if (e)
+        own_tenant(ocsp, e, d->tenant->id);
     is_prepared = e && e->cert;
     pthread_mutex_unlock(&ocsp->lock);
     if (is_usable(&ev, staple, true, ret_status))
         offered = *staple;
     else if (is_usable(&ev, &raw, false, ret_status))
         offered = raw;
+    else if (raw.len && ev.issuer)
+        drop_raw(ocsp, d, ret_key, &ret_status->answer);
     if (!is_prepared) /* costly, so not under the lock */
         find_issuer(&ev);
     pthread_mutex_lock(&ocsp->lock);

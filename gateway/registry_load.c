@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/revocation.h"
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
@@ -280,6 +281,21 @@ static enum sp_err check_cred(struct loading *l, const struct item *item, struct
     return rc;
 }
 
+/* Who waits for an answer waits in the handshake. */
+static void warn_slow_ocsp(struct gw_registry *registry, const struct gw_tenant *tenant)
+{
+    const struct gw_ocsp_settings *ocsp = &tenant->config->client_validation.ocsp;
+
+    if (ocsp->mode == SP_OCSP_OFF || ocsp->timeout_ms < registry->config->limits.handshake_ms)
+        return;
+    sp_warnings_add(&registry->warnings, tenant->path, "$.client_validation.ocsp.timeout_ms",
+                    "%llu is not less than limits.handshake_ms (%llu) of %s: a handshake ends "
+                    "before a slow responder is given up",
+                    (unsigned long long)ocsp->timeout_ms,
+                    (unsigned long long)registry->config->limits.handshake_ms,
+                    registry->config->path);
+}
+
 static enum sp_err finish_item(struct loading *l, struct item *item, bool later,
                                struct gw_tenant **ret_tenant, struct sp_error *err)
 {
@@ -307,6 +323,7 @@ static enum sp_err finish_item(struct loading *l, struct item *item, bool later,
     if (rc != SP_OK)
         return rc;
     gw_tenant_warn(*ret_tenant, l->sources.now, &l->registry->warnings);
+    warn_slow_ocsp(l->registry, *ret_tenant);
     l->registry->has_crls |= (*ret_tenant)->crls != NULL;
     return SP_OK;
 }

@@ -14,11 +14,14 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_CHANNELS   20000 /* a tunnel's; the tenant's own limit is counted apart */
 #define LIMIT_LINES    5     /* at once; then one a second */
 #define SWEEP_SLICE_US 2000  /* of deciding again in one go: other tunnels go on meanwhile */
+#define WAKE_SLICE     8     /* waiting handshakes that go on in one go: each costs as much again */
 #define REVIEW_MS      400   /* how often the clock is looked at for decisions that have run out */
 
 static const char shutting_down[] = "the gateway is shutting down";
@@ -271,12 +274,21 @@ static void on_review(void *ctx)
     uint64_t start = sp_loop_clock_us();
     int64_t now = sp_clock_wall_s();
     struct gw_live_entry *due = NULL;
+    unsigned woken = 0;
 
-    while (sp_loop_clock_us() - start <= SWEEP_SLICE_US) {
+    while (sp_loop_clock_us() - start <= SWEEP_SLICE_US && woken < WAKE_SLICE) {
+        struct gw_session *s;
+
         due = gw_live_take_due(all->live, now);
         if (!due)
             break;
-        gw_session_review((struct gw_session *)due);
+        s = (struct gw_session *)due;
+        if (s->up) {
+            gw_session_review(s);
+        } else {
+            sp_tunnel_continue(s->tunnel);
+            woken++;
+        }
     }
     if (all->count)
         sp_timer_start(all->review_timer, due ? 1 : REVIEW_MS);
@@ -284,40 +296,72 @@ static void on_review(void *ctx)
 
 void gw_sessions_on_status(struct gw_sessions *all, const struct gw_live_key *key)
 {
-    struct gw_live_entry *e = gw_live_find(all->live, key);
-    bool is_open = false;
+    struct gw_live_entry *first = gw_live_find(all->live, key);
 
-    for (; e; e = e->next) {
+    for (struct gw_live_entry *e = first; e; e = e->next) {
         struct gw_session *s = (struct gw_session *)e;
 
-        if (s->up) {
-            gw_live_review_at(all->live, e, 0);
-            is_open = true;
-        } else {
-            s->has_news = true;
-            sp_tunnel_continue(s->tunnel);
-        }
+        s->has_news = !s->up;
+        gw_live_review_at(all->live, e, 0);
     }
-    if (is_open)
+    if (first)
         sp_timer_start(all->review_timer, 0);
+}
+
+static uint64_t thread_cpu_us(void)
+{
+    struct timespec spent;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
+}
+
+static void raise_to(uint64_t *highest, uint64_t value)
+{
+    if (value > *highest)
+        *highest = value;
+}
+
+/* How long the others were kept waiting for it. */
+static void log_sweep(const struct gw_sessions *all, uint64_t now_us)
+{
+    struct sp_log_line line;
+
+    if (!all->sweep.decided || !sp_log_begin(&line, all->options.log, SP_LOG_DEBUG, "sweep"))
+        return;
+    sp_log_int(&line, "worker", (int64_t)all->options.worker);
+    sp_log_int(&line, "tunnels", (int64_t)all->sweep.decided);
+    sp_log_int(&line, "slices", (int64_t)all->sweep.slices);
+    sp_log_int(&line, "longest_us", (int64_t)all->sweep.longest_us);
+    sp_log_int(&line, "busiest_us", (int64_t)all->sweep.busiest_us);
+    sp_log_int(&line, "duration_ms", (int64_t)(now_us - all->sweep.begun_us) / 1000);
+    sp_log_end(&line);
 }
 
 static void on_sweep(void *ctx)
 {
     struct gw_sessions *all = ctx;
-    uint64_t start = sp_loop_clock_us();
+    uint64_t start = sp_loop_clock_us(), cpu = thread_cpu_us(), now;
 
     while (all->sweep_next) {
         struct gw_session *s = all->sweep_next;
 
         all->sweep_next = s->next;
-        if (s->up && s->decided_under != all->generation)
+        if (s->up && s->decided_under != all->generation) {
             gw_session_after_reload(s);
+            all->sweep.decided++;
+        }
         if (sp_loop_clock_us() - start > SWEEP_SLICE_US)
             break;
     }
+    now = sp_loop_clock_us();
+    all->sweep.slices++;
+    raise_to(&all->sweep.longest_us, now - start);
+    raise_to(&all->sweep.busiest_us, thread_cpu_us() - cpu);
     if (all->sweep_next)
         sp_timer_start(all->sweep_timer, 1);
+    else
+        log_sweep(all, now);
 }
 
 void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
@@ -330,6 +374,8 @@ void gw_sessions_reload(struct gw_sessions *all, struct gw_registry *registry)
     gw_admission_set_patience(all->admission, registry->config->limits.handshake_ms / 2);
     gw_registry_unref(old);
     all->sweep_next = all->first;
+    memset(&all->sweep, 0, sizeof all->sweep);
+    all->sweep.begun_us = sp_loop_clock_us();
     on_sweep(all);
 }
 

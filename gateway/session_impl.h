@@ -19,6 +19,10 @@ struct gw_sessions {
     struct gw_session *first;      /* newest first */
     struct gw_session *sweep_next; /* the next to be decided again; NULL: no sweep */
     struct sp_timer *sweep_timer;
+    struct {
+        uint64_t begun_us, longest_us, busiest_us; /* of its slices: by the clock, of CPU time */
+        size_t decided, slices;
+    } sweep; /* for a line of the log at its end */
     struct gw_live *live;
     struct sp_timer *review_timer;
     size_t count;

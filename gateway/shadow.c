@@ -1,6 +1,7 @@
 #include "gateway/shadow.h"
 
 #include "common/log.h"
+#include "gateway/registry.h"
 #include "gateway/tenant.h"
 
 #include <stdatomic.h>
@@ -61,4 +62,22 @@ void gw_shadow_log(struct sp_log_line *line, const struct gw_shadow_verdict *sha
         return;
     sp_log_str(line, "shadow_reason", sp_reason_name(verdict->reason));
     sp_log_str(line, "shadow_rule", verdict->rule);
+}
+
+void gw_shadow_log_counts(struct sp_log *log, const struct gw_registry *registry)
+{
+    struct sp_log_line line;
+
+    for (size_t i = 0; i < registry->tenant_count; i++) {
+        const struct gw_tenant *tenant = registry->tenants[i];
+        struct gw_tenant_counters *counters = tenant->counters;
+
+        if (!tenant->config->client_validation.shadow.is_set ||
+            !sp_log_begin(&line, log, SP_LOG_INFO, "shadow"))
+            continue;
+        sp_log_str(&line, "tenant", tenant->id);
+        sp_log_int(&line, "would_block", (int64_t)atomic_load(&counters->shadow_would_block));
+        sp_log_int(&line, "would_allow", (int64_t)atomic_load(&counters->shadow_would_allow));
+        sp_log_end(&line);
+    }
 }

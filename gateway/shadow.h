@@ -9,7 +9,9 @@
 #include "common/tls_chain.h"
 #include "common/verdict.h"
 
+struct gw_registry;
 struct gw_tenant;
+struct sp_log;
 struct sp_log_line;
 
 struct gw_shadow_verdict {
@@ -25,4 +27,6 @@ void gw_shadow_decide(const struct gw_tenant *tenant, const struct sp_chain *cha
 /* Where it differs, else nothing: counts it; adds shadow shadow_reason shadow_rule to the line. */
 void gw_shadow_count(const struct gw_tenant *tenant, const struct gw_shadow_verdict *shadow);
 void gw_shadow_log(struct sp_log_line *line, const struct gw_shadow_verdict *shadow);
+/* What was counted since the start: an event `shadow` for each tenant that has a shadow. */
+void gw_shadow_log_counts(struct sp_log *log, const struct gw_registry *registry);
 #endif

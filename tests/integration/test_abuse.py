@@ -244,7 +244,10 @@ class TooMany(Case):
         held = [lab.connect(door), lab.connect(door)]
         for _ in range(200):
             with lab.connect(door) as sock:
-                self.assertEqual(sock.recv(1), b"")
+                sock.sendall(b"CONNECT a.example:1 HTTP/1.1\r\nHost: a.example:1\r\n\r\n")
+                self.assertIn(b"HTTP/1.1 503 ", sock.recv(100))
+        with lab.connect(door) as sock:  # one that says nothing is told, too
+            self.assertIn(b"HTTP/1.1 503 ", sock.recv(100))
         line = self.lab.agent.wait("limit")
         self.assertIn("limits.connections (2) is reached", line.message)
         self.assertLess(len(self.lab.agent.all("limit")), 30)
@@ -332,8 +335,9 @@ class Doors(lab.LabCase):
             with self.subTest(request[:40]):
                 self.assertEqual(self.asked(request + b"\r\n"), 400)
         self.assertEqual(self.asked(b"CONNECT a.example:443 HTTP/1.1\r\nX: " + b"a" * 70000), 431)
-        self.assertIn(self.asked(b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"),
-                      (405, 501))
+        self.assertEqual(self.asked(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"), 405)
+        self.assertEqual(self.asked(b"GET https://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"),
+                         501)
 
     def test_a_tls_handshake_to_a_door_is_answered_as_the_garbage_it_is(self):
         self.assertIn(self.asked(tls.client_hello(tls.host_name("x.example"))), (0, 400))

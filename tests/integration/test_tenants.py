@@ -16,7 +16,9 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import lab  # noqa: E402
+import mint  # noqa: E402
 import tls  # noqa: E402
+from responder import Responder  # noqa: E402
 
 CHOSEN = os.environ.get("SALLYPORT_TEST_TENANTS")
 TENANTS = int(CHOSEN or 2200)
@@ -245,6 +247,44 @@ class ManyTenants(unittest.TestCase):
                           os.path.join(self.folder, "gateway.json"), timeout=120)
         self.assertEqual(checked.returncode, 2)
         self.assertIn("t%06d.json: $.certificate" % i, checked.stderr)
+
+    def put_own(self, i, pem, key):
+        """Another certificate and key of its own; what it was comes back at the end."""
+        stem = os.path.join(self.folder, "own", "%06d" % i)
+        for end, source in ((".pem", pem), (".key", key)):
+            os.rename(stem + end, stem + end + ".was")
+            self.addCleanup(os.rename, stem + end + ".was", stem + end)
+            shutil.copy(source, stem + end)
+        os.chmod(stem + ".key", 0o600)
+
+    def said_of_staple(self, i):
+        done = lab.run("openssl", "s_client", "-connect", lab.format_address(self.address),
+                       "-servername", self.name(i), "-status", "-cert",
+                       os.path.join(self.folder, "client", "%04d.pem" % (i % CAS)), "-key",
+                       os.path.join(self.folder, "client", "%04d.key" % (i % CAS)))
+        return done.stdout
+
+    def test_a_certificate_that_is_loaded_at_its_first_handshake_is_stapled_from_then_on(self):
+        i, other = self.odd(2)
+        path = os.path.join(self.folder, "gateway.json")
+        shutil.copy(path, path + ".was")
+        self.addCleanup(os.rename, path + ".was", path)
+        with tempfile.TemporaryDirectory() as folder:
+            pki = mint.Pki(os.path.join(folder, "pki"))
+            ca = pki.ca("Service CA")
+            leaf = pki.leaf("late", ca, eku="serverAuth", dns=[self.name(i)])
+            self.put_own(i, pki.bundle("late-bundle.pem", leaf, ca), leaf.key)
+            responder = Responder(folder, ca)
+            self.addCleanup(responder.close)
+            responder.know(leaf)
+            self.start(stapling={"responder": responder.url})
+            self.assertEqual(self.verdict(other), "ok")
+            self.assertEqual(responder.asked, 0)
+            self.assertIn("no response sent", self.said_of_staple(i))
+            event = self.gateway.wait("staple", lambda e: e.ok)
+            self.assertEqual(event.fingerprint, leaf.fingerprint())
+            self.assertIn("Cert Status: good", self.said_of_staple(i))
+            self.assertEqual(responder.asked, 1)
 
 
 if __name__ == "__main__":

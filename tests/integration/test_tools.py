@@ -24,6 +24,33 @@ class CheckLayers(unittest.TestCase):
         self.assertEqual(status, 0, said)
 
 
+class Mutate(unittest.TestCase):
+    """The whole hunt is too long for a suite; a few of one small file are not."""
+
+    def tool(self, *args, timeout=20):
+        done = lab.run(os.path.join(lab.ROOT, "tools", "mutate"), *args, timeout=timeout)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_it_finds_the_conditions_and_its_tables_are_true(self):
+        status, said = self.tool("--self-test")
+        self.assertEqual(status, 0, said)
+
+    def test_it_lists_what_is_asked_for_and_refuses_what_it_does_not_know(self):
+        status, said = self.tool("--list", "--only", "may_sign", "common/tls_ocsp_signer.c")
+        self.assertEqual(status, 0, said)
+        self.assertGreater(len(said.splitlines()), 2)
+        self.assertTrue(all("may_sign" in line for line in said.splitlines()), said)
+        self.assertEqual(self.tool("--list", "common/no_such_file.c")[0], 1)
+        self.assertEqual(self.tool("--list", "--only", "no such condition")[0], 1)
+
+    @unittest.skipUnless(os.path.exists(os.path.join(lab.ROOT, ".git")), "git says what to copy")
+    def test_what_it_inverts_is_noticed(self):
+        status, said = self.tool("--units", "--sample", "4", "common/tls_ocsp_request.c",
+                                 timeout=200)
+        self.assertEqual(status, 0, said)
+        self.assertRegex(said, r"(?m)^4 mutants, 0 survived")
+
+
 class Deps(unittest.TestCase):
     def test_the_package_list_is_printed_and_wrong_groups_are_refused(self):
         deps = os.path.join(lab.ROOT, "tools", "deps")

@@ -67,7 +67,9 @@ class Pki:
             extensions.append("nameConstraints=critical,permitted;DNS:" + permitted_dns)
         return self._sign("/CN=" + name, extensions, issuer, **more)
 
-    def leaf(self, name, issuer, eku="clientAuth", dns=(), ips=(), subject=None, **more):
+    def leaf(self, name, issuer, eku="clientAuth", dns=(), ips=(), subject=None, extra=(),
+             ocsp_uri=None, **more):
+        """extra: more extensions, as openssl's configuration writes them."""
         extensions = ["basicConstraints=CA:FALSE", "keyUsage=critical,digitalSignature",
                       "subjectKeyIdentifier=hash"]
         if issuer:
@@ -77,6 +79,9 @@ class Pki:
         names = ["DNS:" + d for d in dns] + ["IP:" + i for i in ips]
         if names:
             extensions.append("subjectAltName=" + ",".join(names))
+        extensions += extra
+        if ocsp_uri:
+            extensions.append("authorityInfoAccess=OCSP;URI:" + ocsp_uri)
         return self._sign(subject or "/CN=" + name, extensions, issuer, **more)
 
     def broken_signature(self, cert):

@@ -179,6 +179,7 @@ static gnutls_x509_crt_t bare_copy(gnutls_x509_crt_t from)
     SP_REQUIRE(gnutls_x509_crt_set_version(crt, 3) == 0 &&
                gnutls_x509_crt_set_serial(crt, serial, len) == 0 &&
                gnutls_x509_crt_set_dn(crt, dn, NULL) == 0 &&
+               gnutls_pubkey_set_key_usage(key, 0) == 0 && /* or it would be written with the key */
                gnutls_x509_crt_set_pubkey(crt, key) == 0);
     gnutls_x509_crt_set_activation_time(crt, gnutls_x509_crt_get_activation_time(from));
     gnutls_x509_crt_set_expiration_time(crt, gnutls_x509_crt_get_expiration_time(from));

@@ -26,7 +26,7 @@ class Responder:
         self.rows = {}
         self.asked = 0
         self.mode = "good"
-        self.body = None          # mode "body": this, whatever was asked
+        self.body = None          # mode "body": this, whatever was asked, or what it makes of the question
         self.more = []            # for openssl ocsp
         self.release = threading.Event()  # ends mode "hang"
         self.lock = threading.Lock()
@@ -65,14 +65,14 @@ class Responder:
 
     # -- what it knows --
     def know(self, cert):
-        self.rows[cert.field("serial")] = "V\t%s\t\t%s\tunknown\t/CN=x" % (
-            _index_time(time.time() + 86400), cert.field("serial"))
+        self.rows[cert.field("serial")] = "V\t%s\t\t%s\tunknown\t/CN=%s" % (
+            _index_time(time.time() + 86400), cert.field("serial"), cert.field("serial"))
         self._write()
 
     def revoke(self, cert, why="keyCompromise"):
-        self.rows[cert.field("serial")] = "R\t%s\t%s,%s\t%s\tunknown\t/CN=x" % (
+        self.rows[cert.field("serial")] = "R\t%s\t%s,%s\t%s\tunknown\t/CN=%s" % (
             _index_time(time.time() + 86400), _index_time(time.time() - 60), why,
-            cert.field("serial"))
+            cert.field("serial"), cert.field("serial"))
         self._write()
 
     def forget(self, cert):
@@ -140,7 +140,10 @@ class Responder:
             return
         if mode == "hold":  # a true answer, later
             self.release.wait(60)
-        answer = self.body if mode == "body" else self.respond(body)
+        if mode == "body":
+            answer = self.body(body) if callable(self.body) else self.body
+        else:
+            answer = self.respond(body)
         handler.send_response(200)
         handler.send_header("Content-Type", "application/ocsp-response")
         handler.send_header("Content-Length", str(len(answer)))

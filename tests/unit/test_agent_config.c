@@ -34,12 +34,14 @@ START_TEST(all_that_a_file_says_is_bound)
         "{ \"gateways\": [\"127.0.0.1:8443\", \"GW.example.:443\", \"[::1]:1\"],\n"
         "  \"server_name\": \"C1.Example.\"," IDENTITY ",\n"
         "  \"server_validation\": {\"mode\": \"pinned\", \"on_failure\": \"allow\",\n"
+        "     \"staple\": \"require\",\n"
         "     \"ca_files\": [\"service-ca.pem\", \"other-ca.pem\"],\n"
         "     \"on\": {\"expired\": \"block\", \"revoked\": \"allow\"}},\n"
         "  \"doors\": [{\"type\": \"http\", \"listen\": \"127.0.0.1:3128\"},\n"
         "     {\"type\": \"forward\", \"listen\": \"[::1]:15432\", \"to\": \"DB.acme:5432\"}],\n"
         "  \"tunnels\": 64, \"tls\": {\"min_version\": \"1.2\"},\n"
         "  \"log\": {\"level\": \"error\", \"format\": \"json\", \"file\": \"a.log\"},\n"
+        "  \"stapling\": {\"enabled\": false, \"responder\": \"https://ocsp.acme.example/a\"},\n"
         "  \"keepalive\": {\"idle_s\": 3, \"timeout_s\": 4},\n"
         "  \"limits\": {\"handshake_ms\": 100, \"wait_ms\": 0, \"connections\": 5} }");
     const struct sp_policy *policy = &config->server_validation.policy;
@@ -73,6 +75,9 @@ START_TEST(all_that_a_file_says_is_bound)
     ck_assert_uint_eq(config->limits.handshake_ms, 100);
     ck_assert_uint_eq(config->limits.wait_ms, 0);
     ck_assert_uint_eq(config->limits.connections, 5);
+    ck_assert_int_eq(config->server_validation.staple, AGENT_STAPLE_REQUIRE);
+    ck_assert(!config->stapling.enabled);
+    ck_assert_str_eq(config->stapling.responder, "https://ocsp.acme.example/a");
     ck_assert_uint_eq(config->warnings.count, 0);
     agent_config_unref(config);
 }
@@ -98,6 +103,9 @@ START_TEST(what_a_file_leaves_out_has_its_preset)
     ck_assert_uint_eq(config->limits.handshake_ms, 5000);
     ck_assert_uint_eq(config->limits.wait_ms, 5000);
     ck_assert_uint_eq(config->limits.connections, 10000);
+    ck_assert_int_eq(config->server_validation.staple, AGENT_STAPLE_USE);
+    ck_assert(config->stapling.enabled);
+    ck_assert_ptr_null(config->stapling.responder);
     agent_config_unref(config);
 }
 END_TEST

@@ -229,6 +229,57 @@ static const char *const different[] = {
     "{\"san_dns\": \"a\"}",
 };
 
+START_TEST(a_pattern_is_as_long_as_a_name_may_be_and_no_longer)
+{
+    char json[SP_TLS_NAME_MAX + 64], pattern[SP_TLS_NAME_MAX + 2];
+    struct gw_cert_match match = {.is_set = true};
+    struct sp_error err = {.text = ""};
+
+    memset(pattern, 'a', sizeof pattern);
+    pattern[SP_TLS_NAME_MAX] = '\0';
+    snprintf(json, sizeof json, "{\"san_uri\": \"%s\"}", pattern);
+    load(json, &match);
+    ck_assert_str_eq(match.patterns[URI].items[0], pattern);
+    sp_json_done(gw_cert_match_fields, &match);
+    match = (struct gw_cert_match){.is_set = true};
+    snprintf(json, sizeof json, "{\"san_uri\": \"%sa\"}", pattern);
+    ck_assert_int_eq(
+        sp_json_load_text("t.json", json, strlen(json), gw_cert_match_fields, &match, &err),
+        SP_ERR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(err.text, "bytes long, wanted are 1 to"));
+    sp_json_done(gw_cert_match_fields, &match);
+}
+END_TEST
+
+START_TEST(a_match_must_say_something)
+{
+    static const struct {
+        const char *json, *says; /* NULL: is taken */
+        bool is_set;
+    } rows[] = {
+        {"{}", NULL, false},
+        {"{}", "is empty, which nobody needs", true},
+        {"{\"san_dns\": \".\"}", "a sole dot is no pattern", true},
+        {"{\"san_dns\": [\"a\", \".\"]}", "a sole dot is no pattern", true},
+        {"{\"san_uri\": \".\"}", NULL, true},
+    };
+
+    for (int i = 0; i < COUNT(rows); i++) {
+        struct gw_cert_match match = {.is_set = rows[i].is_set};
+        struct sp_error err = {.text = ""};
+        enum sp_err rc;
+
+        ck_assert_int_eq(sp_json_load_text("t.json", rows[i].json, strlen(rows[i].json),
+                                           gw_cert_match_fields, &match, &err),
+                         SP_OK);
+        rc = gw_cert_match_finish(&match, "t.json", "$", &err);
+        ck_assert_msg((rc == SP_OK) == !rows[i].says, "row %d: %s", i, err.text);
+        ck_assert(!rows[i].says || strstr(err.text, rows[i].says));
+        sp_json_done(gw_cert_match_fields, &match);
+    }
+}
+END_TEST
+
 START_TEST(different_patterns_have_different_digests)
 {
     uint8_t digests[COUNT(different)][GW_CERT_MATCH_DIGEST], again[GW_CERT_MATCH_DIGEST];
@@ -261,6 +312,8 @@ int main(void)
     tcase_add_loop_test(tcase, every_key_must_fit_and_one_pattern_of_it_is_enough, 0, COUNT(sets));
     tcase_add_test(tcase, who_has_too_many_names_is_told_so);
     tcase_add_test(tcase, without_a_match_everybody_fits);
+    tcase_add_test(tcase, a_pattern_is_as_long_as_a_name_may_be_and_no_longer);
+    tcase_add_test(tcase, a_match_must_say_something);
     tcase_add_test(tcase, different_patterns_have_different_digests);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

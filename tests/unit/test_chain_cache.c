@@ -409,6 +409,7 @@ START_TEST(without_a_tenant_or_a_cache_nothing_is_kept)
     ck_assert_uint_eq(gw_chain_cache_count(cache), 0);
     ck_assert(!gw_chain_cache_examine(NULL, &tenant, &chain, &query, &facts));
     ck_assert_uint_eq(facts.observed, 0);
+    gw_chain_cache_free(NULL);
 }
 END_TEST
 

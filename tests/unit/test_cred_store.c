@@ -40,7 +40,7 @@ START_TEST(the_one_used_longest_ago_goes_and_who_holds_it_keeps_it)
     held = take(b, &again);
     sp_tls_cred_unref(take(a, &again)); /* b is the oldest now */
     ck_assert_uint_eq(first, again);
-    ck_assert_uint_eq(gw_cred_store_loads(store), 2);
+    ck_assert_uint_eq(gw_cred_store_changes(store), 2);
     sp_tls_cred_unref(take(c, &again));
     ck_assert(is_loaded(a));
     ck_assert(!is_loaded(b));

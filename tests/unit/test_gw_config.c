@@ -33,6 +33,7 @@ START_TEST(all_that_a_file_says_is_bound)
         "  \"limits\": { \"handshake_ms\": 100, \"request_ms\": 200, \"dial_ms\": 300,\n"
         "              \"drain_ms\": 0, \"connections\": 7 },\n"
         "  \"keepalive\": { \"idle_s\": 1, \"timeout_s\": 2 },\n"
+        "  \"stapling\": { \"enabled\": false, \"responder\": \"http://ocsp.acme.example/\" },\n"
         "  \"resolver\": { \"servers\": [\"127.0.0.1:5353\", \"::1\", \"[::1]:53\"],\n"
         "                \"timeout_ms\": 400 } }");
     char text[SP_ADDR_TEXT];
@@ -63,6 +64,8 @@ START_TEST(all_that_a_file_says_is_bound)
     ck_assert_uint_eq(config->keepalive.timeout_s, 2);
     ck_assert_str_eq(config->resolver_servers, "127.0.0.1:5353,::1,[::1]:53");
     ck_assert_uint_eq(config->resolver.timeout_ms, 400);
+    ck_assert(!config->stapling.enabled);
+    ck_assert_str_eq(config->stapling.responder, "http://ocsp.acme.example/");
     gw_config_unref(config);
 }
 END_TEST
@@ -88,6 +91,8 @@ START_TEST(what_a_file_leaves_out_has_its_preset)
     ck_assert_uint_eq(config->keepalive.idle_s, 30);
     ck_assert_uint_eq(config->keepalive.timeout_s, 10);
     ck_assert_ptr_null(config->resolver_servers);
+    ck_assert(config->stapling.enabled);
+    ck_assert_ptr_null(config->stapling.responder);
     ck_assert_uint_eq(config->resolver.timeout_ms, 5000);
     gw_config_unref(config);
 }

@@ -330,6 +330,10 @@ START_TEST(tenants_of_one_ca_are_told_apart_by_their_match)
         {"CN=x", NULL, ""},
         {"CN=lab", NULL, "five six"}, /* of three */
         {"CN=lab,O=One", NULL, "five one"},
+        {"CN=x", "a.c8.example", "eight"}, /* found by the same letters, of which both have more */
+        {"CN=x", "ab.c8.example", "nine"},
+        {"CN=x", "abc.c8.example", "ten"},
+        {"CN=x", "abcd.c8.example", ""},
     };
 
     add_tenant("five", trust, "{\"subject\": \"CN=lab*\"}");
@@ -339,6 +343,9 @@ START_TEST(tenants_of_one_ca_are_told_apart_by_their_match)
     add_tenant("seven", trust, "{\"subject\": \"*lab\"}");
     add_tenant("three", trust, "{\"san_dns\": [\"*.c3.example\", \"*.c3.test\"]}");
     add_tenant("two", trust, "{\"subject\": \"*,O=Two\", \"san_dns\": \"*.c2.example\"}");
+    add_tenant("eight", trust, "{\"san_dns\": \"?.c8.example\"}");
+    add_tenant("nine", trust, "{\"san_dns\": \"??.c8.example\"}");
+    add_tenant("ten", trust, "{\"san_dns\": \"???.c8.example\"}");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct certs_pair *leaf = mint_leaf(cases[i].dn, cases[i].dns, ca);
         struct gw_finding finding = find(leaf, NULL);

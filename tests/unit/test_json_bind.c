@@ -366,6 +366,32 @@ START_TEST(what_is_wrong_is_told_with_its_place_and_what_is_wanted)
 }
 END_TEST
 
+START_TEST(a_line_may_have_keys_that_no_row_names_at_any_depth)
+{
+    static const struct sp_json_field inner[] = {{.key = NULL}};
+    struct {
+        char *a;
+        bool has_b;
+    } got = {NULL, false};
+    const struct sp_json_field line_fields[] = {
+        {.key = "a", .type = SP_JSON_STRING, .offset = 0, .required = true},
+        {.key = "b", .type = SP_JSON_OBJECT, .fields = inner, .present_offset = 1 + sizeof(char *)},
+        {.key = NULL},
+    };
+    static const char text[] = "{\"x\": [1], \"a\": \"y\", \"b\": {\"z\": {}}}";
+    struct sp_error err;
+
+    ck_assert_int_eq(sp_json_load_line("l", text, strlen(text), line_fields, &got, &err), SP_OK);
+    ck_assert_str_eq(got.a, "y");
+    ck_assert(got.has_b);
+    sp_json_done(line_fields, &got);
+    ck_assert_int_eq(sp_json_load_text("l", text, strlen(text), line_fields, &got, &err),
+                     SP_ERR_CONFIG);
+    ck_assert_int_eq(sp_json_load_line("l", "{}", 2, line_fields, &got, &err), SP_ERR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(err.text, "required"));
+}
+END_TEST
+
 START_TEST(nesting_is_bounded_before_the_parser_recurses)
 {
     static char deep[2000000];
@@ -616,6 +642,7 @@ int main(void)
     tcase_add_loop_test(tc, what_is_wrong_is_told_with_its_place_and_what_is_wanted, 0, COUNT(bad));
     tcase_add_loop_test(tc, flattened_are_equal_values_equal_and_all_others_differ, 0,
                         COUNT(flats));
+    tcase_add_test(tc, a_line_may_have_keys_that_no_row_names_at_any_depth);
     tcase_add_test(tc, nesting_is_bounded_before_the_parser_recurses);
     tcase_add_test(tc, brackets_in_strings_are_no_nesting);
     tcase_add_test(tc, a_byte_order_mark_is_ignored);

@@ -651,6 +651,27 @@ START_TEST(a_log_holds_its_own_descriptor_and_gives_it_back)
 }
 END_TEST
 
+START_TEST(the_same_fields_can_be_had_as_text_without_a_log)
+{
+    struct sp_log_line line;
+    char many[6000];
+
+    sp_log_text_begin(&line);
+    sp_log_str(&line, "a", "x\"y");
+    sp_log_array_begin(&line, "b");
+    sp_log_item(&line, "c");
+    sp_log_array_end(&line);
+    ck_assert_str_eq(sp_log_text_end(&line), "{\"a\":\"x\\\"y\",\"b\":[\"c\"]}");
+    sp_log_text_begin(&line);
+    ck_assert_str_eq(sp_log_text_end(&line), "{}");
+    memset(many, 'm', sizeof many);
+    sp_log_text_begin(&line);
+    sp_log_strn(&line, "a", many, sizeof many);
+    sp_log_strn(&line, "b", many, sizeof many);
+    ck_assert_ptr_nonnull(strstr(sp_log_text_end(&line), "\"truncated\":true}"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log");
@@ -669,6 +690,7 @@ int main(void)
     tcase_add_test(tc, a_line_left_inside_an_array_is_closed);
     tcase_add_loop_test(tc, objects_nest_in_json_and_prefix_in_text, 0, 2);
     tcase_add_test(tc, an_object_that_does_not_fit_leaves_no_trace);
+    tcase_add_test(tc, the_same_fields_can_be_had_as_text_without_a_log);
     tcase_add_test(tc, a_level_that_is_not_wanted_writes_nothing);
     tcase_add_test(tc, a_long_message_is_cut_not_dropped);
     tcase_add_test(tc, lines_lost_to_a_full_disk_are_counted_and_told);

@@ -244,6 +244,36 @@ START_TEST(a_key_with_one_pattern_that_leads_nowhere_is_not_used)
 }
 END_TEST
 
+START_TEST(of_letters_that_are_as_rare_the_longer_ones_are_looked_for)
+{
+    static const struct {
+        const char *pattern, *short_fits, *long_fits;
+    } rows[] = {
+        {"a*.long.example", "abc", "x.long.example"},
+        {"long.example.*a", "cba", "long.example.x"},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct sp_tls_names names = {.count = 1};
+        struct seen seen = {.calls = 0};
+        char text[32];
+
+        make_empty_tenants();
+        for (size_t k = 0; k < TENANTS; k++)
+            put(k, SP_TLS_NAME_DNS, k == 5 ? rows[i].pattern : "none.example");
+        strcpy(text, rows[i].short_fits);
+        names.items[0] = (struct sp_tls_name){SP_TLS_NAME_DNS, text, strlen(text)};
+        propose(&names, &seen);
+        ck_assert_uint_eq(seen.calls, 0);
+        strcpy(text, rows[i].long_fits);
+        names.items[0].len = strlen(text);
+        propose(&names, &seen);
+        ck_assert(seen.proposed[5] && seen.calls == 1);
+        free_tenants();
+    }
+}
+END_TEST
+
 START_TEST(a_list_ends_where_no_more_of_it_is_wanted)
 {
     char name[] = "x.example";
@@ -277,6 +307,7 @@ int main(void)
                         (int)(sizeof selective / sizeof selective[0]));
     tcase_add_test(tcase, every_pattern_of_the_key_leads_to_the_tenant_and_once_is_enough);
     tcase_add_test(tcase, a_key_with_one_pattern_that_leads_nowhere_is_not_used);
+    tcase_add_test(tcase, of_letters_that_are_as_rare_the_longer_ones_are_looked_for);
     tcase_add_test(tcase, a_list_ends_where_no_more_of_it_is_wanted);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

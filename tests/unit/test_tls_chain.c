@@ -241,7 +241,11 @@ static const struct scene scenes[] = {
     {.what = "no extended key usage, required", .leaf.eku = NO_EKU, .require_eku = true,
      .observed = BIT(WRONG_PURPOSE), .detail = "there is no extended key usage"},
     {.what = "the intermediate is for servers only", .mid.eku = CERTS_EKU_SERVER,
-     .observed = BIT(WRONG_PURPOSE), .detail = "of the CA 'CN=Acme Issuing CA,O=Acme'"},
+     .observed = BIT(WRONG_PURPOSE),
+     .detail = "of the CA 'CN=Acme Issuing CA,O=Acme' is serverAuth, clientAuth is wanted"},
+    {.what = "the intermediate is for clients only", .purpose = SP_PURPOSE_SERVER,
+     .leaf.eku = CERTS_EKU_SERVER, .mid.eku = CERTS_EKU_CLIENT, .observed = BIT(WRONG_PURPOSE),
+     .detail = "of the CA 'CN=Acme Issuing CA,O=Acme' is clientAuth, serverAuth is wanted"},
     {.what = "a CA certificate as a client's", .sent = "mr", .observed = BIT(WRONG_PURPOSE),
      .detail = "digitalSignature"},
     /* strength */
@@ -542,6 +546,28 @@ static void plain_stage(struct stage *st, const char *sent, struct sp_chain_quer
     *query = (struct sp_chain_query){.trust = st->trust, .now = st->now};
 }
 
+/* Two that are as long as each other are not the same certificate. */
+START_TEST(certificates_of_one_length_are_told_apart)
+{
+    const struct scene scene = {.root = {.dn = "CN=Acme AAA CA,O=Acme", .key = CERTS_ED25519},
+                                .upper = {.dn = "CN=Acme BBB CA,O=Acme", .key = CERTS_ED25519},
+                                .mid = {.dn = "CN=Acme CCC CA,O=Acme", .key = CERTS_ED25519},
+                                .with_upper = true};
+    struct sp_facts facts;
+    struct stage st;
+    struct sp_chain_query query;
+
+    stage_build(&st, &scene);
+    send(&st, "lmu", 0);
+    trust(&st, "r");
+    ck_assert_uint_eq(st.chain.certs[1].len, st.chain.certs[2].len);
+    query = (struct sp_chain_query){.trust = st.trust, .now = st.now};
+    sp_chain_examine(&st.chain, &query, &facts);
+    expect("one length", &facts, 0, NULL);
+    stage_free(&st);
+}
+END_TEST
+
 START_TEST(no_certificate_is_its_own_reason)
 {
     struct sp_chain chain = {0};
@@ -731,6 +757,7 @@ START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
     static const struct scene scene = {
         .mid.begin = -3 * DAY, .leaf.begin = -5 * DAY, .mid.end = 9 * DAY, .leaf.end = 20 * DAY};
     struct sp_chain_query query = {0};
+    struct sp_chain alone;
     struct sp_facts facts;
     struct stage st;
     char fingerprint[72] = "sha256:";
@@ -751,6 +778,10 @@ START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
     ck_assert_uint_eq(strlen(facts.serial), 32); /* mint's serials have 16 bytes */
     ck_assert_uint_eq(strspn(facts.serial, "0123456789abcdef"), 32);
     ck_assert_uint_eq(facts.chain_len, 2);
+    ck_assert_str_eq(facts.path, "CN=alice,O=Acme" SP_PATH_STEP
+                                 "CN=Acme Issuing CA,O=Acme" SP_PATH_STEP "CN=Acme Root CA,O=Acme");
+    ck_assert(facts.path_is_trusted);
+    ck_assert_uint_eq(facts.paths_tried, 1);
     ck_assert_int_eq(facts.not_before, st.now - 3 * DAY);
     ck_assert_int_eq(facts.not_after, st.now + 9 * DAY);
     ck_assert_int_eq(facts.holds_until, st.now + 9 * DAY + 1);
@@ -758,6 +789,11 @@ START_TEST(facts_say_who_it_is_and_how_long_the_path_holds)
     sp_chain_examine(&st.chain, &query, &facts);
     ck_assert_uint_eq(facts.observed, SP_REASON_BIT(SP_REASON_EXPIRED));
     ck_assert_int_eq(facts.holds_until, INT64_MAX); /* it cannot get worse with time */
+    alone = st.chain;
+    alone.count = 1;
+    sp_chain_examine(&alone, &query, &facts);
+    ck_assert_str_eq(facts.path, "CN=alice,O=Acme"); /* where it ended */
+    ck_assert(!facts.path_is_trusted);
     stage_free(&st);
 }
 END_TEST
@@ -841,6 +877,7 @@ static Suite *chain_suite(void)
     suite_add_tcase(suite, tc);
     tc = tcase_create("edges");
     tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, certificates_of_one_length_are_told_apart);
     tcase_add_test(tc, no_certificate_is_its_own_reason);
     tcase_add_test(tc, ten_certificates_are_allowed_and_the_eleventh_is_too_many);
     tcase_add_loop_test(tc, a_pinned_key_must_be_on_the_path, 0, sizeof pinned / sizeof pinned[0]);

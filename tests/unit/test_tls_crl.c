@@ -162,6 +162,7 @@ START_TEST(each_state_of_a_list_is_its_reason)
         {0, DAY, false, 0, ""},
         {1, DAY, false, BIT(CRL_STALE), "the CRL in a.crl is from the future ("},
     };
+    struct sp_tls_crl_answer named;
     struct sp_tls_crl_set *set;
     struct sp_facts facts;
     char remark[600];
@@ -183,6 +184,15 @@ START_TEST(each_state_of_a_list_is_its_reason)
         ck_assert_int_eq(facts.holds_until, facts.not_after + 1);
     ck_assert_int_eq(sp_tls_crl_set_remark(set, 0, now, remark, sizeof remark),
                      (rows[_i].wanted & BIT(CRL_STALE)) != 0);
+    /* What is left of the certificate in the log is enough to ask the list of a trusted CA. */
+    sp_tls_crl_set_ask_named(set, facts.issuer, facts.serial, now, &named);
+    ck_assert_int_eq(named.is_revoked, rows[_i].revoked);
+    ck_assert_int_eq(named.state == SP_TLS_CRL_CURRENT, !(rows[_i].wanted & BIT(CRL_STALE)));
+    ck_assert_str_eq(named.path, "a.crl");
+    sp_tls_crl_set_ask_named(set, "CN=Other", facts.serial, now, &named);
+    ck_assert_int_eq(named.state, SP_TLS_CRL_NONE);
+    sp_tls_crl_set_ask_named(set, facts.issuer, "no number", now, &named);
+    ck_assert_int_eq(named.state, SP_TLS_CRL_NONE);
     examine(set, leaf2, NULL, &facts); /* a neighbour is never revoked with it */
     ck_assert_uint_eq(facts.observed, rows[_i].wanted & ~BIT(REVOKED));
     sp_tls_crl_set_unref(set);
@@ -195,6 +205,7 @@ START_TEST(without_lists_or_with_those_of_others_nothing_is_said)
     struct sp_facts facts;
     char remark[600];
 
+    sp_tls_crl_pool_free(NULL);
     examine(NULL, leaf, NULL, &facts);
     ck_assert_uint_eq(facts.observed, 0);
     ck_assert_str_eq(facts.crl.from, "");
@@ -235,6 +246,66 @@ START_TEST(an_intermediates_list_counts_when_it_signed_it_and_is_on_the_path)
     ck_assert_ptr_nonnull(strstr(facts.detail, "has the name of 'CN=Middle', who did not sign"));
     sp_tls_crl_set_unref(set);
     certs_pair_free(fake);
+}
+END_TEST
+
+/* One list is told of: that which revokes, then that which cannot be relied on, then the leaf's. */
+START_TEST(of_the_lists_of_a_path_the_one_that_weighs_most_is_told)
+{
+    static const struct {
+        bool middle_revoked, below_revoked;
+        int64_t root_end, middle_end;
+        const char *from;
+        sp_reason_set wanted;
+    } rows[] = {
+        {false, false, DAY, DAY, "middle.crl", 0},
+        {true, false, DAY, DAY, "root.crl", BIT(REVOKED)},
+        {true, false, DAY, -60, "root.crl", BIT(REVOKED) | BIT(CRL_STALE)},
+        {false, true, DAY, DAY, "middle.crl", BIT(REVOKED)},
+        {false, true, -60, DAY, "middle.crl", BIT(REVOKED) | BIT(CRL_STALE)},
+        {true, true, DAY, DAY, "middle.crl", BIT(REVOKED)},
+        {false, false, -60, DAY, "root.crl", BIT(CRL_STALE)},
+        {false, false, DAY, -60, "middle.crl", BIT(CRL_STALE)},
+    };
+    const char *const paths[] = {"root.crl", "middle.crl"};
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct sp_tls_crl_pool *pool = sp_tls_crl_pool_new();
+        struct sp_tls_crl_set *set = NULL;
+        struct sp_facts facts;
+
+        write_crl(paths[0], root, rows[i].middle_revoked ? middle : NULL, -DAY, rows[i].root_end);
+        write_crl(paths[1], middle, rows[i].below_revoked ? below : NULL, -DAY, rows[i].middle_end);
+        ck_assert_int_eq(sp_tls_crl_set_load(pool, paths, 2, trust, &set, NULL), SP_OK);
+        sp_tls_crl_pool_free(pool);
+        examine(set, below, middle, &facts);
+        ck_assert_msg(facts.observed == rows[i].wanted, "row %zu: %s", i, facts.detail);
+        ck_assert_msg(!strcmp(facts.crl.from, rows[i].from), "row %zu: %s", i, facts.crl.from);
+        sp_tls_crl_set_unref(set);
+    }
+}
+END_TEST
+
+/* Nor is anything said of a certificate that the issuer did not sign, whatever number it bears. */
+START_TEST(a_list_says_nothing_of_what_its_issuer_did_not_sign)
+{
+    static uint8_t forged[4096];
+    struct sp_chain chain = {.count = 1};
+    struct sp_chain_query query = {.trust = trust, .purpose = SP_PURPOSE_CLIENT, .now = now};
+    const uint8_t *der = certs_pair_der(leaf, &chain.certs[0].len);
+    struct sp_tls_crl_set *set;
+    struct sp_facts facts;
+
+    ck_assert_uint_lt(chain.certs[0].len, sizeof forged);
+    memcpy(forged, der, chain.certs[0].len);
+    forged[chain.certs[0].len - 1] ^= 1;
+    chain.certs[0].data = forged;
+    write_crl("a.crl", root, leaf, -DAY, DAY);
+    query.crls = set = load("a.crl");
+    sp_chain_examine(&chain, &query, &facts);
+    ck_assert_uint_eq(facts.observed, BIT(BAD_SIGNATURE));
+    ck_assert_str_eq(facts.crl.from, "");
+    sp_tls_crl_set_unref(set);
 }
 END_TEST
 
@@ -292,6 +363,31 @@ START_TEST(a_list_that_a_trusted_ca_of_that_name_did_not_sign_is_an_error)
 {
     write_crl("a.crl", twin, leaf, -DAY, DAY);
     ck_assert_ptr_nonnull(strstr(refusal("a.crl"), "the trusted CA of that name did not sign it"));
+}
+END_TEST
+
+START_TEST(of_two_trusted_cas_of_one_name_each_has_its_own_list)
+{
+    static const char *const paths[] = {"root.pem", "twin.pem"};
+    struct certs_pair *others = mint_as("CN=leaf", false, twin, CERTS_P256);
+    char *pem = certs_pair_certificate_pem(twin);
+    struct sp_tls_crl_set *set;
+    struct sp_facts facts;
+
+    scene_write("twin.pem", pem);
+    free(pem);
+    sp_tls_trust_unref(trust);
+    ck_assert_int_eq(sp_tls_trust_load(paths, 2, false, &trust, NULL), SP_OK);
+    write_crl("a.crl", root, leaf, -DAY, DAY);
+    set = load("a.crl");
+    examine(set, leaf, NULL, &facts);
+    ck_assert_uint_eq(facts.observed, BIT(REVOKED));
+    ck_assert_str_eq(facts.crl.from, "a.crl");
+    examine(set, others, NULL, &facts);
+    ck_assert_uint_eq(facts.observed, 0);
+    ck_assert_str_eq(facts.crl.from, ""); /* it says nothing of these */
+    sp_tls_crl_set_unref(set);
+    certs_pair_free(others);
 }
 END_TEST
 
@@ -358,8 +454,9 @@ struct form {
     const char *extensions; /* hex of Extension SEQUENCEs */
     const char *entry_extensions;
     bool no_next_update, v1;
-    size_t entries; /* serial numbers 0x800000, 0x10002, ... */
-    int serial_len; /* of the first entry; 0: 4 */
+    size_t entries;  /* serial numbers 0x800000, 0x10002, ... */
+    int serial_len;  /* of the first entry; 0: 4 */
+    bool lists_leaf; /* the first entry is the leaf */
 };
 
 static void put_hex(struct bytes *b, const char *hex)
@@ -372,6 +469,24 @@ static void put_hex(struct bytes *b, const char *hex)
     }
 }
 
+static void put_serial(struct bytes *b, const struct certs_pair *of)
+{
+    uint8_t serial[2 + 20] = {2, 20};
+    gnutls_datum_t der = {NULL, 0};
+    gnutls_x509_crt_t crt;
+    size_t len = 20, der_len;
+    const uint8_t *bytes = certs_pair_der(of, &der_len);
+
+    memcpy(&der.data, &bytes, sizeof bytes); /* it is not const; GnuTLS only reads it */
+    der.size = (unsigned)der_len;
+    ck_assert_int_ge(gnutls_x509_crt_init(&crt), 0);
+    ck_assert_int_ge(gnutls_x509_crt_import(crt, &der, GNUTLS_X509_FMT_DER), 0);
+    ck_assert_int_ge(gnutls_x509_crt_get_serial(crt, serial + 2, &len), 0);
+    serial[1] = (uint8_t)len;
+    put(b, serial, 2 + len);
+    gnutls_x509_crt_deinit(crt);
+}
+
 static void put_entries(struct bytes *tbs, const struct form *form)
 {
     struct bytes all = {.data = NULL};
@@ -382,7 +497,9 @@ static void put_entries(struct bytes *tbs, const struct form *form)
             2, 4, 0, (uint8_t)(serial >> 16), (uint8_t)(serial >> 8), (uint8_t)serial};
         struct bytes one = {.data = NULL}, ext = {.data = NULL};
 
-        if (form->serial_len && !i) {
+        if (form->lists_leaf && !i) {
+            put_serial(&one, leaf);
+        } else if (form->serial_len && !i) {
             uint8_t longer[40] = {2, (uint8_t)form->serial_len, 1};
 
             put(&one, longer, 2 + (size_t)form->serial_len);
@@ -523,6 +640,34 @@ START_TEST(a_list_of_a_kind_that_could_mislead_is_refused_and_named)
     ck_assert_uint_eq(facts.observed, 0);
     ck_assert_str_eq(facts.crl.from, "a.crl");
     sp_tls_crl_set_unref(set);
+}
+END_TEST
+
+START_TEST(the_cause_of_a_revocation_is_told_where_there_is_one)
+{
+    static const struct {
+        struct form form;
+        const char *says;
+    } rows[] = {
+        {{.entries = 1, .lists_leaf = true, .entry_extensions = "300a0603551d1504030a0101"},
+         "revoked on 2025-01-02T03:04:05Z: keyCompromise, says the CRL in a.crl"},
+        {{.entries = 1, .lists_leaf = true},
+         "revoked on 2025-01-02T03:04:05Z, says the CRL in a.crl"},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bytes der = forge(&rows[i].form);
+        struct sp_tls_crl_set *set;
+        struct sp_facts facts;
+
+        write_bytes("a.crl", der.data, der.len);
+        free(der.data);
+        set = load("a.crl");
+        examine(set, leaf, NULL, &facts);
+        ck_assert_uint_eq(facts.observed, BIT(REVOKED));
+        ck_assert_str_eq(facts.detail, rows[i].says);
+        sp_tls_crl_set_unref(set);
+    }
 }
 END_TEST
 
@@ -702,12 +847,16 @@ int main(void)
     tcase_add_loop_test(tcase, each_state_of_a_list_is_its_reason, 0, 10);
     tcase_add_test(tcase, without_lists_or_with_those_of_others_nothing_is_said);
     tcase_add_test(tcase, an_intermediates_list_counts_when_it_signed_it_and_is_on_the_path);
+    tcase_add_test(tcase, of_the_lists_of_a_path_the_one_that_weighs_most_is_told);
+    tcase_add_test(tcase, a_list_says_nothing_of_what_its_issuer_did_not_sign);
     tcase_add_test(tcase, a_revocation_is_seen_whatever_else_is_wrong);
     tcase_add_test(tcase, of_several_lists_of_one_issuer_the_newest_that_began_speaks);
     tcase_add_test(tcase, a_list_that_a_trusted_ca_of_that_name_did_not_sign_is_an_error);
+    tcase_add_test(tcase, of_two_trusted_cas_of_one_name_each_has_its_own_list);
     tcase_add_loop_test(tcase, every_kind_of_key_signs_lists, 0, 4);
     tcase_add_loop_test(tcase, a_list_of_a_kind_that_could_mislead_is_refused_and_named, 0,
                         (int)(sizeof forms / sizeof forms[0]));
+    tcase_add_test(tcase, the_cause_of_a_revocation_is_told_where_there_is_one);
     tcase_add_loop_test(tcase, pem_and_der_several_a_file, 0, 2);
     tcase_add_test(tcase, a_damaged_list_never_passes);
     tcase_add_test(tcase, a_file_without_a_list_is_refused);

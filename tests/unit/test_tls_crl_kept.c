@@ -264,6 +264,37 @@ START_TEST(a_bundle_with_a_forged_list_displaces_no_genuine_one)
 }
 END_TEST
 
+/* A content may have several lists of one issuer, and several issuers. */
+START_TEST(of_a_content_the_newest_list_of_an_issuer_and_the_earliest_end_count)
+{
+    char *older = list_pem(root, NULL, -9, DAY), *newer = list_pem(root, leaf, -2, 3 * DAY);
+    char *others = list_pem(other, NULL, -2, 2 * DAY);
+    const char *const orders[][3] = {{older, newer, others}, {others, newer, older}};
+    char *stale = NULL;
+
+    ck_assert(asprintf(&stale, "%s%s", older, others) > 0);
+    for (int i = 0; i < 2; i++) {
+        const struct sp_tls_crl_kept none = {.good = NULL};
+        char *all = NULL;
+
+        ck_assert(asprintf(&all, "%s%s%s", orders[i][0], orders[i][1], orders[i][2]) > 0);
+        ck_assert_ptr_null(offer(root, NULL, -3, DAY, NULL));
+        ck_assert_ptr_null(
+            offer_text(all, trust_both, NULL)); /* not older, for all that is in it */
+        ck_assert_int_eq(sp_tls_crl_kept_next_update(&kept), now + DAY);
+        ck_assert_ptr_null(offer_text(all, trust_both, NULL));
+        ck_assert_ptr_nonnull(strstr(offer_text(stale, trust_both, NULL), "older than the one"));
+        sp_tls_crl_kept_done(&kept);
+        ck_assert_int_eq(sp_tls_crl_kept_next_update(&none), INT64_MIN);
+        free(all);
+    }
+    free(stale);
+    free(older);
+    free(newer);
+    free(others);
+}
+END_TEST
+
 /* ---- sets ---- */
 
 START_TEST(a_url_that_was_never_fetched_is_stale_for_every_issuer_without_a_current_list)
@@ -325,13 +356,20 @@ END_TEST
 
 START_TEST(another_trust_begins_with_what_was_fetched_if_it_can_use_it)
 {
+    struct sp_tls_trust *trust_twin = trust_of(twin, NULL);
     struct sp_tls_crl_set *set;
     char detail[SP_DN_MAX];
 
     ck_assert_ptr_null(offer(root, leaf, -DAY, DAY, NULL));
     set = load(NULL, trust_both); /* a CA was added */
     ck_assert_uint_eq(examine(set, leaf, NULL, NULL), BIT(REVOKED));
+    ck_assert_ptr_null(sp_tls_crl_set_kept(set, 0)->why);
     sp_tls_crl_set_unref(set);
+    set = load(NULL, trust_twin); /* to whom it is forged */
+    ck_assert_uint_eq(examine(set, leaf, NULL, detail), BIT(CRL_STALE));
+    ck_assert_ptr_nonnull(strstr(detail, "the trusted CA of that name did not sign it"));
+    sp_tls_crl_set_unref(set);
+    sp_tls_trust_unref(trust_twin);
     set = load(NULL, trust_other); /* to whom it is nobody's */
     ck_assert_uint_eq(examine(set, other_leaf, NULL, detail), BIT(CRL_STALE));
     ck_assert_ptr_nonnull(strstr(detail, "neither from a trusted CA nor from one that the peer"));
@@ -372,6 +410,7 @@ int main(void)
     tcase_add_test(tcase,
                    an_intermediates_list_is_proved_by_a_handshake_and_then_kept_from_forgers);
     tcase_add_test(tcase, a_bundle_with_a_forged_list_displaces_no_genuine_one);
+    tcase_add_test(tcase, of_a_content_the_newest_list_of_an_issuer_and_the_earliest_end_count);
     tcase_add_test(tcase,
                    a_url_that_was_never_fetched_is_stale_for_every_issuer_without_a_current_list);
     tcase_add_test(tcase, what_was_not_fetched_does_not_change_the_digest);

@@ -252,18 +252,36 @@ START_TEST(an_answer_counts_in_its_own_time_only)
         {"unknown, but stale", BAD, "stale since",
          .e = {{.said = OCSP_SAYS_UNKNOWN, .next_update = now - 60}}},
     };
-    const struct row revoked = {
-        "", .e = {{.said = OCSP_SAYS_REVOKED, .revoked_at = now, .next_update = now - 60}}};
-    struct sp_ocsp_answer a;
-    size_t len;
-    uint8_t *der;
 
     CHECK_ROWS(rows);
-    der = make(&revoked, &len);
-    ask(&revoked, der, len, &a);
-    ck_assert_ptr_nonnull(strstr(a.detail, "; it said revoked"));
-    ck_assert_int_eq(a.next_update, now - 60);
-    free(der);
+}
+END_TEST
+
+START_TEST(bad_news_out_of_its_time_is_told_and_only_bad_news)
+{
+    const struct ocsp_entry ways[] = {
+        {.next_update = NONE},
+        {.this_update = now + 60, .next_update = now + 59},
+        {.this_update = now + 301},
+        {.next_update = now - 60},
+    };
+
+    for (size_t i = 0; i < 2 * sizeof ways / sizeof ways[0]; i++) {
+        struct row row = {.e = {ways[i / 2]}};
+        struct sp_ocsp_answer a;
+        uint8_t *der;
+        size_t len;
+
+        row.e[0].said = i % 2 ? OCSP_SAYS_REVOKED : OCSP_SAYS_GOOD;
+        row.e[0].revoked_at = i % 2 ? now : 0;
+        der = make(&row, &len);
+        ask(&row, der, len, &a);
+        free(der);
+        ck_assert_int_eq(a.status, SP_OCSP_INVALID);
+        ck_assert_msg((strstr(a.detail, "; it said revoked") != NULL) == i % 2, "way %zu: %s",
+                      i / 2, a.detail);
+        ck_assert_int_eq(a.next_update, time_or(ways[i / 2].next_update, now + DAY));
+    }
 }
 END_TEST
 
@@ -449,6 +467,7 @@ int main(void)
     tcase_add_test(all, an_answer_about_another_certificate_names_the_most_telling_one);
     tcase_add_test(all, of_several_entries_a_revoked_one_wins_then_the_newest);
     tcase_add_test(all, an_answer_counts_in_its_own_time_only);
+    tcase_add_test(all, bad_news_out_of_its_time_is_told_and_only_bad_news);
     tcase_add_test(all, a_nonce_that_was_sent_must_come_back);
     tcase_add_test(all, a_certificate_that_cannot_be_read_is_no_reason_to_pass);
     tcase_add_test(all, openssl_understands_the_request_and_is_understood);

@@ -197,6 +197,79 @@ START_TEST(a_delegates_certificate_must_say_so_exactly)
 }
 END_TEST
 
+/* A delegate's response whose certificate has every `from` turned to `to`. */
+static void ask_altered(const char *oid, const char *from, const char *to, size_t n,
+                        struct sp_ocsp_answer *ret)
+{
+    const struct ocsp_change change = {
+        .purpose = GNUTLS_KP_OCSP_SIGNING, .oid = oid, .value = "\x03\x02\x07\x80", .value_len = 4};
+    struct ocsp_entry e = {
+        .cert = leaf, .issuer = ca, .this_update = now - 1, .next_update = now + DAY};
+    struct sp_bytes cert;
+    uint8_t *again = ocsp_reissue(nobody, ca, &change, &cert.len), *der, *at = again;
+    const struct ocsp_spec spec = {.entries = &e,
+                                   .count = 1,
+                                   .produced_at = now,
+                                   .signer = nobody,
+                                   .certs = &cert,
+                                   .cert_count = 1};
+    size_t len, altered = 0;
+
+    for (; (at = memmem(at, cert.len - (size_t)(at - again), from, n)) != NULL; altered++)
+        memcpy(at, to, n);
+    ck_assert_uint_gt(altered, 0);
+    cert.data = again;
+    der = ocsp_make(&spec, &len);
+    ask(&(struct row){.name = ""}, der, len, ret);
+    free(der);
+    free(again);
+}
+
+START_TEST(a_delegate_whose_certificate_is_signed_in_an_unknown_way_is_nobodys)
+{
+    struct sp_ocsp_answer a;
+
+    ask_altered(NULL, "\x2a\x86\x48\xce\x3d\x04\x03\x02", "\x2a\x86\x48\xce\x3d\x04\x03\x09", 8,
+                &a);
+    ck_assert_int_eq(a.status, SP_OCSP_INVALID);
+    ck_assert_str_eq(a.detail, "the responder's certificate was not issued by 'CN=CA'");
+}
+END_TEST
+
+START_TEST(a_delegate_whose_certificate_says_its_usage_twice_is_refused)
+{
+    struct sp_ocsp_answer a;
+
+    ask_altered("2.5.29.99", "\x06\x03\x55\x1d\x63", "\x06\x03\x55\x1d\x0f", 5, &a);
+    ck_assert_int_eq(a.status, SP_OCSP_INVALID);
+    ck_assert_str_eq(a.detail, "a certificate in it cannot be read");
+}
+END_TEST
+
+START_TEST(when_a_delegate_is_out_of_his_time_the_end_that_matters_is_told)
+{
+    const struct {
+        const struct certs_pair *who;
+        const char *says;
+        int64_t at;
+    } rows[] = {{expired, "has expired", now - 1}, {early, "is not valid yet", now + 1}};
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct row row = {"", .spec = {.signer = rows[i].who}, .certs = {rows[i].who}};
+        char at[SP_TIME_LEN], wanted[128];
+        struct sp_ocsp_answer a;
+        size_t len;
+        uint8_t *der = make(&row, &len);
+
+        ask(&row, der, len, &a);
+        free(der);
+        snprintf(wanted, sizeof wanted, "the responder's certificate %s (%s)", rows[i].says,
+                 sp_time_format(rows[i].at, at));
+        ck_assert_str_eq(a.detail, wanted);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tls_ocsp_signer");
@@ -209,6 +282,9 @@ int main(void)
     tcase_add_test(all, nobody_but_the_issuer_and_his_own_delegates_signs);
     tcase_add_test(all, weak_signatures_and_keys_do_not_count);
     tcase_add_test(all, a_delegates_certificate_must_say_so_exactly);
+    tcase_add_test(all, a_delegate_whose_certificate_is_signed_in_an_unknown_way_is_nobodys);
+    tcase_add_test(all, a_delegate_whose_certificate_says_its_usage_twice_is_refused);
+    tcase_add_test(all, when_a_delegate_is_out_of_his_time_the_end_that_matters_is_told);
     suite_add_tcase(suite, all);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

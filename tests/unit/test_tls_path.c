@@ -376,7 +376,7 @@ START_TEST(an_unknown_critical_extension_of_the_leaf_is_refused)
     int leaf = forge(&f, root, (struct form){.dn = "CN=alice", .ext = &ext});
 
     examine(&f, INTS(leaf), INTS(root), NULL, &facts);
-    expect(&facts, BIT(CONSTRAINT_VIOLATION), NULL);
+    expect(&facts, BIT(CONSTRAINT_VIOLATION), "unknown critical extension"); /* as GnuTLS says it */
     forge_free(&f);
 }
 END_TEST
@@ -683,10 +683,16 @@ START_TEST(when_no_path_is_clean_the_best_one_is_told)
 
     examine(&f, INTS(leaf, by_root, by_narrow), INTS(root, narrow), NULL, &facts);
     expect(&facts, BIT(EXPIRED), NULL);
+    ck_assert_str_eq(facts.path,
+                     "CN=alice" SP_PATH_STEP "CN=Mid" SP_PATH_STEP "CN=Acme Root,O=Acme");
+    ck_assert_uint_eq(facts.paths_tried, 2);
     examine(&f, INTS(leaf, by_narrow, by_root), INTS(root, narrow), NULL, &facts);
     expect(&facts, BIT(EXPIRED), NULL);
+    ck_assert_str_eq(facts.path,
+                     "CN=alice" SP_PATH_STEP "CN=Mid" SP_PATH_STEP "CN=Acme Root,O=Acme");
     examine(&f, INTS(leaf, by_narrow), INTS(root, narrow), NULL, &facts);
     expect(&facts, BIT(EXPIRED) | BIT(CONSTRAINT_VIOLATION), "allows a path of 0");
+    ck_assert_str_eq(facts.path, "CN=alice" SP_PATH_STEP "CN=Mid" SP_PATH_STEP "CN=Narrow");
     forge_free(&f);
 }
 END_TEST
@@ -710,6 +716,52 @@ START_TEST(a_cross_signed_intermediate_is_followed_to_the_root_that_holds)
     expect(&facts, 0, NULL);
     examine(&f, INTS(leaf, by_gone), INTS(gone, root), NULL, &facts);
     expect(&facts, BIT(EXPIRED), "'CN=Gone' expired");
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(copies_of_one_certificate_do_not_use_up_the_search)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    int gone = forge(&f, -1, (struct form){.dn = "CN=Gone", .ca = true, .end = -1});
+    int root = forge(&f, -1, acme_root);
+    int by_gone = forge(&f, gone, (struct form){.dn = "CN=Mid", .ca = true});
+    int by_root =
+        forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true, .same_key_as = by_gone + 1});
+    int leaf = forge(&f, by_gone, (struct form){.dn = "CN=alice"});
+
+    examine(&f, INTS(leaf, by_gone, by_gone, by_gone, by_gone, by_gone, by_gone, by_gone, by_root),
+            INTS(gone, root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    forge_free(&f);
+}
+END_TEST
+
+/* Whether the verdict may be kept without asking again as long as all is valid. */
+START_TEST(only_a_first_path_without_fault_is_steady)
+{
+    struct sp_facts facts;
+    struct forge f = {0};
+    int gone = forge(&f, -1, (struct form){.dn = "CN=Gone", .ca = true, .end = -1});
+    int root = forge(&f, -1, acme_root);
+    int by_gone = forge(&f, gone, (struct form){.dn = "CN=Mid", .ca = true});
+    int by_root =
+        forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true, .same_key_as = by_gone + 1});
+    int leaf = forge(&f, by_gone, (struct form){.dn = "CN=alice"});
+    int late = forge(&f, by_gone, (struct form){.dn = "CN=late", .end = -1});
+
+    examine(&f, INTS(leaf, by_root), INTS(root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    ck_assert(facts.steady);
+    examine(&f, INTS(late, by_root), INTS(root), NULL, &facts);
+    expect(&facts, BIT(EXPIRED), NULL);
+    ck_assert(!facts.steady);
+    examine(&f, INTS(leaf, by_gone, by_root), INTS(gone, root), NULL, &facts);
+    expect(&facts, 0, NULL);
+    ck_assert(!facts.steady);
+    examine(&f, INTS(leaf), INTS(root), NULL, &facts);
+    ck_assert(facts.observed && !facts.steady);
     forge_free(&f);
 }
 END_TEST
@@ -813,6 +865,8 @@ static Suite *path_suite(void)
     tcase_add_test(tc, a_root_that_rolled_its_key_over_is_followed);
     tcase_add_test(tc, when_no_path_is_clean_the_best_one_is_told);
     tcase_add_test(tc, a_cross_signed_intermediate_is_followed_to_the_root_that_holds);
+    tcase_add_test(tc, copies_of_one_certificate_do_not_use_up_the_search);
+    tcase_add_test(tc, only_a_first_path_without_fault_is_steady);
     tcase_add_test(tc, certificates_that_all_name_each_other_cost_little);
     tcase_add_test(tc, a_strangers_key_that_is_costly_to_use_is_not_used);
     tcase_add_test(tc, a_missing_issuer_that_the_key_identifier_places_under_a_trusted_ca_is_kin);

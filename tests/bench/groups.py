@@ -1,0 +1,317 @@
+"""groups: what is measured. A group's measure() is one round of one pair and returns
+{row: value}; the pairs of a group all run while its rounds go by turns."""
+
+import os
+import time
+
+import pairs
+import procs
+import tools
+from pairs import HTTP, TCP, TLS
+from procs import BenchError
+
+STORM_NICE = 10
+
+
+class Meter:
+    """CPU of both sides over a piece of work."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.before = self.read()
+
+    def read(self):
+        return [side.cpu() if side else 0.0 for side in (self.pair.client, self.pair.server)]
+
+    def spent(self):
+        """(client side, gateway side) in seconds"""
+        after = self.read()
+        return tuple(b - a for a, b in zip(self.before, after))
+
+
+class Group:
+    name = title = ""
+    needs = TCP
+    only = None        # peers, where it is not for all
+    fresh_pairs = False  # a new pair each time: what is measured depends on its past
+    quick_rounds = 1
+
+    def peers(self, wanted):
+        return [key for key in wanted if self.needs in pairs.PEERS[key].can
+                and (not self.only or key in self.only)]
+
+    def start(self, bench, key):
+        return pairs.Pair(bench, pairs.PEERS[key])
+
+    def warm(self, bench, pair):
+        pass
+
+    def measure(self, bench, pair):
+        raise NotImplementedError
+
+
+def checked(found, what):
+    """wrk's figures, if nearly all went well."""
+    if found["errors"] > 0.001 * found["requests"]:
+        raise BenchError("%s: %d errors in %d requests" % (what, found["errors"],
+                                                           found["requests"]))
+    return found
+
+
+class Channels(Group):
+    name, title, needs = "channels", "new channels: connect, one request, close; 32 at once", HTTP
+    quick_rounds = 2
+
+    def warm(self, bench, pair):
+        tools.wrk(pair.door_http, 1, close=True)
+
+    def measure(self, bench, pair):
+        meter = Meter(pair)
+        found = checked(tools.wrk(pair.door_http, bench.seconds, close=True), "channels")
+        client, server = meter.spent()
+        return {"channels.rate": found["rate"],
+                "channels.client_us": client * 1e6 / found["requests"],
+                "channels.server_us": server * 1e6 / found["requests"]}
+
+
+class Requests(Group):
+    name, title, needs = "requests", "requests of 200 bytes on 32 open channels", HTTP
+    quick_rounds = 2
+
+    def warm(self, bench, pair):
+        tools.wrk(pair.door_http, 1)
+
+    def measure(self, bench, pair):
+        meter = Meter(pair)
+        found = checked(tools.wrk(pair.door_http, bench.seconds), "requests")
+        client, server = meter.spent()
+        return {"requests.rate": found["rate"], "requests.p50": found["p50"],
+                "requests.p99": found["p99"],
+                "requests.client_us": client * 1e6 / found["requests"],
+                "requests.server_us": server * 1e6 / found["requests"]}
+
+
+def bulk(bench, port, seconds, streams, down):
+    bench.origin.wait_for_iperf()
+    return tools.iperf3(port, seconds, streams, down)
+
+
+class Bulk(Group):
+    name, title = "bulk", "bulk, one stream and four, both directions"
+
+    def measure(self, bench, pair):
+        row = {}
+        for streams in (1, 4):
+            for down in (False, True):
+                meter = Meter(pair)
+                found = bulk(bench, pair.door_bulk, bench.bulk_seconds, streams, down)
+                client, server = meter.spent()
+                gb = found["bytes"] / 1e9
+                key = "bulk%d.%s." % (streams, "down" if down else "up")
+                row.update({key + "gbit": found["gbit"], key + "client_s": client / gb,
+                            key + "server_s": server / gb, key + "cpu_s": (client + server) / gb})
+        return row
+
+
+class Memory(Group):
+    name, title, needs = "memory", "memory of an idle open channel", HTTP
+    fresh_pairs = True
+
+    def measure(self, bench, pair):
+        count = bench.idle
+        if pair.peer.key == "stunnel":
+            count = min(count, 1000)  # a thread a channel, at both ends
+        elif pair.peer.key != "sallyport":
+            count = min(count, (bench.files - 4000) // 2)  # two descriptors a channel
+        procs.wait_for(pair.peer.title, lambda: procs.http_ok(pair.door_http), 10)
+        before = [procs.steady_rss(side, 3) for side in pair.sides()]
+        load = tools.Load(bench, "channels", "--port", pair.door_http, "--count", count,
+                          "--at-once", 32)
+        try:
+            after = [procs.steady_rss(side) for side in pair.sides()]
+            load.run()
+        finally:
+            load.stop()
+        return {"memory.client_kib": (after[0] - before[0]) / 1024 / count,
+                "memory.server_kib": (after[1] - before[1]) / 1024 / count,
+                "memory.channels": count}
+
+
+class Tunnels(Group):
+    name, title, needs = "tunnels", "memory of an idle tunnel at the gateway", TLS
+    only = ("sallyport",)
+    fresh_pairs = True
+
+    def measure(self, bench, pair):
+        before = procs.steady_rss(pair.server, 3)
+        to = pair.load_to()
+        at = to.index("--connect")
+        load = tools.Load(bench, "tunnels", *(to[:at] + to[at + 2:]), "--count", bench.idle,
+                          "--at-once", 16)
+        try:
+            after = procs.steady_rss(pair.server)
+            load.run()
+        finally:
+            load.stop()
+        return {"memory.tunnel_kib": (after - before) / 1024 / bench.idle,
+                "memory.tunnels": bench.idle}
+
+
+def handshakes(bench, pair, *args, seconds=None):
+    """load's figures, and the gateway side's CPU us of each."""
+    seconds = seconds or bench.seconds
+    load = tools.Load(bench, "handshakes", *args, "--seconds", seconds)
+    try:
+        before = pair.server.cpu()
+        found = load.run()
+        found["server_us"] = (pair.server.cpu() - before) * 1e6 / max(found["done"], 1)
+    finally:
+        load.stop()
+    if not found["done"] or found["failed"] > 0.001 * found["done"]:
+        raise BenchError("handshakes: %d of %d failed: %s" % (
+            found["failed"], found["offered"], found["error"]))
+    return found
+
+
+class Handshakes(Group):
+    name, title, needs = "handshakes", "handshakes with one request each", TLS
+
+    def measure(self, bench, pair):
+        full = handshakes(bench, pair, *pair.load_to(), "--at-once", 16)
+        fresh = handshakes(bench, pair, *pair.fresh(int(3000 * bench.seconds)), "--at-once", 16)
+        row = {"handshakes.full_us": full["server_us"], "handshakes.full_rate":
+               full["done"] / full["seconds"], "handshakes.fresh_us": fresh["server_us"]}
+        resumed = handshakes(bench, pair, *pair.load_to(), "--at-once", 16, "--resume")
+        # Nearly all must have been resumptions, else it is no figure of resumptions.
+        if resumed["resumed"] >= 0.99 * resumed["done"]:
+            row["handshakes.resumed_us"] = resumed["server_us"]
+        else:
+            bench.note("%s: only %d of %d handshakes were resumed" % (
+                pair.peer.title, resumed["resumed"], resumed["done"]))
+        return row
+
+
+class Storm(Group):
+    """Four times what these cores do with the clients on them: one part by real clients, three by
+    clients that are gone after the server's answer, for which two cores have the strength."""
+    name, title, needs = "storm", "requests on open channels in a storm of handshakes", TLS
+    only = ("haproxy", "sallyport")
+
+    @staticmethod
+    def storm(bench, pair, capacity, seconds):
+        to = pair.load_to()
+        at = to.index("--name")
+        begun = []
+        try:
+            begun.append(tools.Load(bench, "handshakes", *to, "--rate", capacity, "--at-once", 500,
+                                    "--seconds", seconds, nice=STORM_NICE))
+            begun.append(tools.Load(bench, "hellos", "--port", pair.tls, *to[at:at + 2], "--rate",
+                                    3 * capacity, "--at-once", 2000, "--seconds", seconds))
+        except BaseException:
+            for load in begun:
+                load.stop()
+            raise
+        return begun
+
+    def steady(self, bench, pair, capacity=0):
+        """(steady requests, another tenant's handshakes, [real clients, hellos])"""
+        seconds = max(3, bench.seconds)
+        begun = []
+        try:
+            begun.append(tools.Load(bench, "steady", "--port", pair.door_http, "--count", 32,
+                                    "--at-once", 32, "--rate", bench.steady_rate,
+                                    "--seconds", seconds))
+            begun.append(tools.Load(bench, "handshakes", *pair.load_to(other=True), "--rate", 20,
+                                    "--at-once", 200, "--seconds", seconds))
+            if capacity:
+                begun += self.storm(bench, pair, capacity, seconds + 0.6)
+                for load in begun[2:]:
+                    load.go()
+                time.sleep(0.3)  # the storm is to be there first
+            for load in begun[:2]:
+                load.go()
+            found = [load.result() for load in begun]
+            return found[0], found[1], found[2:]
+        finally:
+            for load in begun:
+                load.stop()
+
+    def measure(self, bench, pair):
+        can = handshakes(bench, pair, *pair.load_to(), "--at-once", 64, seconds=1.5)
+        capacity = can["done"] / can["seconds"]
+        calm, others_calm, _ = self.steady(bench, pair)
+        steady, others, storm = self.steady(bench, pair, capacity)
+        # What is left over of the storm ends before another pair's turn.
+        procs.wait_for(pair.peer.title, lambda: procs.http_ok(pair.door_http), 20, *pair.sides())
+        row = {"storm.calm_p99": calm["p99_us"], "storm.p99": steady["p99_us"],
+               "storm.ratio": steady["p99_us"] / max(calm["p99_us"], 1),
+               "storm.rate": steady["done"] / steady["seconds"], "storm.capacity": capacity,
+               "storm.offered": sum(part["offered"] / part["seconds"] for part in storm) / capacity,
+               "storm.done_rate": storm[0]["done"] / storm[0]["seconds"],
+               "storm.answered_rate": storm[1]["done"] / storm[1]["seconds"],
+               "storm.other_done": 100.0 * others["done"] / max(others["offered"], 1)}
+        # Where none was done at all there is no latency of those that were.
+        for key, found in (("storm.other_calm_p99", others_calm), ("storm.other_p99", others)):
+            if found["done"]:
+                row[key] = found["p99_us"]
+        return row
+
+
+class Delay(Group):
+    name, title = "delay", "one channel across 100 ms"
+    only = ("haproxy", "sallyport")
+
+    def start(self, bench, key):
+        return pairs.Pair(bench, pairs.PEERS[key], delay_ms=50)
+
+    def measure(self, bench, pair):
+        # Windows need some round trips to grow; the figure is of a transfer that has them.
+        seconds = max(3, bench.bulk_seconds)
+        return {"delay.up_gbit": bulk(bench, pair.door_bulk, seconds, 1, False)["gbit"],
+                "delay.down_gbit": bulk(bench, pair.door_bulk, seconds, 1, True)["gbit"]}
+
+
+class Cores(Group):
+    name, title, needs = "cores", "two cores against one, at the gateway", TLS
+    only = ("sallyport",)
+    fresh_pairs = True
+
+    def start(self, bench, key):
+        return None
+
+    @staticmethod
+    def yields(pair, work):
+        """Units of work: a second of CPU of the busiest thread, of all threads, of the clock."""
+        before = pair.server.threads_cpu()
+        units, seconds = work()
+        after = pair.server.threads_cpu()
+        spent = [after[tid] - before.get(tid, 0) for tid in after]
+        return units / max(spent), units / sum(spent), units / seconds
+
+    def one(self, bench, workers, pin):
+        # Many tunnels: which worker gets one is the kernel's choice, and of few that is uneven.
+        pair = pairs.Pair(bench, pairs.PEERS["sallyport"], workers=workers, tunnels=16, pin=pin)
+
+        def shake():
+            found = handshakes(bench, pair, *pair.load_to(), "--at-once", 32)
+            return found["done"], found["seconds"]
+
+        def carry():
+            found = bulk(bench, pair.door_bulk, bench.bulk_seconds, 16, False)
+            return found["bytes"] / 1e9, found["seconds"]
+
+        try:
+            return self.yields(pair, shake), self.yields(pair, carry)
+        finally:
+            pair.stop()
+
+    def measure(self, bench, pair):
+        if (os.cpu_count() or 1) < 2:
+            raise BenchError("one core: nothing to compare")
+        row = {}
+        for key, one, two in zip(("handshakes", "bulk"), self.one(bench, 1, "0"),
+                                 self.one(bench, 2, "0,1")):
+            row["cores." + key] = two[0] / one[0]
+            row["cores.%s_even" % key] = 2 * two[1] / one[1]
+            row["cores.%s_wall" % key] = two[2] / one[2]
+        return row

@@ -1,0 +1,399 @@
+/* OCSP at the gateway without a network: who asks, how often, what is believed and for how long. */
+#include "tests/support/ocsp_table.h"
+
+#define GOOD    OCSP_SAYS_GOOD
+#define IS_GOOD SP_OCSP_GOOD
+
+static void ask_and_answer(const struct certs_pair *leaf, enum ocsp_said said, int64_t end)
+{
+    size_t before = fetch_count;
+
+    ck_assert_int_eq(look_at(leaf).reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count == before + 1);
+    answer_with(before, leaf, said, -10, end);
+}
+
+START_TEST(a_thousand_looks_of_one_certificate_are_one_question)
+{
+    struct look look;
+
+    for (int i = 0; i < 1000; i++)
+        ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count);
+    for (int i = 0; i < 1000; i++)
+        ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
+    run_ms(20);
+    ck_assert_uint_eq(fetch_count, 1);
+    ck_assert_str_eq(fetches[0].url, OCSP_WORLD_URL);
+    ck_assert_int_eq(fetches[0].reach, SP_FETCH_ANYWHERE);
+    answer_with(0, ocsp_world.leaf, GOOD, -10, 3600);
+    ck_assert_uint_eq(status_count, 1);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), IS_GOOD);
+    ck_assert_str_eq(look.status.from, OCSP_WORLD_URL);
+    run_ms(20);
+    ck_assert_uint_eq(fetch_count, 1);
+}
+END_TEST
+
+START_TEST(each_tenant_asks_for_itself)
+{
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf_with_url, GOOD, 3600);
+    look = look_as(ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true);
+    ck_assert_int_eq(look.reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count == 2);
+    ck_assert_int_eq(fetches[1].reach, SP_FETCH_PUBLIC); /* the certificate's own URL */
+}
+END_TEST
+
+START_TEST(a_tenant_asks_eight_at_a_time_and_in_the_end_about_all)
+{
+    struct certs_pair *leaves[30];
+    size_t done = 0;
+
+    for (size_t i = 0; i < 30; i++) {
+        leaves[i] = ocsp_world_mint("CN=one of many", NULL);
+        ck_assert_int_eq(look_at(leaves[i]).reply, GW_OCSP_LATER);
+    }
+    RUN_UNTIL(fetch_count == 8);
+    run_ms(20);
+    ck_assert_uint_eq(fetch_count, 8);
+    ck_assert_int_eq(look_as(ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true).reply,
+                     GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count == 9); /* another tenant does not stand behind them */
+    for (size_t i = 0; i < fetch_count; i++, done++)
+        answer(i, NULL);
+    ck_assert_uint_eq(done, 31);
+    ck_assert_uint_eq(status_count, 31);
+    for (size_t i = 0; i < 30; i++)
+        certs_pair_free(leaves[i]);
+}
+END_TEST
+
+START_TEST(who_stands_in_line_for_too_long_is_told_so)
+{
+    struct certs_pair *leaves[9];
+    size_t failed = 0, busy = 0;
+    struct look look;
+
+    ocsp_world.config.client_validation.ocsp.timeout_ms = 100;
+    for (size_t i = 0; i < 9; i++) {
+        leaves[i] = ocsp_world_mint("CN=one of many", NULL);
+        look_at(leaves[i]);
+    }
+    run_ms(150);
+    answer(0, NULL);
+    ck_assert_uint_eq(fetch_count, 8);
+    ck_assert_uint_eq(status_count, 2);
+    for (size_t i = 0; i < 9; i++) {
+        look = look_at(leaves[i]);
+        if (look.reply == GW_OCSP_KNOWN) {
+            failed += strstr(look.status.answer.detail, "answered 503") != NULL;
+            busy += strstr(look.status.answer.detail, "still busy") != NULL;
+        }
+        certs_pair_free(leaves[i]);
+    }
+    ck_assert_uint_eq(failed, 1);
+    ck_assert_uint_eq(busy, 1);
+}
+END_TEST
+
+START_TEST(a_tenants_share_of_the_table_ends_and_the_others_is_untouched)
+{
+    struct look look = look_at(ocsp_world.leaf);
+
+    entry_of(&look)->tenant->entries = GW_OCSP_TENANT_MAX;
+    look = look_at(ocsp_world.leaf2);
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    ck_assert_str_eq(look.status.answer.detail, "too many certificates are being asked about");
+    look = look_as(ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true);
+    ck_assert_int_eq(look.reply, GW_OCSP_LATER);
+    look = look_at(ocsp_world.leaf);
+    entry_of(&look)->tenant->entries = 1;
+}
+END_TEST
+
+START_TEST(who_names_no_responder_is_not_asked_about_and_leaves_nothing)
+{
+    struct look look = look_as(ocsp_world.tenant2, ocsp_world.leaf, NULL, true);
+
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    ck_assert_str_eq(look.status.answer.detail, GW_OCSP_NOBODY);
+    ck_assert_uint_eq(sp_hash_count(ocsp->entries), 0);
+}
+END_TEST
+
+START_TEST(a_strangers_certificate_is_not_asked_about_and_leaves_nothing)
+{
+    const struct certs_spec spec = {
+        .dn = "CN=x", .path_len = -1, .eku = CERTS_EKU_CLIENT, .ocsp_uri = OCSP_WORLD_URL};
+    struct certs_pair *stranger = NULL;
+    struct look look;
+
+    ck_assert_int_eq(certs_mint(&spec, ocsp_world.other_ca, &stranger, NULL), SP_OK);
+    look = look_at(stranger);
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    ck_assert_str_eq(look.status.answer.detail, "its issuer is not one that can be believed");
+    ck_assert_uint_eq(sp_hash_count(ocsp->entries), 0);
+    certs_pair_free(stranger);
+}
+END_TEST
+
+START_TEST(an_open_tunnel_waits_only_where_nothing_was_ever_known)
+{
+    struct look look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+
+    ck_assert_int_eq(look.reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count);
+    answer(0, NULL);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    ck_assert_int_gt(look.status.holds_until, ocsp_world.now);
+    RUN_UNTIL(sp_clock_wall_s() >= look.status.holds_until);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false); /* asks again meanwhile */
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    RUN_UNTIL(fetch_count == 2);
+    answer_with(1, ocsp_world.leaf, GOOD, -10, 3600);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    ck_assert_int_eq(known(&look), IS_GOOD);
+}
+END_TEST
+
+START_TEST(an_answer_is_stale_at_its_end_and_by_the_tenants_age)
+{
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf, GOOD, 3600);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(look.status.holds_until, look.status.answer.next_update);
+    ocsp_world.config2 = ocsp_world.config; /* as after a reload: another configuration */
+    ocsp_world.config2.refs = 1;
+    ocsp_world.config2.client_validation.ocsp.max_age_s = 5;
+    ocsp_world.tenant->config = &ocsp_world.config2;
+    ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    ck_assert_str_eq(look.status.answer.detail, "the last answer is stale");
+}
+END_TEST
+
+START_TEST(a_reload_that_changes_the_responder_asks_again_at_once)
+{
+    static char url[] = "http://127.0.0.1:10/";
+
+    look_at(ocsp_world.leaf);
+    RUN_UNTIL(fetch_count);
+    answer(0, NULL);
+    ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_KNOWN);
+    ocsp_world.config2 = ocsp_world.config;
+    ocsp_world.config2.refs = 1;
+    ocsp_world.tenant->config = &ocsp_world.config2;
+    ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_KNOWN); /* nothing changed */
+    ocsp_world.tenant->config = &ocsp_world.config;
+    look_at(ocsp_world.leaf);
+    ocsp_world.config2.client_validation.ocsp.responder = url;
+    ocsp_world.tenant->config = &ocsp_world.config2;
+    ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count == 2);
+    ck_assert_str_eq(fetches[1].url, url);
+}
+END_TEST
+
+START_TEST(a_revoked_one_stays_revoked_when_nobody_answers_any_more)
+{
+    struct gw_ocsp_entry *e;
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf, OCSP_SAYS_REVOKED, 3600);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
+    e = entry_of(&look);
+    e->status->holds_until = sp_clock_wall_s() - 1;
+    ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count == 2);
+    answer(1, NULL);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
+    ck_assert_int_gt(look.status.holds_until, sp_clock_wall_s() - 1);
+}
+END_TEST
+
+/* Replayed by somebody on the way, or by the client itself. */
+START_TEST(an_older_good_does_not_undo_a_revoked)
+{
+    struct sp_bytes older = ocsp_world_say(ocsp_world.leaf, GOOD, -100, 3600);
+    struct sp_bytes newer = ocsp_world_say(ocsp_world.leaf, GOOD, 0, 3600);
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf, OCSP_SAYS_REVOKED, 3600);
+    look = look_at(ocsp_world.leaf);
+    entry_of(&look)->status->holds_until = sp_clock_wall_s() - 1;
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &older, true);
+    ck_assert_int_eq(look.reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count == 2);
+    answer(1, &older);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
+    ck_assert_ptr_nonnull(strstr(read_log(), "an older answer than the one that said"));
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &newer, true);
+    ck_assert_int_eq(known(&look), IS_GOOD);
+    free((void *)(uintptr_t)older.data);
+    free((void *)(uintptr_t)newer.data);
+}
+END_TEST
+
+START_TEST(a_staple_answers_in_place_of_the_responder_if_it_is_about_this_certificate)
+{
+    struct sp_bytes wrong = ocsp_world_say(ocsp_world.leaf2, GOOD, -10, 3600);
+    struct sp_bytes stale = ocsp_world_say(ocsp_world.leaf, GOOD, -7200, -3600);
+    struct sp_bytes unknown = ocsp_world_say(ocsp_world.leaf, OCSP_SAYS_UNKNOWN, -10, 3600);
+    struct sp_bytes good = ocsp_world_say(ocsp_world.leaf, GOOD, -10, 3600);
+    const struct sp_bytes *const bad[] = {&wrong, &stale, &unknown};
+    struct look look;
+
+    for (size_t i = 0; i < 3; i++) {
+        look = look_as(ocsp_world.tenant, ocsp_world.leaf, bad[i], true);
+        ck_assert_int_eq(look.reply, GW_OCSP_LATER);
+        free((void *)(uintptr_t)bad[i]->data);
+    }
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &good, true);
+    ck_assert_int_eq(known(&look), IS_GOOD);
+    ck_assert(look.status.stapled);
+    look = look_at(ocsp_world.leaf); /* and for those who staple nothing */
+    ck_assert_int_eq(known(&look), IS_GOOD);
+    free((void *)(uintptr_t)good.data);
+}
+END_TEST
+
+START_TEST(an_answer_is_refreshed_while_somebody_uses_it_and_forgotten_after)
+{
+    struct gw_ocsp_entry *e;
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf, GOOD, 3600);
+    look = look_at(ocsp_world.leaf);
+    e = entry_of(&look);
+    ck_assert_int_ge(e->due.due, look.status.answer.next_update - 361);
+    ck_assert_int_le(e->due.due, look.status.answer.next_update - 359); /* a tenth before */
+    sp_heap_put(&ocsp->schedule, &e->due, sp_clock_wall_s());
+    RUN_UNTIL(fetch_count == 2);
+    look = look_at(ocsp_world.leaf); /* the one before goes on meanwhile */
+    ck_assert_int_eq(known(&look), IS_GOOD);
+    answer_with(1, ocsp_world.leaf, GOOD, -10, 3600);
+    sp_heap_put(&ocsp->schedule, &e->due, sp_clock_wall_s()); /* nobody has looked since */
+    RUN_UNTIL(e->due.due > sp_clock_wall_s());
+    ck_assert_uint_eq(fetch_count, 2);
+    ck_assert_int_eq(e->due.due, e->status->holds_until);
+    e->status->holds_until = sp_clock_wall_s() - 1;
+    sp_heap_put(&ocsp->schedule, &e->due, sp_clock_wall_s());
+    RUN_UNTIL(sp_hash_count(ocsp->entries) == 0);
+    ck_assert_uint_eq(sp_hash_count(ocsp->tenants), 0);
+}
+END_TEST
+
+START_TEST(a_refresh_that_fails_is_tried_again_before_the_end)
+{
+    struct gw_ocsp_entry *e;
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf, GOOD, 3600);
+    look = look_at(ocsp_world.leaf);
+    e = entry_of(&look);
+    for (unsigned i = 0; i < 8; i++) {
+        int64_t now = sp_clock_wall_s();
+
+        look_at(ocsp_world.leaf);
+        sp_heap_put(&ocsp->schedule, &e->due, now);
+        RUN_UNTIL(fetch_count == 2 + i);
+        answer(1 + i, NULL);
+        now = sp_clock_wall_s();
+        ck_assert_int_le(e->due.due, now + (i < 6 ? 1 << i : 64));
+        ck_assert_int_ge(e->due.due, now + (i < 6 ? 1 << i : 64) - 1);
+        look = look_at(ocsp_world.leaf);
+        ck_assert_int_eq(known(&look), IS_GOOD);
+    }
+}
+END_TEST
+
+START_TEST(a_clock_that_is_set_back_does_not_keep_a_failure_for_long)
+{
+    struct look look = look_at(ocsp_world.leaf);
+
+    RUN_UNTIL(fetch_count);
+    answer(0, NULL);
+    entry_of(&look)->retry_at = sp_clock_wall_s() + 86400;
+    ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
+}
+END_TEST
+
+START_TEST(what_is_asked_at_the_end_is_given_up)
+{
+    for (int i = 0; i < 10; i++) {
+        struct certs_pair *leaf = ocsp_world_mint("CN=one of many", NULL);
+
+        look_at(leaf);
+        certs_pair_free(leaf);
+    }
+    RUN_UNTIL(fetch_count == 8);
+    look_at(ocsp_world.leaf); /* and this one has not been heard of yet */
+    table_close();
+    for (size_t i = 0; i < fetch_count; i++)
+        ck_assert(!fetches[i].live);
+}
+END_TEST
+
+START_TEST(a_flood_of_failures_is_no_flood_of_lines)
+{
+    struct look look = look_at(ocsp_world.leaf);
+    size_t lines = 0;
+
+    for (size_t i = 0; i < 60; i++) {
+        RUN_UNTIL(fetch_count == i + 1);
+        answer(i, NULL);
+        entry_of(&look)->retry_at = 0;
+        look_at(ocsp_world.leaf);
+    }
+    for (const char *at = read_log(); (at = strstr(at, "answered 503")) != NULL; at++)
+        lines++;
+    ck_assert_uint_ge(lines, 20);
+    ck_assert_uint_le(lines, 25);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ocsp_table");
+    TCase *tcase = tcase_create("ocsp_table");
+    SRunner *runner;
+    int failed;
+
+    tcase_set_timeout(tcase, 30);
+    tcase_add_checked_fixture(tcase, table_enter, table_leave);
+    tcase_add_test(tcase, a_thousand_looks_of_one_certificate_are_one_question);
+    tcase_add_test(tcase, each_tenant_asks_for_itself);
+    tcase_add_test(tcase, a_tenant_asks_eight_at_a_time_and_in_the_end_about_all);
+    tcase_add_test(tcase, who_stands_in_line_for_too_long_is_told_so);
+    tcase_add_test(tcase, a_tenants_share_of_the_table_ends_and_the_others_is_untouched);
+    tcase_add_test(tcase, who_names_no_responder_is_not_asked_about_and_leaves_nothing);
+    tcase_add_test(tcase, a_strangers_certificate_is_not_asked_about_and_leaves_nothing);
+    tcase_add_test(tcase, an_open_tunnel_waits_only_where_nothing_was_ever_known);
+    tcase_add_test(tcase, an_answer_is_stale_at_its_end_and_by_the_tenants_age);
+    tcase_add_test(tcase, a_reload_that_changes_the_responder_asks_again_at_once);
+    tcase_add_test(tcase, a_revoked_one_stays_revoked_when_nobody_answers_any_more);
+    tcase_add_test(tcase, an_older_good_does_not_undo_a_revoked);
+    tcase_add_test(tcase,
+                   a_staple_answers_in_place_of_the_responder_if_it_is_about_this_certificate);
+    tcase_add_test(tcase, an_answer_is_refreshed_while_somebody_uses_it_and_forgotten_after);
+    tcase_add_test(tcase, a_refresh_that_fails_is_tried_again_before_the_end);
+    tcase_add_test(tcase, a_clock_that_is_set_back_does_not_keep_a_failure_for_long);
+    tcase_add_test(tcase, what_is_asked_at_the_end_is_given_up);
+    tcase_add_test(tcase, a_flood_of_failures_is_no_flood_of_lines);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
