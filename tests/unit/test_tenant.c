@@ -327,6 +327,7 @@ START_TEST(threads_that_take_and_drop_leave_the_count_where_it_was)
     pthread_t threads[THREADS];
     struct gw_registry *registry;
     struct gw_tenant *tenant;
+    uintptr_t all = 0;
     void *taken;
     int i;
 
@@ -341,8 +342,9 @@ START_TEST(threads_that_take_and_drop_leave_the_count_where_it_was)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, take_and_drop, tenant), 0);
     for (i = 0; i < THREADS; i++) {
         ck_assert_int_eq(pthread_join(threads[i], &taken), 0);
-        ck_assert_uint_gt((uintptr_t)taken, 0);
+        all += (uintptr_t)taken;
     }
+    ck_assert_uint_gt(all, 0); /* one that is put off while it has the place leaves others none */
     ck_assert_uint_eq(tenant->counters->channels, LIMIT - 1);
     gw_registry_unref(registry);
 }
