@@ -42,6 +42,7 @@ START_TEST(the_one_used_longest_ago_goes_and_who_holds_it_keeps_it)
     ck_assert_uint_eq(first, again);
     ck_assert_uint_eq(gw_cred_store_changes(store), 2);
     sp_tls_cred_unref(take(c, &again));
+    ck_assert_uint_eq(gw_cred_store_changes(store), 4); /* c came, b went */
     ck_assert(is_loaded(a));
     ck_assert(!is_loaded(b));
     ck_assert(is_loaded(c));
@@ -50,8 +51,11 @@ START_TEST(the_one_used_longest_ago_goes_and_who_holds_it_keeps_it)
     held = take(b, &again);
     ck_assert_uint_eq(again, 4);
     ck_assert(!is_loaded(a));
+    ck_assert_uint_eq(gw_cred_store_changes(store), 6);
     gw_cred_unref(c); /* while it is loaded */
+    ck_assert_uint_eq(gw_cred_store_changes(store), 7);
     gw_cred_unref(a);
+    ck_assert_uint_eq(gw_cred_store_changes(store), 7);
     gw_cred_unref(b);
     gw_cred_store_unref(store);
     ck_assert(sp_tls_cred_covers(held, "c1.example"));
