@@ -143,16 +143,15 @@ static enum sp_err parse_name(struct binder *b, const json_t *value, const char 
     char found[SP_TEXT_QUOTE];
     struct sp_spelling s;
 
-    sp_spelling_init(&s, text ? text : "");
-    for (int i = 0; names[i]; i++) {
-        if (!names[i][0])
-            continue;
-        if (text && !strcmp(text, names[i])) {
+    for (int i = 0; text && names[i]; i++)
+        if (names[i][0] && !strcmp(text, names[i])) {
             *ret_index = i;
             return SP_OK;
         }
-        sp_spelling_offer(&s, names[i]);
-    }
+    sp_spelling_init(&s, text ? text : "");
+    for (int i = 0; names[i]; i++)
+        if (names[i][0])
+            sp_spelling_offer(&s, names[i]);
     return reject(b, "%s is not one of %s", describe(value, found, sizeof found), s.known);
 }
 
@@ -337,11 +336,14 @@ static enum sp_err bind_enum_map(struct binder *b, const struct sp_json_field *f
         size_t i = 0, before;
         enum sp_err rc;
 
-        sp_spelling_init(&s, key);
-        for (; f->key_names[i] && strcmp(f->key_names[i], key) != 0; i++)
-            sp_spelling_offer(&s, f->key_names[i]);
-        if (!f->key_names[i])
+        while (f->key_names[i] && strcmp(f->key_names[i], key) != 0)
+            i++;
+        if (!f->key_names[i]) {
+            sp_spelling_init(&s, key);
+            for (i = 0; f->key_names[i]; i++)
+                sp_spelling_offer(&s, f->key_names[i]);
             return unknown_key(b, &s);
+        }
         before = path_push_key(b, key);
         rc = parse_name(b, value, f->names, &slots[i]);
         if (rc)
@@ -393,14 +395,17 @@ static enum sp_err check_keys(struct binder *b, const struct sp_json_field *fiel
 
     json_object_foreach(object, key, value)
     {
-        struct sp_spelling s;
+        struct sp_spelling s; /* dear: only for who needs it */
         const struct sp_json_field *f = fields;
 
+        while (f->key && strcmp(f->key, key) != 0)
+            f++;
+        if (f->key)
+            continue;
         sp_spelling_init(&s, key);
-        for (; f->key && strcmp(f->key, key) != 0; f++)
+        for (f = fields; f->key; f++)
             sp_spelling_offer(&s, f->key);
-        if (!f->key)
-            return unknown_key(b, &s);
+        return unknown_key(b, &s);
     }
     return SP_OK;
 }
@@ -418,17 +423,18 @@ static enum sp_err bind_object(struct binder *b, const struct sp_json_field *fie
         return rc;
     for (const struct sp_json_field *f = fields; f->key; f++) {
         json_t *value = json_object_get(object, f->key);
-        size_t before = path_push_key(b, f->key);
+        size_t before;
 
-        if (!value && f->required)
+        if (!value && !f->required)
+            continue;
+        before = path_push_key(b, f->key);
+        if (!value)
             return reject(b, "required, but missing");
-        if (value) {
-            rc = bind_value(b, f, value, (char *)base + f->offset);
-            if (rc)
-                return rc;
-            if (f->present_offset)
-                *((bool *)base + f->present_offset - 1) = true;
-        }
+        rc = bind_value(b, f, value, (char *)base + f->offset);
+        if (rc)
+            return rc;
+        if (f->present_offset)
+            *((bool *)base + f->present_offset - 1) = true;
         path_pop(b, before);
     }
     return SP_OK;

@@ -78,6 +78,14 @@ SP_MUST_USE enum sp_err sp_json_load_text(const char *name, const char *text, si
 SP_MUST_USE enum sp_err sp_json_load_line(const char *name, const char *text, size_t len,
                                           const struct sp_json_field *fields, void *ret_struct,
                                           struct sp_error *err);
+/* All that the rows have bound, as bytes: equal for equal values of one table, whatever the file
+ * looked like. Appended to *text; the caller frees .data. */
+struct sp_json_bytes {
+    char *data;
+    size_t len, room;
+};
+void sp_json_flatten(const struct sp_json_field *fields, const void *bound_struct,
+                     struct sp_json_bytes *bytes);
 void sp_json_done(const struct sp_json_field *fields, void *bound_struct);
 
 /* For checks made after binding: SP_ERR_CONFIG with .where = "file: $.path". */

@@ -68,6 +68,89 @@ void sp_json_fields_defaults(const struct sp_json_field *fields, const char *fil
         set_default(f, file, slot_of(f, base));
 }
 
+/* ---- as bytes ---- */
+
+static void put(struct sp_json_bytes *to, const void *data, size_t len)
+{
+    if (to->room - to->len < len) {
+        to->room = 2 * to->room + len + 512;
+        to->data = realloc(to->data, to->room);
+        SP_REQUIRE(to->data);
+    }
+    if (len)
+        memcpy(to->data + to->len, data, len);
+    to->len += len;
+}
+
+/* A length first, so that no two lists are the same; NULL is no empty string. */
+static void put_string(struct sp_json_bytes *to, const char *text)
+{
+    size_t len = text ? strlen(text) : SIZE_MAX;
+
+    put(to, &len, sizeof len);
+    put(to, text, text ? len : 0);
+}
+
+static void put_strings(struct sp_json_bytes *to, const struct sp_json_strings *strings)
+{
+    put(to, &strings->count, sizeof strings->count);
+    for (size_t i = 0; i < strings->count; i++)
+        put_string(to, strings->items[i]);
+}
+
+static void put_array(struct sp_json_bytes *to, const struct sp_json_field *f,
+                      const struct sp_json_array *array)
+{
+    put(to, &array->count, sizeof array->count);
+    for (size_t i = 0; i < array->count; i++)
+        sp_json_flatten(f->fields, (const char *)array->items + i * f->size, to);
+}
+
+static void put_value(struct sp_json_bytes *to, const struct sp_json_field *f, const void *slot)
+{
+    switch (f->type) {
+    case SP_JSON_STRING:
+    case SP_JSON_PATH:
+        put_string(to, *(char *const *)slot);
+        break;
+    case SP_JSON_BOOL:
+        put(to, slot, sizeof(bool));
+        break;
+    case SP_JSON_UINT:
+    case SP_JSON_UINT_OR_AUTO:
+        put(to, slot, sizeof(uint64_t));
+        break;
+    case SP_JSON_ENUM:
+        put(to, slot, sizeof(int));
+        break;
+    case SP_JSON_ENUM_MAP:
+        put(to, slot, name_count(f->key_names) * sizeof(int));
+        break;
+    case SP_JSON_OBJECT:
+        sp_json_flatten(f->fields, slot, to);
+        break;
+    case SP_JSON_STRINGS:
+    case SP_JSON_PATHS:
+        put_strings(to, slot);
+        break;
+    case SP_JSON_ARRAY:
+        put_array(to, f, slot);
+        break;
+    }
+}
+
+void sp_json_flatten(const struct sp_json_field *fields, const void *bound_struct,
+                     struct sp_json_bytes *bytes)
+{
+    for (const struct sp_json_field *f = fields; f->key; f++) {
+        put_value(bytes, f, (const char *)bound_struct + f->offset);
+        if (f->present_offset)
+            put(bytes, (const bool *)bound_struct + f->present_offset - 1, sizeof(bool));
+    }
+}
+
+/* ---- the end ---- */
+
 static void strings_done(struct sp_json_strings *strings)
 {
     for (size_t i = 0; i < strings->count; i++)

@@ -21,9 +21,9 @@ static enum sp_err unreadable(struct sp_error *err, const char *path, int errno_
     return SP_ERR_SYS;
 }
 
-/* Reads all of fd into one block, which grows as long as the file does. */
-static enum sp_err read_all(int fd, const char *path, char **ret_text, size_t *ret_len,
-                            struct sp_error *err)
+/* Reads all of fd into one block, which grows as long as the file does; likely: what it has now. */
+static enum sp_err read_all(int fd, const char *path, size_t likely, char **ret_text,
+                            size_t *ret_len, struct sp_error *err)
 {
     SP_AUTO_FREE char *text = NULL;
     size_t len = 0, cap = 0;
@@ -36,7 +36,7 @@ static enum sp_err read_all(int fd, const char *path, char **ret_text, size_t *r
 
             if (len > SP_JSON_FILE_MAX)
                 return too_large(err, path);
-            cap = cap ? cap * 2 : 65536;
+            cap = cap ? cap * 2 : likely + 1;
             grown = realloc(text, cap);
             if (!grown)
                 return sp_error_set(err, SP_ERR_MEMORY, "out of memory");
@@ -47,9 +47,9 @@ static enum sp_err read_all(int fd, const char *path, char **ret_text, size_t *r
             continue;
         if (got < 0)
             return unreadable(err, path, errno);
-        if (!got)
-            break;
         len += (size_t)got;
+        if (len < cap) /* a regular file gives all that it has */
+            break;
     }
     *ret_text = text;
     *ret_len = len;
@@ -57,12 +57,13 @@ static enum sp_err read_all(int fd, const char *path, char **ret_text, size_t *r
     return SP_OK;
 }
 
-static enum sp_err check_file(int fd, const char *path, struct sp_error *err)
+static enum sp_err check_file(int fd, const char *path, size_t *ret_size, struct sp_error *err)
 {
     struct stat st;
 
     if (fstat(fd, &st) < 0)
         return unreadable(err, path, errno);
+    *ret_size = st.st_size > 0 && st.st_size <= SP_JSON_FILE_MAX ? (size_t)st.st_size : 0;
     if (S_ISREG(st.st_mode))
         return SP_OK;
     sp_error_code(err, SP_ERR_SYS, S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
@@ -77,13 +78,14 @@ enum sp_err sp_json_scan_file(const char *path, char **ret_text, size_t *ret_len
 {
     /* O_NONBLOCK: a FIFO in the place of a file must be an error, not a wait without end. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    size_t size;
     enum sp_err rc;
 
     if (fd < 0)
         return unreadable(err, path, errno);
-    rc = check_file(fd, path, err);
+    rc = check_file(fd, path, &size, err);
     if (!rc)
-        rc = read_all(fd, path, ret_text, ret_len, err);
+        rc = read_all(fd, path, size, ret_text, ret_len, err);
     close(fd);
     return rc;
 }

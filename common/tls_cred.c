@@ -89,11 +89,11 @@ static enum sp_err read_certificates(const char *path, struct cert_list *list, s
 
 /* A key that others can read is no secret any more. 0640 is how a distribution gives a service's
  * group its key, which is safe only when nobody but root could have chosen that group. */
-static bool key_is_private(const struct sp_file *file)
+static bool key_is_private(unsigned mode, unsigned owner)
 {
-    unsigned others = file->mode & 077;
+    unsigned others = mode & 077;
 
-    return others == 0 || (others == 040 && file->owner == 0);
+    return others == 0 || (others == 040 && owner == 0);
 }
 
 static bool key_is_encrypted(const struct sp_file *file)
@@ -109,7 +109,7 @@ static enum sp_err parse_key(const struct sp_file *file, gnutls_x509_privkey_t *
     gnutls_x509_privkey_t key;
     int tls;
 
-    if (!key_is_private(file))
+    if (!key_is_private(file->mode, file->owner))
         return sp_error_set(err, SP_ERR_CONFIG,
                             "the private key can be read by others: its mode is %04o, wanted is "
                             "0600 or 0400 (0640 when root owns it)",
@@ -318,6 +318,12 @@ enum sp_err sp_tls_cred_load(const char *certificate_path, const char *key_path,
     describe(cred);
     *ret_cred = cred;
     return SP_OK;
+}
+
+bool sp_tls_cred_seems_loadable(const struct sp_file_look *certificate,
+                                const struct sp_file_look *key)
+{
+    return certificate->may_read && key->may_read && key_is_private(key->mode, key->owner);
 }
 
 struct sp_tls_cred *sp_tls_cred_ref(struct sp_tls_cred *cred)

@@ -12,14 +12,19 @@
 #include "common/error.h"
 #include <stdint.h>
 
-struct sp_tls_cred; /* opaque */
-struct sp_bytes;    /* common/tls_chain.h */
+struct sp_tls_cred;  /* opaque */
+struct sp_bytes;     /* common/tls_chain.h */
+struct sp_file_look; /* common/file.h */
 
 /* Errors name the file: missing, unreadable, no certificate in it, key readable by others (mode
  * shown and wanted: 0600 or 0400, 0640 when owned by root), key encrypted, key does not belong to
  * the certificate. Chain order in the file does not matter: it is sorted, leaf first. */
 SP_MUST_USE enum sp_err sp_tls_cred_load(const char *certificate_path, const char *key_path,
                                          struct sp_tls_cred **ret_cred, struct sp_error *err);
+/* What can be said without reading them, for a load that is put off: both are files that we may
+ * read, and the key's mode is as wanted. False: sp_tls_cred_load has the error. */
+bool sp_tls_cred_seems_loadable(const struct sp_file_look *certificate,
+                                const struct sp_file_look *key);
 struct sp_tls_cred *sp_tls_cred_ref(struct sp_tls_cred *cred);
 void sp_tls_cred_unref(struct sp_tls_cred *cred);
 

@@ -148,7 +148,7 @@ static bool make_key(const struct gw_tenant *tenant, const struct sp_chain *chai
         chain->count > SP_CHAIN_MAX_CERTS)
         return false;
     memset(&head, 0, sizeof head);
-    memcpy(head.id, tenant->config->id, sizeof head.id);
+    strncpy(head.id, tenant->id, sizeof head.id - 1);
     memcpy(head.epoch, tenant->ticket_epoch, sizeof head.epoch);
     head.purpose = (uint8_t)query->purpose;
     head.require_eku = query->require_eku;

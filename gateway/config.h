@@ -43,6 +43,7 @@ struct gw_config {
     struct gw_config_common common; /* if has_common */
     int unknown_server_name;        /* enum gw_unknown_name */
     char *tenants;                  /* folder */
+    bool watch_tenants;             /* a file of it that changes is loaded without SIGHUP */
     char *cache_dir;                /* folder of what was fetched; NULL: kept in memory only */
     struct sp_tls_settings tls;
     struct sp_log_settings log;

@@ -57,7 +57,7 @@ void gw_crl_feed_follow(struct gw_crl_feed *feed, const struct gw_registry *regi
         sp_timer_start(feed->look, LOOK_MS);
     feed->watch = gw_crl_watch_new(registry, feed->watch);
     sp_crl_source_begin(feed->source, registry->config->cache_dir);
-    for (size_t i = 0; i < registry->tenant_count; i++)
+    for (size_t i = 0; registry->has_crls && i < registry->tenant_count; i++)
         sp_crl_source_add(feed->source, registry->tenants[i]->crls);
     sp_crl_source_end(feed->source);
 }

@@ -31,7 +31,7 @@ struct gw_crl_watch *gw_crl_watch_new(const struct gw_registry *registry,
     const char *path;
 
     watch->seen = sp_hash_new();
-    for (size_t i = 0; i < registry->tenant_count; i++) {
+    for (size_t i = 0; registry->has_crls && i < registry->tenant_count; i++) {
         const struct sp_tls_crl_set *crls = registry->tenants[i]->crls;
 
         for (size_t k = 0; (path = sp_tls_crl_set_name(crls, k)) != NULL; k++) {

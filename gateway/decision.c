@@ -13,9 +13,9 @@ static const struct gw_client_validation *validation_of(const struct gw_tenant *
     return tenant ? &tenant->config->client_validation : NULL;
 }
 
-static const struct sp_policy *policy_of(const struct gw_decision *d)
+static const struct sp_policy *policy_of(const struct gw_decision *d, struct gw_policy_view *view)
 {
-    return d->tenant ? d->tenant->policy : NULL;
+    return d->tenant ? gw_tenant_policy(d->tenant, false, view) : NULL;
 }
 
 /* What is wrong with the tenant, or with not having one. */
@@ -73,12 +73,13 @@ void gw_decision_examine(struct gw_decision *d, const struct gw_tenant *tenant,
 
 bool gw_decision_wants_status(const struct gw_decision *d)
 {
+    struct gw_policy_view view;
     struct sp_verdict so_far;
 
     if (!d->tenant || !d->facts.has_certificate ||
         d->tenant->config->client_validation.ocsp.mode == SP_OCSP_OFF)
         return false;
-    sp_verdict_decide(&d->facts, policy_of(d), d->query.now, &so_far);
+    sp_verdict_decide(&d->facts, policy_of(d, &view), d->query.now, &so_far);
     return so_far.action != SP_ACTION_BLOCK;
 }
 
@@ -90,7 +91,9 @@ void gw_decision_add_status(struct gw_decision *d, const struct sp_status *statu
 
 void gw_decision_conclude(struct gw_decision *d)
 {
-    sp_verdict_decide(&d->facts, policy_of(d), d->query.now, &d->verdict);
+    struct gw_policy_view view;
+
+    sp_verdict_decide(&d->facts, policy_of(d, &view), d->query.now, &d->verdict);
     gw_shadow_decide(d->tenant, d->chain, &d->query, &d->facts, &d->verdict, &d->shadow);
     d->holds_until = d->facts.holds_until < d->verdict.holds_until ? d->facts.holds_until
                                                                    : d->verdict.holds_until;

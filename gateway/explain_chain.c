@@ -1,6 +1,7 @@
 #include "gateway/explain_question.h"
 
 #include "common/clock.h"
+#include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
 #include "gateway/config.h"
@@ -30,15 +31,34 @@ static struct gw_tenant *find_by_chain(struct gw_question *q)
                     q->options->sni);
     if (f->kind == GW_FOUND_ONE)
         gw_explain_step(&q->e.steps, "tenant by chain", "%s (%s)", f->tenants[0]->id,
-                        f->tenants[0]->config->path);
+                        f->tenants[0]->path);
     else
         gw_explain_step(&q->e.steps, "tenant by chain", "%s", f->detail);
     if (f->kind == GW_FOUND_SEVERAL)
         for (int i = 0; i < 2; i++)
-            gw_explain_more(&q->e.steps, "%s (%s)", f->tenants[i]->id, f->tenants[i]->config->path);
+            gw_explain_more(&q->e.steps, "%s (%s)", f->tenants[i]->id, f->tenants[i]->path);
     gw_explain_more(&q->e.steps, "%u tenants' patterns compared, the chain verified %u times",
                     f->tried, f->examined);
     return f->kind == GW_FOUND_ONE ? f->tenants[0] : NULL;
+}
+
+/* A certificate that was not loaded with the configuration may be unusable: refused like a name
+ * that nobody has. */
+static struct gw_tenant *take_match(struct gw_question *q, const struct gw_match *match)
+{
+    struct sp_tls_cred *cred = NULL;
+    struct sp_error err = {.kind = SP_OK};
+    char message[sizeof err.where + sizeof err.text + 32];
+
+    if (gw_registry_take_cred(q->state.registry, match, &cred, &err) != SP_OK) {
+        refuse_name(q, "the certificate of the tenant cannot be used");
+        gw_explain_more(&q->e.steps, "%s", sp_error_message(&err, message, sizeof message));
+        return NULL;
+    }
+    sp_tls_cred_unref(cred);
+    gw_explain_step(&q->e.steps, "server name", "'%s' is tenant %s's (%s)", q->options->sni,
+                    match->tenant->id, match->tenant->path);
+    return match->tenant;
 }
 
 /* What a ClientHello with that name leads to. */
@@ -59,9 +79,7 @@ static struct gw_tenant *find_by_name(struct gw_question *q)
     case GW_MATCH_COMMON:
         return find_by_chain(q);
     case GW_MATCH_TENANT:
-        gw_explain_step(&q->e.steps, "server name", "'%s' is tenant %s's (%s)", sni,
-                        match.tenant->id, match.tenant->config->path);
-        return match.tenant;
+        return take_match(q, &match);
     }
     return NULL;
 }
@@ -94,7 +112,7 @@ static enum sp_err find_tenant(struct gw_question *q, struct gw_tenant **ret, st
     if (given && *ret != given)
         return contradiction(q, *ret, err);
     if (!q->options->sni)
-        gw_explain_step(&q->e.steps, "tenant", "%s (%s)", given->id, given->config->path);
+        gw_explain_step(&q->e.steps, "tenant", "%s (%s)", given->id, given->path);
     if (*ret && !(*ret)->config->enabled)
         gw_explain_more(&q->e.steps, "he is disabled");
     return SP_OK;
@@ -230,7 +248,7 @@ static void take_decision(struct gw_question *q)
     q->e.tenant = tenant ? tenant->id : NULL;
     q->e.sni = q->name[0] ? q->name : NULL;
     if (tenant)
-        q->e.policy = tenant->policy;
+        q->e.policy = gw_tenant_policy(tenant, false, &q->policy);
 }
 
 static enum sp_err explain_tenant(struct gw_question *q, struct sp_error *err)

@@ -75,7 +75,7 @@ static void ignore_key(void *ctx, const struct gw_live_key *key)
 }
 
 /* What cache_dir keeps of the lists that tenants name by URL. */
-static void take_kept_lists(struct gw_explain_state *state, const uint8_t *master)
+static void take_kept_lists(struct gw_explain_state *state)
 {
     const struct sp_crl_source_options options = {.loop = state->loop, .on_change = ignore};
     struct sp_crl_source *source = sp_crl_source_new(&options);
@@ -86,7 +86,7 @@ static void take_kept_lists(struct gw_explain_state *state, const uint8_t *maste
     for (size_t i = 0; i < state->registry->tenant_count; i++)
         sp_crl_source_add(source, state->registry->tenants[i]->crls);
     sp_crl_source_end(source);
-    next = gw_registry_reload_crls(state->registry, master, source, &failures);
+    next = gw_registry_reload_crls(state->registry, source, &failures);
     if (next) {
         gw_registry_unref(state->registry);
         state->registry = next;
@@ -109,7 +109,7 @@ enum sp_err gw_explain_load(const char *config, struct gw_explain_state *ret, st
         gw_registry_unref(state.registry);
         return rc;
     }
-    take_kept_lists(&state, master);
+    take_kept_lists(&state);
     options.loop = state.loop;
     options.cache_dir = state.registry->config->cache_dir;
     state.ocsp = gw_ocsp_new(&options);

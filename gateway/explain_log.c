@@ -187,7 +187,7 @@ static void describe(const struct gw_logged *line, const struct gw_recomputed *r
         gw_explain_more(&e->steps, "'%s', issued by '%s', %s", line->subject ? line->subject : "",
                         line->issuer ? line->issuer : "", line->fingerprint);
     gw_explain_step(&e->steps, "decided again", "at %s, under %s", sp_time_format(e->now, time),
-                    r->tenant ? r->tenant->config->path : "no tenant's policy");
+                    r->tenant ? r->tenant->path : "no tenant's policy");
     if (r->name[0])
         gw_explain_step(&e->steps, "server name", "%s", r->name);
     if (line->end)
@@ -203,11 +203,12 @@ static void explain(const struct gw_logged *line, const struct gw_recomputed *r,
                     bool json, struct gw_explain_answer *ret_answer)
 {
     const char *unknown[GW_UNSURE_KINDS + 1] = {NULL};
+    struct gw_policy_view view;
     struct gw_explained e = {
         .now = now,
         .tenant = r->tenant ? r->tenant->id : line->tenant,
         .sni = line->sni,
-        .policy = r->tenant ? r->tenant->policy : NULL,
+        .policy = r->tenant ? gw_tenant_policy(r->tenant, false, &view) : NULL,
         .facts = &r->facts,
         .verdict = &r->verdict,
         .holds_until = INT64_MAX,

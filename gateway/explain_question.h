@@ -5,6 +5,7 @@
 #ifndef SALLYPORT_GATEWAY_EXPLAIN_QUESTION_H
 #define SALLYPORT_GATEWAY_EXPLAIN_QUESTION_H
 #include "gateway/explain_impl.h"
+#include "gateway/tenant.h"
 
 #define GW_CHAIN_FILE_MAX (1024 * 1024)
 
@@ -19,6 +20,7 @@ struct gw_question {
     struct gw_finding finding;
     struct gw_decision d;
     struct gw_explained e;
+    struct gw_policy_view policy; /* what e.policy points to */
     char name[SP_HOST_MAX + 1];
     bool is_decided; /* without the chain */
 };

@@ -259,6 +259,8 @@ void gw_recompute(const struct gw_registry *registry, const struct gw_logged *lo
                   struct gw_recomputed *ret)
 {
     struct again a = {.line = logged, .ret = ret, .now = now};
+    const struct sp_policy *policy = NULL;
+    struct gw_policy_view view;
     bool is_malformed = logged->detail && !logged->sni && strstr(logged->detail, "malformed");
 
     *ret = (struct gw_recomputed){.tenant = NULL};
@@ -272,7 +274,9 @@ void gw_recompute(const struct gw_registry *registry, const struct gw_logged *lo
         ret->unsure |= GW_UNSURE_TENANT;
         keep(&a, ~(sp_reason_set)0);
     }
-    if (ret->tenant)
+    if (ret->tenant) {
         recompute_all(&a);
-    sp_verdict_decide(&ret->facts, ret->tenant ? ret->tenant->policy : NULL, now, &ret->verdict);
+        policy = gw_tenant_policy(ret->tenant, false, &view);
+    }
+    sp_verdict_decide(&ret->facts, policy, now, &ret->verdict);
 }

@@ -5,17 +5,19 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
-#include "common/stapler.h"
 #include "common/tls_session.h"
+#include "common/watch.h"
 #include "gateway/config.h"
 #include "gateway/crl_feed.h"
 #include "gateway/ocsp.h"
 #include "gateway/registry.h"
 #include "gateway/shadow.h"
 #include "gateway/source_rate.h"
+#include "gateway/staple_feed.h"
 #include "gateway/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,18 +46,20 @@ struct gateway {
     struct sp_fetcher *fetcher;
     struct gw_crl_feed *crl_feed;
     struct gw_ocsp *ocsp;
-    struct sp_stapler *stapler;
+    struct sp_watch *watch; /* of the tenants' folder; NULL: not wanted */
+    char *watched;          /* which one */
+    bool missed;            /* a change while we were starting */
+    struct gw_staple_feed *staples;
     struct gw_source_rates *sources;
     bool draining, at_once;
 };
 
 enum sp_err gw_gateway_check(const char *config_path, char **ret_summary, struct sp_error *err)
 {
-    static const uint8_t master[GW_TICKET_MASTER_LEN]; /* no ticket is ever made with it */
     struct gw_registry *registry;
     size_t len;
     FILE *out;
-    enum sp_err rc = gw_registry_load(config_path, master, NULL, &registry, err);
+    enum sp_err rc = gw_registry_check(config_path, &registry, err);
 
     if (rc != SP_OK)
         return sp_error_as_config(err);
@@ -70,6 +74,14 @@ enum sp_err gw_gateway_check(const char *config_path, char **ret_summary, struct
     fclose(out);
     gw_registry_unref(registry);
     return SP_OK;
+}
+
+/* What reading many files needed for a moment: the allocator would keep it. Not worth the time
+ * for few. */
+static void give_back_memory(const struct gw_registry *registry)
+{
+    if (registry->tenant_count > 1000)
+        malloc_trim(0);
 }
 
 static void log_warnings(struct gateway *g)
@@ -210,6 +222,9 @@ static void log_ready(struct gateway *g)
 
 /* ---- reload ---- */
 
+static bool follow_tenants(struct gateway *g);
+static void on_tenants_changed(void *ctx, const char *const *names, size_t count);
+
 /* cause NULL: told so by SIGHUP. */
 static void log_reload(struct gateway *g, const char *cause, const struct sp_error *err)
 {
@@ -225,23 +240,6 @@ static void log_reload(struct gateway *g, const char *cause, const struct sp_err
     else
         sp_log_int(&line, "tenants", (int64_t)g->registry->tenant_count);
     sp_log_end(&line);
-}
-
-/* Our certificates of now, each once. */
-static void follow_staples(struct gateway *g)
-{
-    const struct gw_registry *registry = g->registry;
-    const struct sp_stapling_settings *settings = &registry->config->stapling;
-    SP_AUTO_FREE struct sp_tls_cred **creds =
-        sp_calloc(registry->tenant_count + 1, sizeof(struct sp_tls_cred *));
-    size_t count = 0;
-
-    if (settings->enabled && registry->common_cred)
-        creds[count++] = registry->common_cred;
-    for (size_t i = 0; settings->enabled && i < registry->tenant_count; i++)
-        if (registry->tenants[i]->cred != registry->common_cred)
-            creds[count++] = registry->tenants[i]->cred;
-    sp_stapler_follow(g->stapler, creds, count, settings->responder);
 }
 
 /* All that can fail, before anything changes. */
@@ -299,33 +297,43 @@ static void commit(struct gateway *g, struct gw_registry *next, const struct gw_
     free(g->bound);
     g->bound = bound;
     gw_crl_feed_follow(g->crl_feed, next);
-    follow_staples(g);
+    gw_staple_feed_follow(g->staples, next);
     if (cause || !is_quiet)
         log_reload(g, cause, NULL);
     log_warnings(g);
+    give_back_memory(next);
 }
 
-static void on_hup(void *ctx)
+/* cause: as for log_reload. */
+static void reload(struct gateway *g, const char *cause)
 {
-    struct gateway *g = ctx;
     SP_AUTO_FREE struct gw_listen_change *rows = NULL;
     struct sp_addr *bound;
     struct gw_registry *next;
     struct sp_error err;
 
-    if (g->draining)
-        return;
     if (reload_prepare(g, &next, &rows, &bound, &err) != SP_OK) {
         rows = NULL;
-        log_reload(g, NULL, &err);
+        log_reload(g, cause, &err);
         return;
     }
-    gw_shadow_log_counts(g->log, g->registry);
-    commit(g, next, rows, bound, NULL, false);
+    if (!cause)
+        gw_shadow_log_counts(g->log, g->registry);
+    commit(g, next, rows, bound, cause, false);
+    if (follow_tenants(g))
+        on_tenants_changed(g, NULL, 0);
     if (count_workers(next->config) != g->worker_count)
         sp_log_message(g->log, SP_LOG_WARNING, "configuration",
                        "%s: $.workers: a new number takes a restart; %zu go on", g->config_path,
                        g->worker_count);
+}
+
+static void on_hup(void *ctx)
+{
+    struct gateway *g = ctx;
+
+    if (!g->draining)
+        reload(g, NULL);
 }
 
 /* ---- CRLs that change ---- */
@@ -354,30 +362,34 @@ static bool is_same_trust(const struct gw_registry *a, const struct gw_registry 
 static struct gw_registry *next_crls(struct gateway *g)
 {
     struct sp_warnings failures = {.items = NULL};
-    struct gw_registry *next = gw_registry_reload_crls(g->registry, g->ticket_master,
-                                                       gw_crl_feed_source(g->crl_feed), &failures);
+    struct gw_registry *next =
+        gw_registry_reload_crls(g->registry, gw_crl_feed_source(g->crl_feed), &failures);
 
     log_crl_failures(g, &failures);
     sp_warnings_done(&failures);
     return next;
 }
 
-/* Like a reload in which nothing but these tenants has changed: the listeners are kept. */
+/* Like a reload in which nothing but some tenants has changed: the listeners are kept. */
+static void commit_tenants(struct gateway *g, struct gw_registry *next, const char *cause)
+{
+    size_t listens = g->registry->config->listen_texts.count;
+    SP_AUTO_FREE struct gw_listen_change *rows = sp_calloc(listens * g->worker_count, sizeof *rows);
+    struct sp_addr *bound = sp_calloc(listens, sizeof *bound);
+
+    for (size_t k = 0; k < listens * g->worker_count; k++)
+        rows[k] = (struct gw_listen_change){.keep = (int)(k / g->worker_count), .fd = -1};
+    memcpy(bound, g->bound, listens * sizeof *bound);
+    commit(g, next, rows, bound, cause, true);
+}
+
 static void on_crls_changed(void *ctx)
 {
     struct gateway *g = ctx;
     struct gw_registry *next = g->draining || !g->worker_count ? NULL : next_crls(g);
-    size_t listens = g->registry->config->listen_texts.count;
-    SP_AUTO_FREE struct gw_listen_change *rows = sp_calloc(listens * g->worker_count, sizeof *rows);
-    struct sp_addr *bound;
 
-    if (!next)
-        return;
-    for (size_t k = 0; k < listens * g->worker_count; k++)
-        rows[k] = (struct gw_listen_change){.keep = (int)(k / g->worker_count), .fd = -1};
-    bound = sp_calloc(listens, sizeof *bound);
-    memcpy(bound, g->bound, listens * sizeof *bound);
-    commit(g, next, rows, bound, is_same_trust(next, g->registry) ? NULL : "crl", true);
+    if (next)
+        commit_tenants(g, next, is_same_trust(next, g->registry) ? NULL : "crl");
 }
 
 /* Before anything is served: the lists that are kept, or can be had soon. */
@@ -395,24 +407,71 @@ static void take_first_crls(struct gateway *g)
     log_warnings(g);
 }
 
+/* ---- tenants that change ---- */
+
+static void on_tenants_changed(void *ctx, const char *const *names, size_t count)
+{
+    struct gateway *g = ctx;
+    struct gw_registry *next = NULL;
+    struct sp_error err;
+    enum sp_err rc;
+
+    if (g->draining)
+        return;
+    if (!g->worker_count) { /* not started yet */
+        g->missed = true;
+        return;
+    }
+    if (!names) { /* who knows */
+        reload(g, "tenants");
+        return;
+    }
+    rc = gw_registry_reload_tenants(g->registry, names, count, &next, &err);
+    if (rc != SP_OK)
+        log_reload(g, "tenants", &err);
+    else if (next)
+        commit_tenants(g, next, "tenants");
+}
+
+/* Of this configuration, if it is to be watched. */
+static enum sp_err watch_tenants(struct gateway *g, const struct gw_config *config,
+                                 struct sp_error *err)
+{
+    enum sp_err rc;
+
+    sp_watch_free(g->watch);
+    free(g->watched);
+    g->watch = NULL;
+    g->watched = NULL;
+    if (!config->watch_tenants)
+        return SP_OK;
+    rc = sp_watch_new(g->loop, config->tenants, on_tenants_changed, g, &g->watch, err);
+    if (rc == SP_OK)
+        g->watched = sp_strdup(config->tenants);
+    else
+        sp_error_where(err, "%s: $.watch_tenants", g->config_path);
+    return rc;
+}
+
+/* After a reload. True: it is watched from now on only, so something may have been missed. */
+static bool follow_tenants(struct gateway *g)
+{
+    const struct gw_config *config = g->registry->config;
+    struct sp_error err;
+
+    if (g->watch && config->watch_tenants && !strcmp(g->watched, config->tenants))
+        return false;
+    if (watch_tenants(g, config, &err) != SP_OK)
+        sp_log_message(g->log, SP_LOG_ERROR, "trouble", "%s: %s", err.where, err.text);
+    return g->watch != NULL;
+}
+
 static void on_status(void *ctx, const struct gw_live_key *key)
 {
     struct gateway *g = ctx;
 
     for (size_t w = 0; w < g->worker_count; w++)
         gw_worker_on_status(g->workers[w], key);
-}
-
-static void start_stapling(struct gateway *g)
-{
-    const struct sp_stapler_options options = {
-        .loop = g->loop,
-        .fetcher = g->fetcher,
-        .log = g->log,
-        .reach = SP_FETCH_PUBLIC,
-    };
-
-    g->stapler = sp_stapler_new(&options);
 }
 
 static void start_ocsp(struct gateway *g)
@@ -442,7 +501,7 @@ static enum sp_err start_fetching(struct gateway *g, struct sp_error *err)
         return rc;
     g->crl_feed = gw_crl_feed_new(g->loop, g->fetcher, g->log, on_crls_changed, g);
     start_ocsp(g);
-    start_stapling(g);
+    g->staples = gw_staple_feed_new(g->loop, g->fetcher, g->log);
     return SP_OK;
 }
 
@@ -485,14 +544,37 @@ static void on_drain_late(void *ctx)
 
 /* ---- start ---- */
 
+/* Before anything is loaded, so that no change falls in between. What else is wrong with the
+ * configuration the load says. */
+static enum sp_err watch_from_the_start(struct gateway *g, struct sp_error *err)
+{
+    struct gw_config *config;
+    enum sp_err rc;
+
+    if (gw_config_load(g->config_path, &config, NULL) != SP_OK)
+        return SP_OK;
+    rc = watch_tenants(g, config, err);
+    gw_config_unref(config);
+    return rc;
+}
+
 static enum sp_err start(struct gateway *g, struct sp_error *err)
 {
     const struct gw_config *config;
-    enum sp_err rc;
+    enum sp_err rc, watching;
+    struct sp_error why;
 
     if (getrandom(g->ticket_master, sizeof g->ticket_master, 0) != sizeof g->ticket_master)
         return sp_error_sys(err, errno, "getrandom");
+    rc = sp_loop_new(&g->loop, err);
+    if (rc != SP_OK)
+        return rc;
+    watching = watch_from_the_start(g, &why);
     rc = gw_registry_load(g->config_path, g->ticket_master, NULL, &g->registry, err);
+    if (rc == SP_OK && watching != SP_OK) {
+        *err = why;
+        rc = watching;
+    }
     if (rc != SP_OK)
         return sp_error_as_config(err);
     config = g->registry->config;
@@ -501,14 +583,13 @@ static enum sp_err start(struct gateway *g, struct sp_error *err)
     for (int v = SP_TLS_1_2; rc == SP_OK && v <= SP_TLS_1_3; v++)
         rc = sp_tls_params_new((enum sp_tls_version)v, &g->params[v], err);
     if (rc == SP_OK)
-        rc = sp_loop_new(&g->loop, err);
-    if (rc == SP_OK)
         rc = start_fetching(g, err);
     if (rc != SP_OK)
         return rc;
     log_warnings(g);
     take_first_crls(g);
-    follow_staples(g);
+    gw_staple_feed_follow(g->staples, g->registry);
+    give_back_memory(g->registry);
     g->on_hup = sp_signal_new(g->loop, SIGHUP, on_hup, g);
     g->on_term = sp_signal_new(g->loop, SIGTERM, on_end_signal, g);
     g->on_int = sp_signal_new(g->loop, SIGINT, on_end_signal, g);
@@ -531,9 +612,11 @@ static void gateway_free(struct gateway *g)
     sp_signal_free(g->on_int);
     sp_async_free(g->drained);
     sp_timer_free(g->drain_late);
+    sp_watch_free(g->watch);
+    free(g->watched);
     gw_crl_feed_free(g->crl_feed);
     gw_ocsp_free(g->ocsp);
-    sp_stapler_free(g->stapler);
+    gw_staple_feed_free(g->staples);
     gw_source_rates_free(g->sources);
     sp_fetcher_free(g->fetcher);
     sp_resolver_free(g->resolver);
@@ -557,6 +640,8 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
     rc = start(&g, err);
     if (rc == SP_OK) {
         log_ready(&g);
+        if (g.missed)
+            on_tenants_changed(&g, NULL, 0);
         sp_signals_hold(false);
         sp_loop_run(g.loop);
         sp_signals_hold(true); /* for good: nothing but the end is left */

@@ -4,7 +4,8 @@
  *
  * An immutable, reference-counted snapshot: workers read it without locks, a reload builds the next
  * one. Invariants: every server name has one owner; ids are unique (they are file names); every
- * name is covered by the certificate that will be shown for it.
+ * name is covered by the certificate that is shown for it (of a certificate that is loaded later:
+ * seen then, and not shown otherwise).
  */
 #ifndef SALLYPORT_GATEWAY_REGISTRY_H
 #define SALLYPORT_GATEWAY_REGISTRY_H
@@ -15,34 +16,54 @@
 #include <stdint.h>
 
 struct gw_config;
+struct gw_cred;
+struct gw_keyring;
+struct gw_name_index;
 struct sp_crl_source;
-struct sp_hash;
+struct sp_tls_cred;
 
 struct gw_registry {
     _Atomic size_t refs;
     struct gw_config *config;
-    struct sp_tls_cred *common_cred; /* NULL: no common names */
+    struct gw_cred *common;          /* NULL: no common names */
+    struct sp_tls_cred *common_cred; /* the same, loaded */
     struct gw_tenant **tenants;      /* in the order of their ids */
     size_t tenant_count;
+    bool has_crls;                     /* some tenant names one */
     struct sp_warnings warnings;       /* found while loading; for the caller to log */
-    struct sp_hash *by_id;             /* private: gw_registry_tenant */
-    struct sp_hash *by_name;           /* private: gw_registry_find */
+    struct gw_keyring *keyring;        /* private, and the main thread's: for the next load */
+    struct gw_name_index *names;       /* private: gw_registry_find */
     struct gw_issuer_index *by_issuer; /* private: gw_registry_find_by_chain; NULL: no common names,
                                           so nobody can ask */
+    uint8_t ticket_master[GW_TICKET_MASTER_LEN]; /* private; wiped when freed */
 };
 
-/* previous: the registry in use (its tenants' counters go on), or NULL. It is not changed, whatever
- * the outcome. The caller owns one reference. */
+/* More new or changed certificates than these in one load are not loaded with it, but at their
+ * first handshake. What can be said without reading them is checked all the same. */
+#define GW_CREDS_AT_ONCE 1000
+
+/* previous: the registry in use, or NULL: its tenants' counters go on, and what is unchanged, by
+ * the stamps of its files (sp_file_stamp), is shared with it and not read again. It is not changed,
+ * whatever the outcome. The caller owns one reference. Uses all cores for a moment. */
 SP_MUST_USE enum sp_err gw_registry_load(const char *config_path,
                                          const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
-                                         const struct gw_registry *previous,
+                                         struct gw_registry *previous,
                                          struct gw_registry **ret_registry, struct sp_error *err);
+/* A first load, every certificate included. */
+SP_MUST_USE enum sp_err gw_registry_check(const char *config_path,
+                                          struct gw_registry **ret_registry, struct sp_error *err);
+/* The next state after these files of the tenants' folder ("a.json") were written, added or
+ * removed: nothing else is looked at. *ret_registry NULL: nothing has changed. Otherwise as
+ * gw_registry_load, which it leaves the work to where there are many. */
+SP_MUST_USE enum sp_err gw_registry_reload_tenants(struct gw_registry *previous,
+                                                   const char *const *files, size_t count,
+                                                   struct gw_registry **ret_registry,
+                                                   struct sp_error *err);
 /* The next state after some CRL files, or what was fetched from URLs (NULL: nothing), have changed:
  * the tenants that name them are new, all else is that of `previous`. A tenant whose files cannot
  * be used goes on as it is and is put into `failures`. NULL: nothing has changed (for the better).
  */
 struct gw_registry *gw_registry_reload_crls(const struct gw_registry *previous,
-                                            const uint8_t ticket_master[GW_TICKET_MASTER_LEN],
                                             const struct sp_crl_source *fetched,
                                             struct sp_warnings *failures);
 struct gw_registry *gw_registry_ref(struct gw_registry *registry);
@@ -57,13 +78,17 @@ enum gw_match_kind {
 struct gw_match {
     enum gw_match_kind kind;
     struct gw_tenant *tenant; /* TENANT; borrowed from the registry, may be a disabled one */
-    struct sp_tls_cred *cred; /* COMMON, TENANT: the certificate to show; borrowed */
 };
 
 /* name: folded (sp_host_fold); NULL: the client sent none. An exact name beats a wildcard; a
  * wildcard stands for one label. With `unknown_server_name: common` an unknown or missing name is
  * answered as a common one. (A malformed name is not for this function: refuse it.) */
 struct gw_match gw_registry_find(const struct gw_registry *registry, const char *name);
+
+/* The certificate to show to who is found (not NONE), as gw_tenant_take_cred. */
+SP_MUST_USE enum sp_err gw_registry_take_cred(const struct gw_registry *registry,
+                                              const struct gw_match *match,
+                                              struct sp_tls_cred **ret_cred, struct sp_error *err);
 
 /* For a client that came under a common name: whose is it, by its chain (issuer_index.h)? Every
  * tenant takes part, disabled ones too. */
@@ -72,4 +97,14 @@ void gw_registry_find_by_chain(const struct gw_registry *registry, const struct 
 
 /* The tenant of that id in this generation; borrowed; NULL: none. */
 struct gw_tenant *gw_registry_tenant(const struct gw_registry *registry, const char *id);
+
+/* ---- for registry_load.c ---- */
+
+struct gw_registry *gw_registry_new(const uint8_t ticket_master[GW_TICKET_MASTER_LEN]);
+/* Once the tenants are in: who owns which name; shared with `previous` (or NULL) where it can. */
+SP_MUST_USE enum sp_err gw_registry_claim_names(struct gw_registry *registry,
+                                                const struct gw_registry *previous,
+                                                struct sp_error *err);
+/* The same: who finds tenants by chains. */
+void gw_registry_index_issuers(struct gw_registry *registry, const struct gw_registry *previous);
 #endif

@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/resolve.h"
+#include "common/tls_cred.h"
 #include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
@@ -30,6 +31,7 @@ static void session_unref(struct gw_session *s)
     if (--s->refs)
         return;
     gw_tenant_unref(s->tenant);
+    sp_tls_cred_unref(s->cred);
     free(s->decision);
     free(s);
 }

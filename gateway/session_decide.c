@@ -1,6 +1,7 @@
 #include "gateway/session_impl.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "gateway/ocsp.h"
 #include "gateway/registry.h"
 #include "gateway/tenant.h"
@@ -80,6 +81,22 @@ void gw_session_on_bad_name(void *ctx)
     refuse_name(ctx, "the server name sent is malformed");
 }
 
+/* A certificate that was not loaded with the configuration may turn out to be unusable: then its
+ * tenant alone has nothing to show, and whoever serves it has to know why. */
+static bool take_cred(struct gw_session *s, const struct gw_match *match)
+{
+    struct sp_error err = {.kind = SP_OK};
+    char message[sizeof err.where + sizeof err.text + 32];
+
+    if (gw_registry_take_cred(s->all->registry, match, &s->cred, &err) == SP_OK)
+        return true;
+    sp_log_message(s->all->options.log, SP_LOG_ERROR, "trouble", "no certificate to show: %s",
+                   sp_error_message(&err, message, sizeof message));
+    s->tenant = gw_tenant_ref(match->tenant);
+    refuse_name(s, "the certificate of the tenant cannot be used");
+    return false;
+}
+
 bool gw_session_on_hello(void *ctx, const char *name, struct sp_tls_choice *choice)
 {
     struct gw_session *s = ctx;
@@ -90,7 +107,9 @@ bool gw_session_on_hello(void *ctx, const char *name, struct sp_tls_choice *choi
         refuse_name(s, name ? "no tenant has this server name" : "no server name was sent");
         return false;
     }
-    choice->cred = match.cred;
+    if (!take_cred(s, &match))
+        return false;
+    choice->cred = s->cred;
     if (match.kind == GW_MATCH_COMMON) {
         /* The tenant is not known before the certificate is: so there is no ticket key of his
          * either, and who sends none gets the same answer as one whom nobody knows. */
@@ -101,7 +120,7 @@ bool gw_session_on_hello(void *ctx, const char *name, struct sp_tls_choice *choi
     s->tenant = gw_tenant_ref(match.tenant);
     choice->certificate_optional = match.tenant->certificate_optional;
     choice->tickets = true;
-    memcpy(choice->ticket_key, match.tenant->ticket_key, sizeof choice->ticket_key);
+    gw_tenant_ticket_key(match.tenant, s->all->registry->ticket_master, choice->ticket_key);
     return true;
 }
 

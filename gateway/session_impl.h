@@ -42,6 +42,7 @@ struct gw_session {
     struct sp_tunnel *tunnel;     /* NULL: gone; channels may still hold the session */
     struct gw_tenant *tenant;     /* NULL: not known (yet) */
     uint64_t decided_under;       /* the registry's generation */
+    struct sp_tls_cred *cred;     /* that was shown: held, since it may be dropped elsewhere */
     struct gw_decision *decision; /* from the verdict until it is logged */
     /* What was decided last, to tell whether a new decision is news. */
     sp_reason_set observed;

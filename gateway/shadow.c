@@ -20,6 +20,7 @@ void gw_shadow_decide(const struct gw_tenant *tenant, const struct sp_chain *cha
 {
     const struct gw_shadow *rules = tenant ? &tenant->config->client_validation.shadow : NULL;
     struct sp_chain_query own = *query;
+    struct gw_policy_view view;
     struct sp_facts own_facts;
 
     ret_shadow->differs = false;
@@ -35,7 +36,8 @@ void gw_shadow_decide(const struct gw_tenant *tenant, const struct sp_chain *cha
         own_facts.noted = facts->noted;
         facts = &own_facts;
     }
-    sp_verdict_decide(facts, &rules->policy, query->now, &ret_shadow->verdict);
+    sp_verdict_decide(facts, gw_tenant_policy(tenant, true, &view), query->now,
+                      &ret_shadow->verdict);
     ret_shadow->differs =
         (ret_shadow->verdict.action == SP_ACTION_BLOCK) != (live->action == SP_ACTION_BLOCK);
 }

@@ -10,6 +10,7 @@
 #include "common/tls_kdf.h"
 #include "common/tls_trust.h"
 #include "gateway/acl.h"
+#include "gateway/cred_store.h"
 #include "gateway/keyring.h"
 
 /* ---- counters ---- */
@@ -102,108 +103,67 @@ enum sp_err gw_tenant_check_coverage(const struct sp_tls_cred *cred, const char 
     return SP_OK;
 }
 
-static enum sp_err take_common_cred(struct gw_tenant *tenant,
-                                    const struct gw_tenant_sources *sources, struct sp_error *err)
+enum sp_err gw_tenant_check_common(const char *path, const struct sp_json_strings *names,
+                                   const struct gw_tenant_sources *sources, struct sp_error *err)
 {
-    const struct gw_tenant_config *config = tenant->config;
     char whose[320];
 
     if (!sources->common_cred)
-        return sp_json_error(err, config->path, "$.certificate",
+        return sp_json_error(err, path, "$.certificate",
                              "required, but missing: %s has no common certificate to show instead",
                              sources->gateway_file);
-    tenant->cred = sp_tls_cred_ref(sources->common_cred);
     snprintf(whose, sizeof whose, "common certificate %s", sources->common_certificate);
-    return gw_tenant_check_coverage(tenant->cred, whose, &config->server_names, config->path, "$",
-                                    err);
+    return gw_tenant_check_coverage(sources->common_cred, whose, names, path, "$", err);
 }
 
-static enum sp_err load_own_cred(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
-                                 struct sp_warnings *warnings, struct sp_error *err)
+enum sp_err gw_tenant_take_cred(struct gw_tenant *tenant, struct sp_tls_cred *common,
+                                struct sp_tls_cred **ret_cred, struct sp_error *err)
 {
-    const struct gw_tenant_config *config = tenant->config;
+    struct sp_tls_cred *cred;
+    uint64_t serial;
     char whose[320];
-    bool is_new;
     enum sp_err rc;
 
-    rc = gw_keyring_cred(sources->keyring, config->path, "$", config->certificate,
-                         config->private_key, &tenant->cred, &is_new, err);
+    if (!tenant->own) {
+        *ret_cred = sp_tls_cred_ref(common);
+        return SP_OK;
+    }
+    rc = gw_cred_take(tenant->own, tenant->path, "$", &cred, &serial, err);
     if (rc != SP_OK)
         return rc;
-    if (is_new)
-        sp_settings_warn_validity(warnings, config->path, "$.certificate", config->certificate,
-                                  tenant->cred, sources->now);
-    snprintf(whose, sizeof whose, "certificate %s", config->certificate);
-    return gw_tenant_check_coverage(tenant->cred, whose, &config->server_names, config->path, "$",
-                                    err);
-}
-
-/* What the exceptions say, without their notes; bytes only, like the state below. */
-static void digest_exceptions(const struct sp_policy *policy, uint8_t ret_digest[SP_SHA256_LEN])
-{
-    struct record {
-        char fingerprint[72];
-        uint8_t reason, until[8];
-    };
-    const struct sp_exception *exceptions = policy->exceptions.items;
-    size_t count = policy->exceptions.count;
-    struct record *records = sp_calloc(count + 1, sizeof *records);
-
-    for (size_t i = 0; i < count; i++) {
-        strncpy(records[i].fingerprint, exceptions[i].fingerprint,
-                sizeof records[i].fingerprint - 1);
-        records[i].reason = (uint8_t)exceptions[i].reason;
-        memcpy(records[i].until, &exceptions[i].until, sizeof records[i].until);
+    /* Not once for all: the files may be others than those that were seen first. */
+    if (atomic_load_explicit(&tenant->covered, memory_order_relaxed) != serial) {
+        snprintf(whose, sizeof whose, "certificate %s", gw_cred_certificate(tenant->own));
+        rc = gw_tenant_check_coverage(cred, whose, &tenant->server_names, tenant->path, "$", err);
+        if (rc != SP_OK) {
+            sp_tls_cred_unref(cred);
+            return rc;
+        }
+        atomic_store_explicit(&tenant->covered, serial, memory_order_relaxed);
     }
-    sp_sha256(records, count * sizeof *records, ret_digest);
-    free(records);
-}
-
-static void digest_ocsp(const struct gw_ocsp_settings *ocsp, uint8_t ret_digest[SP_SHA256_LEN])
-{
-    const struct sp_sha256_part parts[] = {
-        {&ocsp->mode, sizeof ocsp->mode},
-        {&ocsp->max_age_s, sizeof ocsp->max_age_s},
-        {&ocsp->nonce, sizeof ocsp->nonce},
-        {ocsp->responder, ocsp->responder ? strlen(ocsp->responder) : 0},
-    };
-
-    sp_sha256_parts(parts, sizeof parts / sizeof parts[0], ret_digest);
+    *ret_cred = cred;
+    return SP_OK;
 }
 
 /* Everything that changes whom this tenant lets in, or how it is decided. */
 static void make_epoch(struct gw_tenant *tenant)
 {
-    const struct gw_tenant_config *config = tenant->config;
-    const struct sp_policy *policy = tenant->policy;
     struct {
         char id[GW_TENANT_ID_MAX + 1];
-        uint8_t trust_digest[32], crl_digest[32];
-        uint8_t exceptions[SP_SHA256_LEN], ocsp[SP_SHA256_LEN], match[GW_CERT_MATCH_DIGEST];
-        uint8_t enabled, require_eku, on_failure, on[SP_REASON_COUNT];
-        uint8_t max_chain, min_key_bits[2];
+        uint8_t trust_digest[32], crl_digest[32], rules[32];
     } state; /* bytes only: no padding */
-    size_t i;
 
     memset(&state, 0, sizeof state);
-    memcpy(state.id, config->id, sizeof state.id);
+    strncpy(state.id, tenant->id, sizeof state.id - 1);
     sp_tls_trust_digest(tenant->trust, state.trust_digest);
     sp_tls_crl_set_digest(tenant->crls, state.crl_digest);
-    digest_exceptions(policy, state.exceptions);
-    digest_ocsp(&config->client_validation.ocsp, state.ocsp);
-    gw_cert_match_digest(&config->client_validation.match, state.match);
-    state.enabled = config->enabled;
-    state.require_eku = config->client_validation.require_eku;
-    state.max_chain = (uint8_t)config->client_validation.max_chain;
-    state.min_key_bits[0] = (uint8_t)(config->client_validation.min_key_bits >> 8);
-    state.min_key_bits[1] = (uint8_t)config->client_validation.min_key_bits;
-    state.on_failure = (uint8_t)policy->on_failure;
-    for (i = 0; i < SP_REASON_COUNT; i++)
-        state.on[i] = (uint8_t)policy->on[i];
+    memcpy(state.rules, tenant->config->rules, sizeof state.rules);
     sp_sha256(&state, sizeof state, tenant->ticket_epoch);
 }
 
-static void make_ticket_key(struct gw_tenant *tenant, const uint8_t *master)
+void gw_tenant_ticket_key(const struct gw_tenant *tenant,
+                          const uint8_t master[GW_TICKET_MASTER_LEN],
+                          uint8_t ret_key[SP_TICKET_KEY_LEN])
 {
     struct {
         char label[sizeof "sallyport ticket"];
@@ -211,10 +171,24 @@ static void make_ticket_key(struct gw_tenant *tenant, const uint8_t *master)
         uint8_t epoch[GW_TICKET_EPOCH_LEN];
     } info = {.label = "sallyport ticket"}; /* bytes only: no padding */
 
-    memcpy(info.id, tenant->config->id, sizeof info.id);
+    strncpy(info.id, tenant->id, sizeof info.id - 1);
     memcpy(info.epoch, tenant->ticket_epoch, sizeof info.epoch);
-    sp_kdf(master, GW_TICKET_MASTER_LEN, &info, sizeof info, tenant->ticket_key,
-           sizeof tenant->ticket_key);
+    sp_kdf(master, GW_TICKET_MASTER_LEN, &info, sizeof info, ret_key, SP_TICKET_KEY_LEN);
+}
+
+const struct sp_policy *gw_tenant_policy(const struct gw_tenant *tenant, bool shadow,
+                                         struct gw_policy_view *view)
+{
+    const struct gw_client_validation *validation = &tenant->config->client_validation;
+
+    size_t len = strlen(tenant->path), most = sizeof view->source - 64;
+
+    /* Of a long one the end tells most. */
+    snprintf(view->source, sizeof view->source, "%s: $.client_validation%s",
+             tenant->path + (len > most ? len - most : 0), shadow ? ".shadow" : "");
+    view->policy = shadow ? validation->shadow.policy : validation->policy;
+    view->policy.source = view->source;
+    return &view->policy;
 }
 
 static bool lets_no_certificate_pass(const struct sp_policy *policy)
@@ -225,7 +199,7 @@ static bool lets_no_certificate_pass(const struct sp_policy *policy)
            (own == SP_DECIDE_UNSET && policy->on_failure == SP_DECIDE_ALLOW);
 }
 
-static void warn_wide_rules(const struct gw_tenant_config *config, const char *key,
+static void warn_wide_rules(const struct gw_tenant *tenant, const char *key,
                             const struct sp_json_strings *rules, const struct gw_acl *acl,
                             struct sp_warnings *warnings)
 {
@@ -236,7 +210,7 @@ static void warn_wide_rules(const struct gw_tenant_config *config, const char *k
         if (!gw_acl_rule_is_wide(acl, i))
             continue;
         snprintf(path, sizeof path, "$.egress.%s[%zu]", key, i);
-        sp_warnings_add(warnings, config->path, path,
+        sp_warnings_add(warnings, tenant->path, path,
                         "rule \"%s\" opens loopback, private and metadata addresses too; \"*:443\" "
                         "names every public host",
                         rules->items[i]);
@@ -246,93 +220,109 @@ static void warn_wide_rules(const struct gw_tenant_config *config, const char *k
 static enum sp_err load_crls(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
                              struct sp_warnings *warnings, struct sp_error *err)
 {
-    const struct gw_tenant_config *config = tenant->config;
+    const struct sp_json_strings *names = &tenant->config->client_validation.crls;
 
-    return sp_settings_load_crls(gw_keyring_crl_pool(sources->keyring), config->path,
-                                 "$.client_validation.crls", &config->client_validation.crls,
-                                 tenant->trust, sources->now, warnings, &tenant->crls, err);
+    if (!names->count)
+        return SP_OK;
+    return sp_settings_load_crls(gw_keyring_crl_pool(sources->keyring), tenant->path,
+                                 "$.client_validation.crls", names, tenant->trust, sources->now,
+                                 warnings, &tenant->crls, err);
 }
 
-static void warn(const struct gw_tenant *tenant, int64_t now, struct sp_warnings *warnings)
+void gw_tenant_warn(const struct gw_tenant *tenant, int64_t now, struct sp_warnings *warnings)
 {
     const struct gw_tenant_config *config = tenant->config;
+    const struct gw_client_validation *validation = &config->client_validation;
     const struct gw_egress *egress = &config->egress;
 
-    sp_settings_warn_exceptions(warnings, config->path, "$.client_validation", tenant->policy, now);
-    sp_settings_warn_exceptions(warnings, config->path, "$.client_validation.shadow",
-                                &config->client_validation.shadow.policy, now);
-    warn_wide_rules(config, "allow", &egress->allow, config->acl, warnings);
-    warn_wide_rules(config, "unvalidated", &egress->unvalidated, config->unvalidated_acl, warnings);
+    sp_settings_warn_exceptions(warnings, tenant->path, "$.client_validation", &validation->policy,
+                                now);
+    sp_settings_warn_exceptions(warnings, tenant->path, "$.client_validation.shadow",
+                                &validation->shadow.policy, now);
+    warn_wide_rules(tenant, "allow", &egress->allow, config->acl, warnings);
+    warn_wide_rules(tenant, "unvalidated", &egress->unvalidated, config->unvalidated_acl, warnings);
 }
 
-static enum sp_err load_files(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
-                              struct sp_warnings *warnings, struct sp_error *err)
+/* The texts stand behind the struct: one block, a hundred thousand times. */
+static struct gw_tenant *tenant_new(const char *id, const char *path)
 {
-    struct gw_tenant_config *config = tenant->config;
-    enum sp_err rc;
+    size_t id_size = strlen(id) + 1, path_size = strlen(path) + 1;
+    struct gw_tenant *tenant = sp_calloc(1, sizeof *tenant + id_size + path_size);
 
-    if (config->certificate)
-        rc = load_own_cred(tenant, sources, warnings, err);
-    else
-        rc = take_common_cred(tenant, sources, err);
-    if (rc != SP_OK)
-        return rc;
-    rc = gw_keyring_trust(sources->keyring, config->path, "$.client_validation.trusted_cas",
-                          &config->client_validation.trusted_cas, &tenant->trust, err);
-    return rc == SP_OK ? load_crls(tenant, sources, warnings, err) : rc;
+    atomic_init(&tenant->refs, 1);
+    tenant->id = memcpy(tenant->text, id, id_size);
+    tenant->path = memcpy(tenant->text + id_size, path, path_size);
+    return tenant;
+}
+
+static void copy_names(struct sp_json_strings *to, const struct sp_json_strings *from)
+{
+    to->items = sp_calloc(from->count, sizeof *to->items);
+    for (; to->count < from->count; to->count++)
+        to->items[to->count] = sp_strdup(from->items[to->count]);
 }
 
 /* What follows from the configuration and the files. */
-static void derive(struct gw_tenant *tenant, const struct gw_tenant_sources *sources)
+static enum sp_err derive(struct gw_tenant *tenant, const struct gw_tenant_sources *sources,
+                          struct sp_warnings *warnings, struct sp_error *err)
 {
-    tenant->id = tenant->config->id;
-    tenant->policy = &tenant->config->client_validation.policy;
-    tenant->certificate_optional = lets_no_certificate_pass(tenant->policy);
+    enum sp_err rc = load_crls(tenant, sources, warnings, err);
+
+    if (rc != SP_OK)
+        return rc;
+    tenant->certificate_optional =
+        lets_no_certificate_pass(&tenant->config->client_validation.policy);
     make_epoch(tenant);
-    make_ticket_key(tenant, sources->ticket_master);
+    return SP_OK;
 }
 
-enum sp_err gw_tenant_load(const char *path, const struct gw_tenant_sources *sources,
-                           struct sp_warnings *warnings, struct gw_tenant **ret_tenant,
-                           struct sp_error *err)
+enum sp_err gw_tenant_new(const char *path, uint64_t stamp, struct gw_tenant_file *file,
+                          struct gw_cred *own, const struct gw_tenant_sources *sources,
+                          struct sp_warnings *warnings, struct gw_tenant **ret_tenant,
+                          struct sp_error *err)
 {
-    struct gw_tenant *tenant = sp_calloc(1, sizeof *tenant);
+    struct gw_tenant *tenant = tenant_new(file->id, path);
     enum sp_err rc;
 
-    atomic_init(&tenant->refs, 1);
-    rc = gw_tenant_config_load(path, &tenant->config, err);
+    tenant->stamp = stamp;
+    tenant->config = file->config;
+    tenant->server_names = file->server_names;
+    file->config = NULL;
+    file->server_names = (struct sp_json_strings){.items = NULL};
+    tenant->own = own ? gw_cred_ref(own) : NULL;
+    rc = gw_keyring_trust(sources->keyring, path, "$.client_validation.trusted_cas",
+                          &tenant->config->client_validation.trusted_cas, &tenant->trust, err);
     if (rc == SP_OK)
-        rc = load_files(tenant, sources, warnings, err);
+        rc = derive(tenant, sources, warnings, err);
     if (rc != SP_OK) {
         gw_tenant_unref(tenant);
         return rc;
     }
-    derive(tenant, sources);
-    warn(tenant, sources->now, warnings);
     tenant->counters = sp_calloc(1, sizeof *tenant->counters);
     atomic_init(&tenant->counters->refs, 1);
     *ret_tenant = tenant;
     return SP_OK;
 }
 
-enum sp_err gw_tenant_reload_crls(const struct gw_tenant *older,
-                                  const struct gw_tenant_sources *sources,
-                                  struct sp_warnings *warnings, struct gw_tenant **ret_tenant,
-                                  struct sp_error *err)
+/* The file is the same, what it names may be another. */
+enum sp_err gw_tenant_renew(const struct gw_tenant *older, struct gw_cred *own,
+                            struct sp_tls_trust *trust, const struct gw_tenant_sources *sources,
+                            struct sp_warnings *warnings, struct gw_tenant **ret_tenant,
+                            struct sp_error *err)
 {
-    struct gw_tenant *tenant = sp_calloc(1, sizeof *tenant);
+    struct gw_tenant *tenant = tenant_new(older->id, older->path);
     enum sp_err rc;
 
-    atomic_init(&tenant->refs, 1);
+    tenant->stamp = older->stamp;
     tenant->config = gw_tenant_config_ref(older->config);
-    tenant->trust = sp_tls_trust_ref(older->trust);
-    tenant->cred = sp_tls_cred_ref(older->cred);
-    rc = load_crls(tenant, sources, warnings, err);
+    copy_names(&tenant->server_names, &older->server_names);
+    tenant->own = own ? gw_cred_ref(own) : NULL;
+    tenant->trust = sp_tls_trust_ref(trust);
+    rc = derive(tenant, sources, warnings, err);
     if (rc != SP_OK) {
         gw_tenant_unref(tenant);
         return rc;
     }
-    derive(tenant, sources);
     gw_tenant_share_counters(tenant, older);
     *ret_tenant = tenant;
     return SP_OK;
@@ -349,10 +339,12 @@ void gw_tenant_unref(struct gw_tenant *tenant)
     if (!tenant || atomic_fetch_sub_explicit(&tenant->refs, 1, memory_order_acq_rel) != 1)
         return;
     gw_tenant_config_unref(tenant->config);
+    for (size_t i = 0; i < tenant->server_names.count; i++)
+        free(tenant->server_names.items[i]);
+    free(tenant->server_names.items);
     sp_tls_crl_set_unref(tenant->crls);
     sp_tls_trust_unref(tenant->trust);
-    sp_tls_cred_unref(tenant->cred);
+    gw_cred_unref(tenant->own);
     counters_unref(tenant->counters);
-    explicit_bzero(tenant->ticket_key, sizeof tenant->ticket_key);
     free(tenant);
 }

@@ -174,7 +174,7 @@ static inline struct look look_as(const struct gw_tenant *tenant, const struct c
 
 static inline struct look look_at(const struct certs_pair *leaf)
 {
-    return look_as(&ocsp_world.tenant, leaf, NULL, true);
+    return look_as(ocsp_world.tenant, leaf, NULL, true);
 }
 
 static inline enum sp_ocsp_status known(const struct look *look)

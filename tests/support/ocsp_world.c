@@ -51,21 +51,21 @@ static struct sp_tls_trust *trust_of(const struct certs_pair *ca)
     return trust;
 }
 
-static void make_tenant(const char *id, struct gw_tenant_config *config, struct gw_tenant *tenant)
+static struct gw_tenant *make_tenant(const char *id, struct gw_tenant_config *config)
 {
     struct gw_client_validation *validation = &config->client_validation;
+    struct gw_tenant *tenant = sp_calloc(1, sizeof *tenant);
 
     memset(config, 0, sizeof *config);
-    strcpy(config->id, id);
     config->refs = 1; /* ours: it is never freed */
     config->enabled = true;
-    validation->policy.source = "f: $";
     validation->ocsp =
         (struct gw_ocsp_settings){.mode = SP_OCSP_HARD, .timeout_ms = 3000, .max_age_s = 86400};
-    *tenant = (struct gw_tenant){.config = config,
-                                 .id = config->id,
-                                 .policy = &validation->policy,
-                                 .trust = trust_of(ocsp_world.ca)};
+    tenant->config = config;
+    tenant->id = id;
+    tenant->path = "f";
+    tenant->trust = trust_of(ocsp_world.ca);
+    return tenant;
 }
 
 void ocsp_world_enter(void)
@@ -79,8 +79,8 @@ void ocsp_world_enter(void)
     w->leaf = ocsp_world_mint("CN=leaf", NULL);
     w->leaf2 = ocsp_world_mint("CN=leaf 2", NULL);
     w->leaf_with_url = ocsp_world_mint("CN=leaf 3", OCSP_WORLD_URL);
-    make_tenant("acme", &w->config, &w->tenant);
-    make_tenant("globex", &w->config2, &w->tenant2);
+    w->tenant = make_tenant("acme", &w->config);
+    w->tenant2 = make_tenant("globex", &w->config2);
     w->config.client_validation.ocsp.responder = url;
 }
 
@@ -90,8 +90,10 @@ void ocsp_world_leave(void)
 
     ck_assert_uint_eq(w->config.refs, 1);
     ck_assert_uint_eq(w->config2.refs, 1);
-    sp_tls_trust_unref(w->tenant.trust);
-    sp_tls_trust_unref(w->tenant2.trust);
+    sp_tls_trust_unref(w->tenant->trust);
+    sp_tls_trust_unref(w->tenant2->trust);
+    free(w->tenant);
+    free(w->tenant2);
     certs_pair_free(w->leaf);
     certs_pair_free(w->leaf2);
     certs_pair_free(w->leaf_with_url);

@@ -17,7 +17,7 @@ struct ocsp_world {
     struct certs_pair *leaf, *leaf2;         /* name no responder */
     struct certs_pair *leaf_with_url;        /* names one on loopback */
     struct gw_tenant_config config, config2; /* tenants "acme" and "globex"; mode hard */
-    struct gw_tenant tenant, tenant2;
+    struct gw_tenant *tenant, *tenant2;
 };
 extern struct ocsp_world ocsp_world;
 

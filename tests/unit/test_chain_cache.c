@@ -99,12 +99,10 @@ static void setup(void)
     leaf = mint_leaf("CN=alice,O=Acme", now - HOUR, now + HOUR);
     send_all(leaf);
     memset(&config, 0, sizeof config);
-    strcpy(config.id, "acme");
     strict_config = config;
     strict_config.client_validation.require_eku = true;
     other_config = config;
-    strcpy(other_config.id, "globex");
-    tenant = (struct gw_tenant){.config = &config, .id = config.id, .trust = trust_of(root)};
+    tenant = (struct gw_tenant){.config = &config, .id = "acme", .trust = trust_of(root)};
     memset(tenant.ticket_epoch, 7, sizeof tenant.ticket_epoch);
     cache = gw_chain_cache_new(GW_CHAIN_CACHE_ENTRIES);
     purpose = SP_PURPOSE_CLIENT;
@@ -220,7 +218,7 @@ START_TEST(no_other_tenant_and_no_other_epoch_shares_it)
 
     ck_assert(!is_remembered(&tenant, now));
     other.config = &other_config;
-    other.id = other_config.id;
+    other.id = "globex";
     ck_assert(!is_remembered(&other, now)); /* even with the same CAs and epoch */
     other = tenant;
     for (size_t i = 0; i < sizeof other.ticket_epoch; i++) {

@@ -24,7 +24,7 @@ static void examine(struct gw_decision *d, const struct certs_pair *leaf, struct
     *chain = (struct sp_chain){.count = 0};
     if (leaf)
         chain->certs[chain->count++] = ocsp_der(leaf);
-    gw_decision_examine(d, &ocsp_world.tenant, NULL, chain, ocsp_world.now, NULL);
+    gw_decision_examine(d, ocsp_world.tenant, NULL, chain, ocsp_world.now, NULL);
 }
 
 enum change { NOTHING, MODE_OFF, MODE_SOFT, NO_CERT, DISABLED, STRANGER, STRANGER_ALLOWED };
@@ -90,14 +90,16 @@ static const struct {
     OF(REVOKED, HARD, ALLOW, REVOKED, 0, BLOCK, "built-in: "),
     OF(REVOKED, SOFT, UNSET, REVOKED, 0, BLOCK, "built-in: "),
     OF(REVOKED, SOFT, ALLOW, REVOKED, 0, BLOCK, "built-in: "),
-    OF(UNKNOWN, HARD, UNSET, UNKNOWN, 0, BLOCK, "f: $.on_failure"),
-    OF(UNKNOWN, HARD, ALLOW, UNKNOWN, 0, ALLOW_UNVALIDATED, "f: $.on.revocation_unknown"),
-    OF(UNKNOWN, HARD, BLOCK, UNKNOWN, 0, BLOCK, "f: $.on.revocation_unknown"),
-    OF(UNKNOWN, SOFT, UNSET, 0, UNKNOWN, ALLOW, "f: $.ocsp.mode"),
-    OF(UNKNOWN, SOFT, BLOCK, 0, UNKNOWN, ALLOW, "f: $.ocsp.mode"),
-    OF(INVALID, HARD, UNSET, UNKNOWN, 0, BLOCK, "f: $.on_failure"),
-    OF(INVALID, HARD, ALLOW, UNKNOWN, 0, ALLOW_UNVALIDATED, "f: $.on.revocation_unknown"),
-    OF(INVALID, SOFT, UNSET, 0, UNKNOWN, ALLOW, "f: $.ocsp.mode"),
+    OF(UNKNOWN, HARD, UNSET, UNKNOWN, 0, BLOCK, "f: $.client_validation.on_failure"),
+    OF(UNKNOWN, HARD, ALLOW, UNKNOWN, 0, ALLOW_UNVALIDATED,
+       "f: $.client_validation.on.revocation_unknown"),
+    OF(UNKNOWN, HARD, BLOCK, UNKNOWN, 0, BLOCK, "f: $.client_validation.on.revocation_unknown"),
+    OF(UNKNOWN, SOFT, UNSET, 0, UNKNOWN, ALLOW, "f: $.client_validation.ocsp.mode"),
+    OF(UNKNOWN, SOFT, BLOCK, 0, UNKNOWN, ALLOW, "f: $.client_validation.ocsp.mode"),
+    OF(INVALID, HARD, UNSET, UNKNOWN, 0, BLOCK, "f: $.client_validation.on_failure"),
+    OF(INVALID, HARD, ALLOW, UNKNOWN, 0, ALLOW_UNVALIDATED,
+       "f: $.client_validation.on.revocation_unknown"),
+    OF(INVALID, SOFT, UNSET, 0, UNKNOWN, ALLOW, "f: $.client_validation.ocsp.mode"),
 };
 
 START_TEST(soft_and_hard_decide_each_answer_as_they_say)

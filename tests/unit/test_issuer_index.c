@@ -25,14 +25,13 @@ static struct gw_issuer_index *all;
 
 static void add_tenant(const char *id, struct sp_tls_trust *trust, const char *match)
 {
-    struct gw_tenant *tenant = sp_calloc(1, sizeof *tenant);
+    struct gw_tenant *tenant = sp_calloc(1, sizeof *tenant + strlen(id) + 1);
     struct gw_cert_match *to;
 
     ck_assert_uint_lt(tenant_count, MANY);
     tenant->config = sp_calloc(1, sizeof *tenant->config);
-    tenant->config->path = sp_strdup("tenants.d/x.json");
-    snprintf(tenant->config->id, sizeof tenant->config->id, "%s", id);
-    tenant->id = tenant->config->id;
+    tenant->path = "tenants.d/x.json";
+    tenant->id = strcpy(tenant->text, id);
     tenant->trust = sp_tls_trust_ref(trust);
     to = &tenant->config->client_validation.match;
     if (match) {
@@ -51,7 +50,6 @@ static void remove_tenants(void)
     for (size_t i = 0; i < tenant_count; i++) {
         sp_json_done(gw_cert_match_fields, &tenants[i]->config->client_validation.match);
         sp_tls_trust_unref(tenants[i]->trust);
-        free(tenants[i]->config->path);
         free(tenants[i]->config);
         free(tenants[i]);
     }

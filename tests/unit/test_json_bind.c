@@ -574,6 +574,57 @@ START_TEST(a_file_above_the_maximum_is_refused)
 }
 END_TEST
 
+/* The same file over and over, but for one value. */
+static const struct {
+    const char *text;
+    bool same;
+} flats[] = {
+    {"{\"name\": \"ab\"}", true},
+    {"{ \"on\": true, \"name\": \"a\\u0062\", \"cache\": \"cache.d\" }", true},
+    {"{\"name\": \"ab\", \"on_reason\": {}}", true},
+    {"{\"name\": \"ac\"}", false},
+    {"{\"name\": \"ab\", \"on\": false}", false},
+    {"{\"name\": \"ab\", \"limit\": 5001}", false},
+    {"{\"name\": \"ab\", \"workers\": 5}", false},
+    {"{\"name\": \"ab\", \"level\": \"debug\"}", false},
+    {"{\"name\": \"ab\", \"file\": \"f\"}", false},
+    {"{\"name\": \"ab\", \"names\": [\"a:1\", \"b:1\"]}", false},
+    {"{\"name\": \"ab\", \"names\": [\"a:1b:1\"]}", false},
+    {"{\"name\": \"ab\", \"few\": \"a:1\"}", false},
+    {"{\"name\": \"ab\", \"tls\": {\"certificate\": \"c\"}}", false},
+    {"{\"name\": \"ab\", \"tls\": {\"certificate\": \"c\", \"min_version\": \"1.2\"}}", false},
+    {"{\"name\": \"ab\", \"doors\": [{\"type\": \"http\", \"listen\": \":1\"}]}", false},
+    {"{\"name\": \"ab\", \"doors\": [{\"type\": \"http\", \"listen\": \":2\"}]}", false},
+    {"{\"name\": \"ab\", \"on_reason\": {\"revoked\": \"allow\"}}", false},
+    {"{\"name\": \"ab\", \"on_reason\": {\"expired\": \"allow\"}}", false},
+};
+
+static struct sp_json_bytes flatten(const char *text)
+{
+    struct sp_json_bytes bytes = {.data = NULL};
+    struct conf c;
+
+    ck_assert_int_eq(load(text, &c, NULL), SP_OK);
+    sp_json_flatten(fields, &c, &bytes);
+    sp_json_done(fields, &c);
+    return bytes;
+}
+
+START_TEST(flattened_are_equal_values_equal_and_all_others_differ)
+{
+    struct sp_json_bytes a = flatten(flats[_i].text), b;
+
+    for (int k = 0; k < COUNT(flats); k++) {
+        b = flatten(flats[k].text);
+        ck_assert_msg((a.len == b.len && !memcmp(a.data, b.data, a.len)) ==
+                          (k == _i || (flats[k].same && flats[_i].same)),
+                      "%s and %s", flats[_i].text, flats[k].text);
+        free(b.data);
+    }
+    free(a.data);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("json_bind");
@@ -589,6 +640,8 @@ int main(void)
     tcase_add_test(tc, auto_is_zero);
     tcase_add_test(tc, done_frees_and_clears_everything);
     tcase_add_loop_test(tc, what_is_wrong_is_told_with_its_place_and_what_is_wanted, 0, COUNT(bad));
+    tcase_add_loop_test(tc, flattened_are_equal_values_equal_and_all_others_differ, 0,
+                        COUNT(flats));
     tcase_add_test(tc, a_line_may_have_keys_that_no_row_names_at_any_depth);
     tcase_add_test(tc, nesting_is_bounded_before_the_parser_recurses);
     tcase_add_test(tc, brackets_in_strings_are_no_nesting);

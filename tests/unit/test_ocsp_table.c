@@ -41,7 +41,7 @@ START_TEST(each_tenant_asks_for_itself)
     struct look look;
 
     ask_and_answer(ocsp_world.leaf_with_url, GOOD, 3600);
-    look = look_as(&ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true);
+    look = look_as(ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true);
     ck_assert_int_eq(look.reply, GW_OCSP_LATER);
     RUN_UNTIL(fetch_count == 2);
     ck_assert_int_eq(fetches[1].reach, SP_FETCH_PUBLIC); /* the certificate's own URL */
@@ -60,7 +60,7 @@ START_TEST(a_tenant_asks_eight_at_a_time_and_in_the_end_about_all)
     RUN_UNTIL(fetch_count == 8);
     run_ms(20);
     ck_assert_uint_eq(fetch_count, 8);
-    ck_assert_int_eq(look_as(&ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true).reply,
+    ck_assert_int_eq(look_as(ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true).reply,
                      GW_OCSP_LATER);
     RUN_UNTIL(fetch_count == 9); /* another tenant does not stand behind them */
     for (size_t i = 0; i < fetch_count; i++, done++)
@@ -108,7 +108,7 @@ START_TEST(a_tenants_share_of_the_table_ends_and_the_others_is_untouched)
     look = look_at(ocsp_world.leaf2);
     ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
     ck_assert_str_eq(look.status.answer.detail, "too many certificates are being asked about");
-    look = look_as(&ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true);
+    look = look_as(ocsp_world.tenant2, ocsp_world.leaf_with_url, NULL, true);
     ck_assert_int_eq(look.reply, GW_OCSP_LATER);
     look = look_at(ocsp_world.leaf);
     entry_of(&look)->tenant->entries = 1;
@@ -117,7 +117,7 @@ END_TEST
 
 START_TEST(who_names_no_responder_is_not_asked_about_and_leaves_nothing)
 {
-    struct look look = look_as(&ocsp_world.tenant2, ocsp_world.leaf, NULL, true);
+    struct look look = look_as(ocsp_world.tenant2, ocsp_world.leaf, NULL, true);
 
     ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
     ck_assert_str_eq(look.status.answer.detail, GW_OCSP_NOBODY);
@@ -143,20 +143,20 @@ END_TEST
 
 START_TEST(an_open_tunnel_waits_only_where_nothing_was_ever_known)
 {
-    struct look look = look_as(&ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    struct look look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
 
     ck_assert_int_eq(look.reply, GW_OCSP_LATER);
     RUN_UNTIL(fetch_count);
     answer(0, NULL);
-    look = look_as(&ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
     ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
     ck_assert_int_gt(look.status.holds_until, ocsp_world.now);
     RUN_UNTIL(sp_clock_wall_s() >= look.status.holds_until);
-    look = look_as(&ocsp_world.tenant, ocsp_world.leaf, NULL, false); /* asks again meanwhile */
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false); /* asks again meanwhile */
     ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
     RUN_UNTIL(fetch_count == 2);
     answer_with(1, ocsp_world.leaf, GOOD, -10, 3600);
-    look = look_as(&ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
     ck_assert_int_eq(known(&look), IS_GOOD);
 }
 END_TEST
@@ -171,9 +171,9 @@ START_TEST(an_answer_is_stale_at_its_end_and_by_the_tenants_age)
     ocsp_world.config2 = ocsp_world.config; /* as after a reload: another configuration */
     ocsp_world.config2.refs = 1;
     ocsp_world.config2.client_validation.ocsp.max_age_s = 5;
-    ocsp_world.tenant.config = &ocsp_world.config2;
+    ocsp_world.tenant->config = &ocsp_world.config2;
     ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
-    look = look_as(&ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
     ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
     ck_assert_str_eq(look.status.answer.detail, "the last answer is stale");
 }
@@ -189,12 +189,12 @@ START_TEST(a_reload_that_changes_the_responder_asks_again_at_once)
     ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_KNOWN);
     ocsp_world.config2 = ocsp_world.config;
     ocsp_world.config2.refs = 1;
-    ocsp_world.tenant.config = &ocsp_world.config2;
+    ocsp_world.tenant->config = &ocsp_world.config2;
     ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_KNOWN); /* nothing changed */
-    ocsp_world.tenant.config = &ocsp_world.config;
+    ocsp_world.tenant->config = &ocsp_world.config;
     look_at(ocsp_world.leaf);
     ocsp_world.config2.client_validation.ocsp.responder = url;
-    ocsp_world.tenant.config = &ocsp_world.config2;
+    ocsp_world.tenant->config = &ocsp_world.config2;
     ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
     RUN_UNTIL(fetch_count == 2);
     ck_assert_str_eq(fetches[1].url, url);
@@ -230,14 +230,14 @@ START_TEST(an_older_good_does_not_undo_a_revoked)
     ask_and_answer(ocsp_world.leaf, OCSP_SAYS_REVOKED, 3600);
     look = look_at(ocsp_world.leaf);
     entry_of(&look)->status->holds_until = sp_clock_wall_s() - 1;
-    look = look_as(&ocsp_world.tenant, ocsp_world.leaf, &older, true);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &older, true);
     ck_assert_int_eq(look.reply, GW_OCSP_LATER);
     RUN_UNTIL(fetch_count == 2);
     answer(1, &older);
     look = look_at(ocsp_world.leaf);
     ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
     ck_assert_ptr_nonnull(strstr(read_log(), "an older answer than the one that said"));
-    look = look_as(&ocsp_world.tenant, ocsp_world.leaf, &newer, true);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &newer, true);
     ck_assert_int_eq(known(&look), IS_GOOD);
     free((void *)(uintptr_t)older.data);
     free((void *)(uintptr_t)newer.data);
@@ -254,11 +254,11 @@ START_TEST(a_staple_answers_in_place_of_the_responder_if_it_is_about_this_certif
     struct look look;
 
     for (size_t i = 0; i < 3; i++) {
-        look = look_as(&ocsp_world.tenant, ocsp_world.leaf, bad[i], true);
+        look = look_as(ocsp_world.tenant, ocsp_world.leaf, bad[i], true);
         ck_assert_int_eq(look.reply, GW_OCSP_LATER);
         free((void *)(uintptr_t)bad[i]->data);
     }
-    look = look_as(&ocsp_world.tenant, ocsp_world.leaf, &good, true);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &good, true);
     ck_assert_int_eq(known(&look), IS_GOOD);
     ck_assert(look.status.stapled);
     look = look_at(ocsp_world.leaf); /* and for those who staple nothing */

@@ -49,7 +49,7 @@ static const char *decide(const struct sp_policy *policy, enum sp_reason reason)
 
 static const char *decide_at_gateway(const char *keys, enum sp_reason reason)
 {
-    struct gw_tenant_config *config;
+    struct gw_tenant_file file;
     const char *status;
     char text[1024];
 
@@ -58,10 +58,10 @@ static const char *decide_at_gateway(const char *keys, enum sp_reason reason)
              "  \"client_validation\": { \"trusted_cas\": [\"../client-ca.pem\"]%s } }",
              keys);
     scene_write("tenants.d/t.json", text);
-    if (gw_tenant_config_load("tenants.d/t.json", &config, NULL) != SP_OK)
+    if (gw_tenant_file_load("tenants.d/t.json", &file, NULL) != SP_OK)
         return NULL;
-    status = decide(&config->client_validation.policy, reason);
-    gw_tenant_config_unref(config);
+    status = decide(&file.config->client_validation.policy, reason);
+    gw_tenant_file_done(&file);
     return status;
 }
 

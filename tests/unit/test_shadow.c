@@ -74,9 +74,10 @@ START_TEST(a_shadow_is_told_and_counted_where_it_would_decide_otherwise)
     struct sp_facts facts = {
         .observed = rows[_i].observed, .has_certificate = true, .fingerprint = FINGERPRINT};
     struct gw_shadow_verdict shadow;
+    struct gw_policy_view view;
     struct sp_verdict verdict;
 
-    sp_verdict_decide(&facts, tenant->policy, NOW, &verdict);
+    sp_verdict_decide(&facts, gw_tenant_policy(tenant, false, &view), NOW, &verdict);
     gw_shadow_decide(tenant, &chain, &query, &facts, &verdict, &shadow);
     ck_assert_int_eq(shadow.differs, rows[_i].rule != NULL);
     if (shadow.differs) {
