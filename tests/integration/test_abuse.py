@@ -248,6 +248,11 @@ class TooMany(Case):
                 self.assertIn(b"HTTP/1.1 503 ", sock.recv(100))
         with lab.connect(door) as sock:  # one that says nothing is told, too
             self.assertIn(b"HTTP/1.1 503 ", sock.recv(100))
+        crowd = [lab.connect(door) for _ in range(64)]  # AGENT_CLIENT_SURPLUS
+        with lab.connect(door) as sock:  # not even an answer, but an end that is no reset
+            self.assertEqual(b"", sock.recv(100))
+        for sock in crowd:
+            sock.close()
         line = self.lab.agent.wait("limit")
         self.assertIn("limits.connections (2) is reached", line.message)
         self.assertLess(len(self.lab.agent.all("limit")), 30)
