@@ -247,6 +247,12 @@ class ManyTenants(unittest.TestCase):
                           os.path.join(self.folder, "gateway.json"), timeout=120)
         self.assertEqual(checked.returncode, 2)
         self.assertIn("t%06d.json: $.certificate" % i, checked.stderr)
+        told = lab.run(lab.program("sallyport-gateway"), "explain", "--config",
+                       os.path.join(self.folder, "gateway.json"), "--sni", self.name(i), "--chain",
+                       os.path.join(self.folder, "client", "%04d.pem" % (i % CAS)), timeout=120)
+        self.assertEqual(told.returncode, 1, told.stderr)
+        self.assertIn("the certificate of the tenant cannot be used", told.stdout)
+        self.assertIn("t%06d.json: $.certificate" % i, told.stdout)
 
     def put_own(self, i, pem, key):
         """Another certificate and key of its own; what it was comes back at the end."""
