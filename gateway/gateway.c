@@ -1,12 +1,12 @@
 #include "gateway/gateway.h"
 
+#include "common/dir_watch.h"
 #include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
 #include "common/tls_session.h"
-#include "common/watch.h"
 #include "gateway/config.h"
 #include "gateway/crl_feed.h"
 #include "gateway/ocsp.h"
@@ -46,9 +46,9 @@ struct gateway {
     struct sp_fetcher *fetcher;
     struct gw_crl_feed *crl_feed;
     struct gw_ocsp *ocsp;
-    struct sp_watch *watch; /* of the tenants' folder; NULL: not wanted */
-    char *watched;          /* which one */
-    bool missed;            /* a change while we were starting */
+    struct sp_dir_watch *watch; /* of the tenants' folder; NULL: not wanted */
+    char *watched;              /* which one */
+    bool missed;                /* a change while we were starting */
     struct gw_staple_feed *staples;
     struct gw_source_rates *sources;
     bool draining, at_once;
@@ -439,13 +439,13 @@ static enum sp_err watch_tenants(struct gateway *g, const struct gw_config *conf
 {
     enum sp_err rc;
 
-    sp_watch_free(g->watch);
+    sp_dir_watch_free(g->watch);
     free(g->watched);
     g->watch = NULL;
     g->watched = NULL;
     if (!config->watch_tenants)
         return SP_OK;
-    rc = sp_watch_new(g->loop, config->tenants, on_tenants_changed, g, &g->watch, err);
+    rc = sp_dir_watch_new(g->loop, config->tenants, on_tenants_changed, g, &g->watch, err);
     if (rc == SP_OK)
         g->watched = sp_strdup(config->tenants);
     else
@@ -612,7 +612,7 @@ static void gateway_free(struct gateway *g)
     sp_signal_free(g->on_int);
     sp_async_free(g->drained);
     sp_timer_free(g->drain_late);
-    sp_watch_free(g->watch);
+    sp_dir_watch_free(g->watch);
     free(g->watched);
     gw_crl_feed_free(g->crl_feed);
     gw_ocsp_free(g->ocsp);

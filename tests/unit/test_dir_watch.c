@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/dir_watch.h"
 #include "common/loop.h"
-#include "common/watch.h"
 
 static char folder[64];
 static struct sp_loop *loop;
-static struct sp_watch *watch;
+static struct sp_dir_watch *watch;
 static struct sp_timer *late;
 static char told[256]; /* "a b"; "*": look at all of it */
 static unsigned calls;
@@ -45,14 +45,14 @@ static void enter(void)
     ck_assert_int_eq(mkdir("d", 0755), 0);
     ck_assert_int_eq(sp_loop_new(&loop, NULL), SP_OK);
     late = sp_timer_new(loop, on_late, NULL);
-    ck_assert_int_eq(sp_watch_new(loop, "d", on_change, NULL, &watch, NULL), SP_OK);
+    ck_assert_int_eq(sp_dir_watch_new(loop, "d", on_change, NULL, &watch, NULL), SP_OK);
     told[0] = '\0';
     calls = 0;
 }
 
 static void leave(void)
 {
-    sp_watch_free(watch);
+    sp_dir_watch_free(watch);
     sp_timer_free(late);
     sp_loop_free(loop);
     (void)unlink("d/a");
@@ -131,13 +131,13 @@ END_TEST
 
 START_TEST(a_folder_that_goes_is_told_and_one_that_is_not_there_is_an_error)
 {
-    struct sp_watch *other = NULL;
+    struct sp_dir_watch *other = NULL;
     struct sp_error err;
 
     ck_assert_int_eq(rmdir("d"), 0);
     run_for(10000);
     ck_assert_str_eq(told, "*");
-    ck_assert_int_eq(sp_watch_new(loop, "d", on_change, NULL, &other, &err), SP_ERR_SYS);
+    ck_assert_int_eq(sp_dir_watch_new(loop, "d", on_change, NULL, &other, &err), SP_ERR_SYS);
     ck_assert_ptr_nonnull(strstr(err.text, "d: cannot be watched"));
 }
 END_TEST

@@ -1,4 +1,4 @@
-#include "common/watch.h"
+#include "common/dir_watch.h"
 
 #include "common/loop.h"
 
@@ -16,12 +16,12 @@
      IN_ATTRIB | IN_ONLYDIR)
 #define WHOLE (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)
 
-struct sp_watch {
+struct sp_dir_watch {
     struct sp_loop *loop;
     uv_poll_t poll;
     int fd;
     struct sp_timer *quiet;
-    sp_watch_cb on_change;
+    sp_dir_watch_cb on_change;
     void *ctx;
     char **names;
     size_t count;
@@ -29,7 +29,7 @@ struct sp_watch {
     uint64_t first_ms; /* of what is gathered */
 };
 
-static void forget(struct sp_watch *w)
+static void forget(struct sp_dir_watch *w)
 {
     for (size_t i = 0; i < w->count; i++)
         free(w->names[i]);
@@ -39,7 +39,7 @@ static void forget(struct sp_watch *w)
 
 static void on_quiet(void *ctx)
 {
-    struct sp_watch *w = ctx;
+    struct sp_dir_watch *w = ctx;
     char **names = w->names;
     size_t count = w->count;
     bool whole = w->whole;
@@ -54,12 +54,12 @@ static void on_quiet(void *ctx)
     free(names);
 }
 
-static bool is_gathered(const struct sp_watch *w, const char *name)
+static bool is_gathered(const struct sp_dir_watch *w, const char *name)
 {
     return w->count && !strcmp(w->names[w->count - 1], name);
 }
 
-static void gather(struct sp_watch *w, const struct inotify_event *event)
+static void gather(struct sp_dir_watch *w, const struct inotify_event *event)
 {
     if (event->mask & WHOLE)
         w->whole = true;
@@ -75,7 +75,7 @@ static void gather(struct sp_watch *w, const struct inotify_event *event)
     w->names[w->count++] = sp_strdup(event->name);
 }
 
-static void gather_all(struct sp_watch *w, const char *buf, size_t len)
+static void gather_all(struct sp_dir_watch *w, const char *buf, size_t len)
 {
     size_t at = 0;
 
@@ -89,7 +89,7 @@ static void gather_all(struct sp_watch *w, const char *buf, size_t len)
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
-    struct sp_watch *w = poll->data;
+    struct sp_dir_watch *w = poll->data;
     _Alignas(struct inotify_event) char buf[16 * (sizeof(struct inotify_event) + NAME_MAX + 1)];
     bool had_some = w->count || w->whole;
     uint64_t now = sp_loop_now_ms(w->loop), waited;
@@ -111,11 +111,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
                                  : SP_WATCH_QUIET_MS);
 }
 
-enum sp_err sp_watch_new(struct sp_loop *loop, const char *folder, sp_watch_cb on_change, void *ctx,
-                         struct sp_watch **ret_watch, struct sp_error *err)
+enum sp_err sp_dir_watch_new(struct sp_loop *loop, const char *folder, sp_dir_watch_cb on_change,
+                             void *ctx, struct sp_dir_watch **ret_watch, struct sp_error *err)
 {
     int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    struct sp_watch *w;
+    struct sp_dir_watch *w;
 
     if (fd < 0)
         return sp_error_sys(err, errno, "inotify");
@@ -142,7 +142,7 @@ static void on_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
-void sp_watch_free(struct sp_watch *w)
+void sp_dir_watch_free(struct sp_dir_watch *w)
 {
     if (!w)
         return;
