@@ -43,7 +43,6 @@ class Mutate(unittest.TestCase):
         self.assertEqual(self.tool("--list", "common/no_such_file.c")[0], 1)
         self.assertEqual(self.tool("--list", "--only", "no such condition")[0], 1)
 
-    @unittest.skipUnless(os.path.exists(os.path.join(lab.ROOT, ".git")), "git says what to copy")
     def test_what_it_inverts_is_noticed(self):
         status, said = self.tool("--units", "--sample", "4", "common/tls_ocsp_request.c",
                                  timeout=200)
