@@ -7,6 +7,7 @@
 #include "common/tls_crl_judged.h"
 #include "common/tls_crl_kept.h"
 #include "common/tls_crl_parse.h"
+#include "common/tls_der.h"
 #include "common/tls_trust.h"
 #include "common/tls_x509.h"
 
@@ -432,17 +433,6 @@ bool sp_tls_crl_set_remark(const struct sp_tls_crl_set *set, size_t index, int64
 
 /* ---- the question ---- */
 
-static const char *cause_text(unsigned cause)
-{
-    static const char *const names[] = {
-        "",           "keyCompromise",        "cACompromise",    "affiliationChanged",
-        "superseded", "cessationOfOperation", "certificateHold", "",
-        "",           "privilegeWithdrawn",   "aACompromise",
-    };
-
-    return cause < sizeof names / sizeof names[0] ? names[cause] : "";
-}
-
 /* Which of two lists speaks: a signed one before one that is not, one of today or the past before
  * one of the future, then the newest. */
 static bool is_better(const struct sp_tls_crl *crl, enum sp_tls_crl_state state,
@@ -475,7 +465,7 @@ static void answer_from(const struct crl_item *item, const struct sp_tls_crl *cr
         .state = state,
         .is_revoked = entry != NULL,
         .revoked_at = entry ? entry->revoked_at : 0,
-        .cause = entry ? cause_text(entry->cause) : "",
+        .cause = entry ? sp_tls_der_cause_text(entry->cause) : "",
         .path = item->name,
         .this_update = crl->this_update,
         .next_update = crl->next_update,

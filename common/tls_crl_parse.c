@@ -20,20 +20,6 @@ static enum sp_err broken(struct sp_error *err, const char *where)
     return sp_error_set(err, SP_ERR_CONFIG, "a CRL in it cannot be read: %s is malformed", where);
 }
 
-static bool take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_oid, bool *ret_critical,
-                           struct sp_tls_der *ret_value)
-{
-    struct sp_tls_der ext, flag;
-
-    *ret_critical = false;
-    if (!sp_tls_der_take(list, SP_TLS_DER_SEQUENCE, &ext, NULL) ||
-        !sp_tls_der_take(&ext, SP_TLS_DER_OID, ret_oid, NULL))
-        return false;
-    if (sp_tls_der_take(&ext, SP_TLS_DER_BOOLEAN, &flag, NULL))
-        *ret_critical = sp_tls_der_len(&flag) == 1 && flag.at[0];
-    return sp_tls_der_take(&ext, SP_TLS_DER_OCTET_STRING, ret_value, NULL) && !sp_tls_der_len(&ext);
-}
-
 /* ---- entries ---- */
 
 static int entry_order(const void *a, const void *b)
@@ -58,7 +44,7 @@ static enum sp_err parse_entry_extensions(struct sp_tls_der *rest, struct sp_tls
     if (!sp_tls_der_take(rest, SP_TLS_DER_SEQUENCE, &list, NULL) || sp_tls_der_len(rest))
         return broken(err, "an entry's extensions");
     while (sp_tls_der_len(&list)) {
-        if (!take_extension(&list, &oid, &critical, &value))
+        if (!sp_tls_der_take_extension(&list, &oid, &critical, &value))
             return broken(err, "an entry's extension");
         if (sp_tls_der_standard_oid(&oid) == 21) {
             if (!sp_tls_der_take(&value, SP_TLS_DER_ENUMERATED, &cause, NULL) ||
@@ -178,7 +164,7 @@ static enum sp_err parse_extensions(struct sp_tls_der field, struct sp_error *er
     if (!sp_tls_der_take(&field, SP_TLS_DER_SEQUENCE, &list, NULL) || sp_tls_der_len(&field))
         return broken(err, "its extensions");
     while (sp_tls_der_len(&list)) {
-        if (!take_extension(&list, &oid, &critical, &value))
+        if (!sp_tls_der_take_extension(&list, &oid, &critical, &value))
             return broken(err, "an extension");
         if (sp_tls_der_standard_oid(&oid) == 27)
             return sp_error_set(err, SP_ERR_CONFIG,

@@ -116,6 +116,17 @@ bool sp_tls_der_take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_o
     return sp_tls_der_take(&ext, SP_TLS_DER_OCTET_STRING, ret_value, NULL) && !sp_tls_der_len(&ext);
 }
 
+const char *sp_tls_der_cause_text(unsigned cause)
+{
+    static const char *const names[] = {
+        "",           "keyCompromise",        "cACompromise",    "affiliationChanged",
+        "superseded", "cessationOfOperation", "certificateHold", "",
+        "",           "privilegeWithdrawn",   "aACompromise",
+    };
+
+    return cause < sizeof names / sizeof names[0] ? names[cause] : "";
+}
+
 bool sp_tls_der_equal(const struct sp_tls_der *a, const struct sp_tls_der *b)
 {
     size_t len = sp_tls_der_len(a);

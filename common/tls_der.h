@@ -45,6 +45,8 @@ bool sp_tls_der_take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_o
 bool sp_tls_der_equal(const struct sp_tls_der *a, const struct sp_tls_der *b);
 /* One of the extensions 2.5.29.x that X.509 itself defines: its x; otherwise -1. */
 int sp_tls_der_standard_oid(const struct sp_tls_der *oid);
+/* A CRLReason (RFC 5280 5.3.1): "keyCompromise"; "" for unspecified and unknown ones. */
+const char *sp_tls_der_cause_text(unsigned cause);
 /* The header of a SEQUENCE, at most 6 bytes; its length. */
 size_t sp_tls_der_put_header(uint8_t *at, size_t len);
 #endif

@@ -1,6 +1,7 @@
 #include "common/tls_ocsp.h"
 
 #include "common/clock.h"
+#include "common/tls_der.h"
 #include "common/tls_ocsp_parse.h"
 #include "common/tls_ocsp_signer.h"
 #include "common/tls_x509.h"
@@ -36,18 +37,6 @@ say(struct sp_ocsp_answer *a, enum sp_ocsp_status status, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(a->detail, sizeof a->detail, fmt, args);
     va_end(args);
-}
-
-/* The names of tls_crl. */
-static const char *cause_text(unsigned cause)
-{
-    static const char *const names[] = {
-        "",           "keyCompromise",        "cACompromise",    "affiliationChanged",
-        "superseded", "cessationOfOperation", "certificateHold", "",
-        "",           "privilegeWithdrawn",   "aACompromise",
-    };
-
-    return cause < sizeof names / sizeof names[0] ? names[cause] : "";
 }
 
 static void say_status(struct sp_ocsp_answer *a, unsigned status)
@@ -239,7 +228,7 @@ static void conclude(const struct sp_ocsp_single *one, struct sp_ocsp_answer *a)
     case SP_OCSP_SAID_REVOKED:
         a->status = SP_OCSP_REVOKED;
         a->revoked_at = one->revoked_at;
-        a->cause = cause_text(one->cause);
+        a->cause = sp_tls_der_cause_text(one->cause);
         break;
     case SP_OCSP_SAID_UNKNOWN:
         say(a, SP_OCSP_UNKNOWN, "the responder does not know the certificate");
