@@ -1,15 +1,36 @@
 /* sallyport-agent: the command line around agent.c. */
 #include "agent/agent.h"
+#include "agent/command.h"
 #include "common/options.h"
 #include "common/tls_cred.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* One row each. */
+static const struct agent_command *const commands[] = {NULL};
 
 static int exit_status(const struct sp_error *err)
 {
     return err->kind == SP_ERR_CONFIG || err->kind == SP_ERR_JSON ? SP_EXIT_USAGE : SP_EXIT_FAILED;
+}
+
+static int run_command(const struct agent_command *command, int argc, char **argv)
+{
+    struct sp_error err;
+    char message[768];
+    int status;
+    enum sp_err rc = command->run(argc, argv, stdout, &status, &err);
+
+    if (rc == SP_OK && (fflush(stdout) != 0 || ferror(stdout)))
+        rc = sp_error_set(&err, SP_ERR_CLOSED, "standard output cannot be written");
+    if (rc == SP_OK)
+        return status;
+    fprintf(stderr, "sallyport-agent %s: %s\n", command->name,
+            sp_error_message(&err, message, sizeof message));
+    return exit_status(&err);
 }
 
 int main(int argc, char **argv)
@@ -20,6 +41,12 @@ int main(int argc, char **argv)
     char *summary = NULL;
     enum sp_err rc;
 
+    for (size_t i = 0; argc > 1 && commands[i]; i++) {
+        if (strcmp(argv[1], commands[i]->name) != 0)
+            continue;
+        signal(SIGPIPE, SIG_IGN);
+        return run_command(commands[i], argc - 1, argv + 1);
+    }
     sp_options_parse(argc, argv, "sallyport-agent",
                      "carries what applications send in mutual-TLS tunnels to a gateway", &options);
     if (options.action == SP_OPTIONS_PRINT || options.action == SP_OPTIONS_WRONG) {

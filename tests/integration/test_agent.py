@@ -130,7 +130,7 @@ class Waiting(Case):
     def test_sigterm_while_an_application_waits_lets_it_have_its_answer(self):
         agent = self.agent_at(free_address(), wait_ms=1500)
         app = self.ask()
-        agent.wait("tunnel_failed")
+        lab.wait_taken(app.sock)
         agent.signal(signal.SIGTERM)
         self.assertEqual(app.answer()[0], 503)
         self.assertEqual(agent.wait_exit(), 0)
@@ -138,8 +138,7 @@ class Waiting(Case):
 
     def test_two_sigterms_while_an_application_waits_end_it_at_once_with_a_line(self):
         agent = self.agent_at(free_address(), wait_ms=60000)
-        self.ask()
-        agent.wait("tunnel_failed")
+        lab.wait_taken(self.ask().sock)
         agent.signal(signal.SIGTERM)
         agent.wait("draining")
         begun = time.monotonic()

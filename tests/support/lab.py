@@ -440,6 +440,24 @@ def connect(address, timeout=10):
     return sock
 
 
+def wait_taken(sock, timeout=10):
+    """Until the server of this connection, on IPv4 here, has accepted it and read all of it."""
+    def key(address):
+        return "%08X:%04X" % (int.from_bytes(socket.inet_aton(address[0]), sys.byteorder),
+                              address[1])
+
+    ends = [key(sock.getpeername()), key(sock.getsockname())]
+
+    def is_taken():
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            for row in map(str.split, table):
+                if row[1:3] == ends:
+                    return row[4].endswith(":00000000") and row[9] != "0"
+        return True  # it was closed: nothing is left to be read
+
+    until(is_taken, timeout, "the connection to be accepted and read")
+
+
 class LabCase(unittest.TestCase):
     """A test with a laboratory of its own; its logs are shown when it fails."""
 

@@ -1,0 +1,31 @@
+/*
+ * failure: why an attempt at a tunnel came to nothing, or a tunnel broke: how far it had come, and
+ * what was seen. Lives only as long as the call that passes it.
+ */
+#ifndef SALLYPORT_AGENT_FAILURE_H
+#define SALLYPORT_AGENT_FAILURE_H
+#include "common/addr.h"
+#include "common/error.h"
+
+struct sp_facts;
+struct sp_verdict;
+
+enum agent_stage {
+    AGENT_STAGE_RESOLVE, /* the gateway's name */
+    AGENT_STAGE_CONNECT, /* TCP */
+    AGENT_STAGE_PROXY,   /* what the upstream proxy answered */
+    AGENT_STAGE_TLS,     /* handshake; why->kind says whose refusal: PEER_CERT ours, PEER_ALERT the
+                            gateway's */
+    AGENT_STAGE_ANSWER,  /* after TLS: no HTTP/2 came */
+    AGENT_STAGE_UP,      /* it had been up */
+};
+
+struct agent_failure {
+    enum agent_stage stage;
+    const struct sp_error *why; /* a sentence for people */
+    const struct sp_target *gateway;
+    const struct sp_addr *addr;       /* connected to, or last tried; NULL: none */
+    const struct sp_facts *facts;     /* of the gateway's chain; NULL: none was seen */
+    const struct sp_verdict *verdict; /* with facts */
+};
+#endif
