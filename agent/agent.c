@@ -3,6 +3,7 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/crls.h"
+#include "agent/hosts.h"
 #include "agent/uplink.h"
 #include "common/fetch.h"
 #include "common/log.h"
@@ -514,6 +515,9 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     sp_token_bucket_init(&a->limit_lines, LIMIT_LINES, 1, sp_loop_now_ms(a->loop));
     a->clients.loop = a->loop;
     a->clients.log = a->log;
+    a->clients.config = &a->config;
+    a->clients.resolver = a->resolver;
+    a->clients.hosts = agent_hosts_new(NULL);
     a->clients.on_empty = on_clients_gone;
     a->clients.ctx = a;
     a->on_hup = sp_signal_new(a->loop, SIGHUP, on_hup, a);
@@ -528,6 +532,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
 static void agent_free(struct agent *a)
 {
     close_doors(a);
+    agent_hosts_free(a->clients.hosts);
     sp_signal_free(a->on_hup);
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
