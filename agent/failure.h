@@ -42,8 +42,8 @@ struct agent_success {
 struct agent_observer {
     void (*on_failure)(void *ctx, const struct agent_failure *failure, size_t tunnels_up);
     void (*on_up)(void *ctx, const struct agent_success *success, size_t tunnels_up);
-    /* One is gone that had been up, or takes no new channels any more. A failure was told before,
-     * unless its end was an orderly one. */
-    void (*on_down)(void *ctx, size_t tunnels_up);
+    /* One to that gateway is gone that had been up, or takes no new channels any more. A failure
+     * was told before, unless its end was an orderly one. */
+    void (*on_down)(void *ctx, const struct sp_target *gateway, size_t tunnels_up);
 };
 #endif

@@ -487,6 +487,11 @@ void agent_link_renew(struct agent_link *link, struct agent_config *config)
     link->decision = NULL;
 }
 
+const struct sp_target *agent_link_gateway(const struct agent_link *link)
+{
+    return &link->gateway;
+}
+
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link)
 {
     return link->up ? link->tunnel : NULL;

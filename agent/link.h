@@ -42,6 +42,7 @@ struct agent_link_callbacks {
 
 struct agent_link *agent_link_new(const struct agent_link_options *options,
                                   const struct agent_link_callbacks *callbacks, void *ctx);
+const struct sp_target *agent_link_gateway(const struct agent_link *link);
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link); /* NULL unless up or draining */
 /* The same configuration with other CRLs. One that is up is decided again: what no longer passes is
  * closed, with its channels. */

@@ -124,12 +124,13 @@ static void on_link_failure(void *ctx, struct agent_link *link, const struct age
                              up - (attempt->slot && attempt->is_up));
 }
 
-static void tell_down(struct agent_uplink *uplink)
+static void tell_down(struct agent_uplink *uplink, const struct agent_link *link)
 {
     const struct agent_observer *observer = observer_of(uplink);
 
     if (observer)
-        observer->on_down(uplink->options.observer_ctx, agent_uplink_tunnels_up(uplink));
+        observer->on_down(uplink->options.observer_ctx, agent_link_gateway(link),
+                          agent_uplink_tunnels_up(uplink));
 }
 
 static void on_link_up(void *ctx, struct agent_link *link, const struct agent_success *success)
@@ -152,14 +153,13 @@ static void on_link_draining(void *ctx, struct agent_link *link)
     struct attempt *attempt = ctx;
     struct slot *slot = attempt->slot;
 
-    (void)link;
     if (!slot)
         return;
     if (slot_leave(slot))
         slot_connect(slot);
     else if (!slot->uplink->retired)
         slot_wait(slot);
-    tell_down(slot->uplink);
+    tell_down(slot->uplink, link);
 }
 
 static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_error *why,
@@ -169,7 +169,6 @@ static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_err
     struct agent_uplink *uplink = attempt->uplink;
     struct slot *slot = attempt->slot;
 
-    (void)link;
     if (!was_up || why->kind != SP_OK)
         uplink->last_failure = *why;
     if (slot) {
@@ -177,7 +176,7 @@ static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_err
         if (!uplink->retired)
             slot_wait(slot);
         if (was_up)
-            tell_down(uplink);
+            tell_down(uplink, link);
     }
     *attempt->prev = attempt->next;
     if (attempt->next)
