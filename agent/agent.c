@@ -3,6 +3,7 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/crls.h"
+#include "agent/diagnosis.h"
 #include "agent/uplink.h"
 #include "common/fetch.h"
 #include "common/log.h"
@@ -48,6 +49,7 @@ struct agent {
     struct sp_fetcher *fetcher;
     struct agent_crls *crls;
     struct sp_stapler *stapler;
+    struct agent_diagnosis *diagnosis;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
     struct open_door **doors; /* config->door_count of them; NULL while ending */
@@ -304,6 +306,8 @@ static void connect_uplink(struct agent *a)
         .resolver = a->resolver,
         .on_gone = on_uplink_gone,
         .ctx = pool,
+        .observer = &agent_diagnosis_observer,
+        .observer_ctx = a->diagnosis,
     };
 
     pool->agent = a;
@@ -312,6 +316,7 @@ static void connect_uplink(struct agent *a)
     if (pool->next)
         pool->next->prev = &pool->next;
     a->pools = pool;
+    agent_diagnosis_begin(a->diagnosis, a->config);
     pool->uplink = agent_uplink_new(&options, a->config);
     a->clients.uplink = pool->uplink;
     if (old)
@@ -465,6 +470,17 @@ static void log_ready(struct agent *a)
     sp_log_end(&line);
 }
 
+/* What may go direct is another now: who waits for a tunnel may not have to. */
+static void on_ways_changed(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_hope(void *ctx)
+{
+    (void)ctx;
+}
+
 /* All that the agent fetches for itself. */
 static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
 {
@@ -473,6 +489,13 @@ static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
         .loop = a->loop,
         .log = a->log,
         .reach = SP_FETCH_NOT_LOCAL, /* a company's responder may have a private address */
+    };
+    struct agent_diagnosis_options diagnosis = {
+        .loop = a->loop,
+        .log = a->log,
+        .on_change = on_ways_changed,
+        .on_hope = on_hope,
+        .ctx = a,
     };
     enum sp_err rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
 
@@ -483,6 +506,8 @@ static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
     a->crls = agent_crls_new(a->loop, a->fetcher, a->log, on_crls_changed, a);
     stapler.fetcher = a->fetcher;
     a->stapler = sp_stapler_new(&stapler);
+    diagnosis.fetcher = a->fetcher;
+    a->diagnosis = agent_diagnosis_new(&diagnosis);
     return SP_OK;
 }
 
@@ -532,6 +557,7 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
+    agent_diagnosis_free(a->diagnosis);
     agent_crls_free(a->crls);
     sp_stapler_free(a->stapler);
     sp_fetcher_free(a->fetcher);
