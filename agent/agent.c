@@ -4,6 +4,7 @@
 #include "agent/config.h"
 #include "agent/crls.h"
 #include "agent/diagnosis.h"
+#include "agent/hosts.h"
 #include "agent/uplink.h"
 #include "common/fetch.h"
 #include "common/log.h"
@@ -471,14 +472,57 @@ static void log_ready(struct agent *a)
 }
 
 /* What may go direct is another now: who waits for a tunnel may not have to. */
+static bool may_fall_back(void *ctx, const struct sp_target *target,
+                          const struct agent_refusal *refusal, const char **ret_rule)
+{
+    struct agent *a = ctx;
+
+    (void)target;
+    (void)refusal;
+    *ret_rule = "$.when_unreachable";
+    return agent_diagnosis_may_go_direct(a->diagnosis);
+}
+
+/* A portal's host may be named by whoever runs the network; where the administrator names it too,
+ * his word counts. */
+static bool may_be_portal(const struct agent *a, const struct sp_target *target,
+                          const struct agent_way *way)
+{
+    if (way->route >= 0 && agent_route_is_particular(&a->config->routes[way->route]))
+        return false;
+    return agent_diagnosis_is_portal(a->diagnosis, target);
+}
+
+static bool is_direct_instead(void *ctx, const struct sp_target *target,
+                              const struct agent_way *way, const char **ret_rule)
+{
+    struct agent *a = ctx;
+
+    *ret_rule = "$.captive_portal";
+    return may_be_portal(a, target, way) || may_fall_back(a, target, NULL, ret_rule);
+}
+
+static bool is_better_off(void *ctx, const struct sp_target *target)
+{
+    const char *rule;
+
+    return may_fall_back(ctx, target, NULL, &rule);
+}
+
 static void on_ways_changed(void *ctx)
 {
-    (void)ctx;
+    struct agent *a = ctx;
+
+    if (a->clients.uplink)
+        agent_uplink_end_waits(a->clients.uplink, is_better_off, a);
 }
 
 static void on_hope(void *ctx)
 {
-    (void)ctx;
+    struct agent *a = ctx;
+
+    if (a->clients.uplink)
+        agent_uplink_hope(a->clients.uplink);
 }
 
 /* All that the agent fetches for itself. */
@@ -539,6 +583,11 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     sp_token_bucket_init(&a->limit_lines, LIMIT_LINES, 1, sp_loop_now_ms(a->loop));
     a->clients.loop = a->loop;
     a->clients.log = a->log;
+    a->clients.config = &a->config;
+    a->clients.resolver = a->resolver;
+    a->clients.hosts = agent_hosts_new(NULL);
+    a->clients.direct_instead = is_direct_instead;
+    a->clients.fall_back = may_fall_back;
     a->clients.on_empty = on_clients_gone;
     a->clients.ctx = a;
     a->on_hup = sp_signal_new(a->loop, SIGHUP, on_hup, a);
@@ -553,6 +602,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
 static void agent_free(struct agent *a)
 {
     close_doors(a);
+    agent_hosts_free(a->clients.hosts);
     sp_signal_free(a->on_hup);
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);

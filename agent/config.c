@@ -97,6 +97,7 @@ static const struct sp_json_field door_fields[] = {
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_door, to_text),
      .check = sp_settings_check_target},
+    {.key = "name", .type = SP_JSON_STRING, .offset = offsetof(struct agent_door, name)},
     {.key = "users_file", .type = SP_JSON_PATH, .offset = offsetof(struct agent_door, users_file)},
     {.key = NULL},
 };
@@ -175,6 +176,12 @@ static const struct sp_json_field agent_fields[] = {
      .max = SP_LISTEN_MAX,
      .fields = door_fields,
      .size = sizeof(struct agent_door)},
+    {.key = "routes",
+     .type = SP_JSON_ARRAY,
+     .offset = offsetof(struct agent_config, route_rows),
+     .max = AGENT_ROUTES_MAX,
+     .fields = agent_route_fields,
+     .size = sizeof(struct agent_route)},
     {.key = "tunnels",
      .type = SP_JSON_UINT,
      .offset = offsetof(struct agent_config, tunnels),
@@ -354,7 +361,9 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
                         "\"direct\": while no gateway can be connected to, applications go "
                         "straight to their destinations, in the clear and from this machine's own "
                         "address");
-    rc = check_validation(config, err);
+    rc = agent_routes_finish(config, err);
+    if (rc == SP_OK)
+        rc = check_validation(config, err);
     if (rc == SP_OK)
         rc = sp_settings_check_cache(config->cache_dir, config->path, err);
     return rc == SP_OK ? sp_settings_check_log(&config->log, config->path, err) : rc;
@@ -455,6 +464,7 @@ void agent_config_unref(struct agent_config *config)
     }
     for (size_t i = 0; i < config->door_count; i++)
         agent_users_free(config->doors[i].users);
+    agent_routes_done(config);
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);
     sp_tls_cred_unref(config->cred);
