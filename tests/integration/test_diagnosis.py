@@ -524,7 +524,7 @@ class Portal(Case):
     def test_what_the_administrator_routes_is_never_the_portals(self):
         for via, status in (("block", 403), ("tunnel", 503)):
             with self.subTest(via):
-                self.lab.agent_config["routes"] = [{"hosts": ["*.test"], "via": via}]
+                self.lab.agent_config["routes"] = [{"host": "*.test", "via": via}]
                 process = self.sign_in_wanted()
                 self.lab.start_gateway()
                 self.lab.start_agent(wait_up=False)
@@ -534,6 +534,25 @@ class Portal(Case):
                 self.lab.stop(self.lab.gateway)
                 self.clear()
                 self.router.stop(process)
+
+    def test_the_portals_hosts_are_open_for_some_minutes_only(self):
+        self.lab.agent_config["captive_portal"]["minutes"] = 1
+        self.sign_in_wanted()
+        self.lab.start_gateway()
+        self.lab.start_agent(wait_up=False)
+        self.lab.agent.wait("captive_portal", lambda e: e["what"] == "direct", timeout=PATIENCE)
+        began = time.monotonic()
+        self.assertEqual(self.fetch("http://portal.test/login")[0], 200)
+        self.lab.agent.wait("captive_portal", lambda e: e["what"] == "minutes are over",
+                            timeout=120)
+        self.assertGreater(time.monotonic() - began, 55)
+        # It is still there, is asked again, and does not open them anew.
+        mark = self.lab.agent.mark()
+        asked = len(self.zone.asked)
+        lab.until(lambda: len([a for a in self.zone.asked[asked:] if a[0] == "portal.test"]) >= 2,
+                  PATIENCE, "two more probes")
+        self.assertEqual(self.fetch("http://portal.test/login")[0], 503)
+        self.assertEqual(self.lab.agent.all("captive_portal", since=mark), [])
 
     def test_hosts_that_a_hostile_network_names_are_few_and_only_such_as_can_be_a_portal(self):
         """A portal that sends people from host to host without an end, and to places it must not."""
