@@ -16,7 +16,7 @@
 
 #define STAGGER_MIN_MS  250
 #define STAGGER_MAX_MS  500
-#define PATIENCE_MIN_MS 250
+#define PATIENCE_MIN_MS 400
 #define PATIENCE_MAX_MS 2000
 
 void agent_gateways_init(struct agent_gateways *g, const struct agent_gateways_options *options)

@@ -317,7 +317,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
         decide_not_tls(link, why);
     explain(link, why, &told);
     blocked = link->decision && link->decision->verdict.action == SP_ACTION_BLOCK;
-    if (link->decision)
+    if (link->decision && (blocked || !link->closing))
         log_decision(link); /* every decision is logged, also when the gateway then refused us */
     if (link->up)
         log_closed(link, why);
