@@ -160,8 +160,11 @@ void agent_gateways_forgive(struct agent_gateways *g, uint64_t now)
         struct agent_gateway *one = &g->of[i];
 
         one->failures = 0;
-        if (one->retry_at_ms > now)
-            one->retry_at_ms = now;
+        one->on_trial = false;
+        if (one->state == AGENT_GATEWAY_FAILED) {
+            one->state = AGENT_GATEWAY_UNKNOWN;
+            one->since_ms = now;
+        }
         if (one->probe_at_ms > now)
             one->probe_at_ms = now;
     }
