@@ -7,6 +7,7 @@
  */
 #ifndef SALLYPORT_AGENT_CONFIG_H
 #define SALLYPORT_AGENT_CONFIG_H
+#include "agent/routes.h"
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/settings.h"
@@ -24,6 +25,7 @@ struct sp_tls_trust;
 
 struct agent_identity {
     char *certificate, *private_key;
+    uint64_t warn_days; /* before its end the state says so */
 };
 
 enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
@@ -50,7 +52,8 @@ enum agent_selection { AGENT_ORDERED, AGENT_FASTEST };
 enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGENT_DOOR_FORWARD };
 
 struct agent_door {
-    int type; /* enum agent_door_type */
+    int type;   /* enum agent_door_type */
+    char *name; /* NULL: none */
     char *listen_text, *to_text, *users_file;
     struct sp_addr listen;
     struct sp_target to;       /* AGENT_DOOR_FORWARD */
@@ -62,6 +65,16 @@ struct agent_limits {
     uint64_t wait_ms;      /* how long an application waits for a tunnel */
     uint64_t connections;  /* of applications, all doors together */
 };
+
+/* What a network that wants people to sign in first would answer in another's place. */
+struct agent_portal_settings {
+    char *probe_url; /* NULL: nothing is asked, no portal is ever seen */
+    uint64_t expect_status;
+    char *expect_body; /* NULL: any */
+    uint64_t minutes;  /* that the portal's own hosts may go direct */
+};
+
+enum agent_unreachable { AGENT_UNREACHABLE_BLOCK, AGENT_UNREACHABLE_DIRECT };
 
 struct agent_config {
     _Atomic size_t refs;
@@ -78,11 +91,16 @@ struct agent_config {
     struct sp_json_array door_rows;
     struct agent_door *doors; /* door_rows.items */
     size_t door_count;
+    struct sp_json_array route_rows;
+    struct agent_route *routes; /* route_rows.items */
+    size_t route_count;
     uint64_t tunnels;
     struct sp_tls_settings tls;
     struct sp_log_settings log;
     struct sp_keepalive_settings keepalive;
     struct agent_limits limits;
+    int when_unreachable; /* enum agent_unreachable */
+    struct agent_portal_settings captive_portal;
     struct sp_stapling_settings stapling; /* of our own certificate */
 
     struct agent_proxy *upstream; /* NULL: gateways are reached directly */

@@ -1,6 +1,7 @@
 #include "agent/uplink_impl.h"
 
 #include "agent/config.h"
+#include "agent/failure.h"
 #include "agent/link.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -105,6 +106,34 @@ void agent_uplink_kick(struct agent_uplink *uplink)
     }
 }
 
+void agent_uplink_hope(struct agent_uplink *uplink)
+{
+    uint64_t now = now_ms(uplink);
+
+    agent_gateways_hurry(&uplink->gateways, now);
+    for (size_t i = 0; i < uplink->slot_count && !uplink->retired; i++) {
+        struct slot *slot = &uplink->slots[i];
+
+        if (!slot->serving && !slot->tried)
+            slot_timer(slot, now);
+    }
+}
+
+/* NULL: nobody wants to know. */
+static const struct agent_observer *observer_of(const struct agent_uplink *uplink)
+{
+    return uplink->retired ? NULL : uplink->options.observer;
+}
+
+static void tell_down(struct agent_uplink *uplink, const struct agent_link *link)
+{
+    const struct agent_observer *observer = observer_of(uplink);
+
+    if (observer)
+        observer->on_down(uplink->options.observer_ctx, agent_link_gateway(link),
+                          agent_uplink_tunnels_up(uplink));
+}
+
 /* Out of its place. */
 static void leave(struct attempt *attempt)
 {
@@ -123,7 +152,11 @@ static void leave(struct attempt *attempt)
 
 void agent_uplink_drop(struct attempt *attempt)
 {
+    bool served = attempt->role == ATTEMPT_SERVES;
+
     leave(attempt);
+    if (served)
+        tell_down(attempt->uplink, attempt->link);
     agent_link_retire(attempt->link);
 }
 
@@ -233,10 +266,24 @@ static void slot_take(struct slot *slot, struct attempt *fresh)
     agent_uplink_drop_tries(slot, better == AGENT_GATEWAY_NONE ? 0 : BIT(better));
 }
 
-static void on_link_up(void *ctx, struct agent_link *link)
+static void on_link_failure(void *ctx, struct agent_link *link, const struct agent_failure *failure)
 {
     struct attempt *attempt = ctx;
     struct agent_uplink *uplink = attempt->uplink;
+    const struct agent_observer *observer = observer_of(uplink);
+    size_t up = agent_uplink_tunnels_up(uplink);
+
+    (void)link;
+    if (observer)
+        observer->on_failure(uplink->options.observer_ctx, failure,
+                             up - (attempt->role == ATTEMPT_SERVES && is_reliable(attempt)));
+}
+
+static void on_link_up(void *ctx, struct agent_link *link, const struct agent_success *success)
+{
+    struct attempt *attempt = ctx;
+    struct agent_uplink *uplink = attempt->uplink;
+    const struct agent_observer *observer = observer_of(uplink);
 
     (void)link;
     attempt->up_ms = now_ms(uplink);
@@ -249,6 +296,8 @@ static void on_link_up(void *ctx, struct agent_link *link)
         agent_uplink_probed(attempt);
     else
         slot_take(attempt->slot, attempt);
+    if (observer && attempt->role == ATTEMPT_SERVES)
+        observer->on_up(uplink->options.observer_ctx, success, agent_uplink_tunnels_up(uplink));
     agent_uplink_plan(uplink);
     agent_uplink_rescue(uplink);
     agent_requests_try(uplink);
@@ -259,6 +308,7 @@ static void attempt_lost(struct attempt *attempt, bool was_up)
 {
     struct agent_uplink *uplink = attempt->uplink;
     struct slot *slot = attempt->slot;
+    bool served = attempt->role == ATTEMPT_SERVES;
 
     if (attempt->role == ATTEMPT_LEAVES)
         return;
@@ -276,6 +326,8 @@ static void attempt_lost(struct attempt *attempt, bool was_up)
     if (slot)
         agent_uplink_race(slot);
     agent_uplink_plan(uplink);
+    if (served)
+        tell_down(uplink, attempt->link);
 }
 
 static void on_link_draining(void *ctx, struct agent_link *link)
@@ -303,7 +355,7 @@ static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_err
 }
 
 static const struct agent_link_callbacks link_callbacks = {on_link_up, on_link_draining,
-                                                           on_link_gone};
+                                                           on_link_failure, on_link_gone};
 
 void agent_uplink_attempt(struct agent_uplink *uplink, struct slot *slot, size_t gateway)
 {
