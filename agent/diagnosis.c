@@ -22,6 +22,11 @@
 #define LOOK_MS  (3600 * 1000) /* does our certificate end soon? */
 #define DAY_S    86400
 
+struct chain {
+    struct sp_facts *facts; /* NULL: none */
+    struct sp_verdict verdict;
+};
+
 /* What is known of one gateway: of its tunnels that are up, or of its last failure since there is
  * no tunnel to any. */
 struct gateway {
@@ -30,8 +35,7 @@ struct gateway {
     struct agent_failure failure; /* points at the copies below; .why NULL: none */
     struct sp_error why;
     struct sp_addr addr;
-    struct sp_facts *facts; /* of the failure or of the last tunnel; NULL: none */
-    struct sp_verdict verdict;
+    struct chain failed, passed; /* of that failure, and of the last tunnel that came up */
     enum agent_other_ports other_ports;
     uint16_t answered_port;
     uint64_t ports_ms; /* loop time of that finding */
@@ -67,24 +71,30 @@ static struct gateway *find(struct agent_diagnosis *d, const struct sp_target *t
     return NULL;
 }
 
-static void forget(struct gateway *g)
+static void chain_forget(struct chain *chain)
 {
-    free(g->facts);
-    g->facts = NULL;
-    g->failure.why = NULL;
+    free(chain->facts);
+    chain->facts = NULL;
 }
 
-static void remember_chain(struct gateway *g, const struct sp_facts *facts,
-                           const struct sp_verdict *verdict)
+static void chain_take(struct chain *chain, const struct sp_facts *facts,
+                       const struct sp_verdict *verdict)
 {
-    g->facts = sp_calloc(1, sizeof *g->facts);
-    *g->facts = *facts;
-    g->verdict = *verdict;
+    chain_forget(chain);
+    chain->facts = sp_calloc(1, sizeof *chain->facts);
+    *chain->facts = *facts;
+    chain->verdict = *verdict;
+}
+
+static void forget_failure(struct gateway *g)
+{
+    chain_forget(&g->failed);
+    g->failure.why = NULL;
 }
 
 static void remember(struct gateway *g, const struct agent_failure *failure)
 {
-    forget(g);
+    forget_failure(g);
     g->why = *failure->why;
     g->failure = (struct agent_failure){
         .stage = failure->stage,
@@ -96,9 +106,9 @@ static void remember(struct gateway *g, const struct agent_failure *failure)
         g->failure.addr = &g->addr;
     }
     if (failure->facts) {
-        remember_chain(g, failure->facts, failure->verdict);
-        g->failure.facts = g->facts;
-        g->failure.verdict = &g->verdict;
+        chain_take(&g->failed, failure->facts, failure->verdict);
+        g->failure.facts = g->failed.facts;
+        g->failure.verdict = &g->failed.verdict;
     }
 }
 
@@ -335,6 +345,15 @@ static void stop_looking(struct agent_diagnosis *d)
     d->reach = NULL;
 }
 
+static void forget_all(struct agent_diagnosis *d)
+{
+    stop_looking(d);
+    for (size_t i = 0; i < d->gateway_count; i++) {
+        forget_failure(&d->gateways[i]);
+        d->gateways[i].other_ports = AGENT_PORTS_UNTRIED;
+    }
+}
+
 static void on_failure(void *ctx, const struct agent_failure *failure, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
@@ -365,7 +384,8 @@ static void show_up(struct agent_diagnosis *d)
     gather(d, &e);
     for (size_t i = 0; i < d->gateway_count; i++) {
         const struct gateway *g = &d->gateways[i];
-        const struct agent_success success = {&g->target, &g->addr, g->facts, &g->verdict};
+        const struct agent_success success = {&g->target, &g->addr, g->passed.facts,
+                                              &g->passed.verdict};
 
         if (!g->up)
             continue;
@@ -389,28 +409,51 @@ static void note_good(struct agent_diagnosis *d, const struct sp_facts *facts)
                        sp_error_message(&err, message, sizeof message));
 }
 
+/* There is a way again: what stood in it is of no interest any more. */
+static void found(struct agent_diagnosis *d, size_t tunnels_up)
+{
+    d->tunnels_up = tunnels_up;
+    d->broke.kind = SP_OK;
+    forget_all(d);
+    agent_portal_over(d->portal);
+    set_only_tcp(d, false);
+}
+
 static void on_up(void *ctx, const struct agent_success *success, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
     struct gateway *g = find(d, success->gateway);
 
-    d->tunnels_up = tunnels_up;
-    d->broke.kind = SP_OK;
-    stop_looking(d);
-    agent_portal_over(d->portal);
-    set_only_tcp(d, false);
-    for (size_t i = 0; i < d->gateway_count; i++)
-        if (!d->gateways[i].up)
-            forget(&d->gateways[i]);
+    found(d, tunnels_up);
     if (!g)
         return;
-    forget(g);
-    remember_chain(g, success->facts, success->verdict);
-    g->other_ports = AGENT_PORTS_UNTRIED;
+    chain_take(&g->passed, success->facts, success->verdict);
     g->up++;
     if (success->verdict->action == SP_ACTION_ALLOW)
         note_good(d, success->facts);
     show_up(d);
+}
+
+static void on_healed(void *ctx, size_t tunnels_up)
+{
+    struct agent_diagnosis *d = ctx;
+
+    if (!tunnels_up)
+        return;
+    found(d, tunnels_up);
+    show_up(d);
+}
+
+static void on_network(void *ctx)
+{
+    struct agent_diagnosis *d = ctx;
+
+    if (d->tunnels_up)
+        return;
+    set_only_tcp(d, false);
+    forget_all(d);
+    agent_portal_begin(d->portal, d->config);
+    start_grace(d);
 }
 
 static void on_down(void *ctx, const struct sp_target *gateway, size_t tunnels_up)
@@ -427,7 +470,8 @@ static void on_down(void *ctx, const struct sp_target *gateway, size_t tunnels_u
         start_grace(d);
 }
 
-const struct agent_observer agent_diagnosis_observer = {on_failure, on_up, on_down};
+const struct agent_observer agent_diagnosis_observer = {on_failure, on_up, on_down, on_healed,
+                                                        on_network};
 
 /* ---- life ---- */
 
@@ -465,19 +509,12 @@ struct agent_diagnosis *agent_diagnosis_new(const struct agent_diagnosis_options
     return d;
 }
 
-static void forget_all(struct agent_diagnosis *d)
-{
-    stop_looking(d);
-    for (size_t i = 0; i < d->gateway_count; i++) {
-        forget(&d->gateways[i]);
-        d->gateways[i].other_ports = AGENT_PORTS_UNTRIED;
-    }
-}
-
 void agent_diagnosis_begin(struct agent_diagnosis *d, struct agent_config *config)
 {
     set_only_tcp(d, false);
     forget_all(d);
+    for (size_t i = 0; i < d->gateway_count; i++)
+        chain_forget(&d->gateways[i].passed);
     agent_portal_begin(d->portal, config);
     agent_config_ref(config);
     agent_config_unref(d->config);
@@ -492,21 +529,13 @@ void agent_diagnosis_begin(struct agent_diagnosis *d, struct agent_config *confi
     start_grace(d);
 }
 
-void agent_diagnosis_network_changed(struct agent_diagnosis *d)
-{
-    if (d->tunnels_up)
-        return;
-    set_only_tcp(d, false);
-    forget_all(d);
-    agent_portal_begin(d->portal, d->config);
-    start_grace(d);
-}
-
 void agent_diagnosis_free(struct agent_diagnosis *d)
 {
     if (!d)
         return;
     forget_all(d);
+    for (size_t i = 0; i < d->gateway_count; i++)
+        chain_forget(&d->gateways[i].passed);
     agent_portal_free(d->portal);
     sp_timer_free(d->grace);
     sp_timer_free(d->again);

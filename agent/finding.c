@@ -52,6 +52,8 @@ static bool is_no_network(const struct agent_failure *f, const struct agent_evid
         return false;
     if (f->stage == AGENT_STAGE_CONNECT)
         return !e->network.has_address || is_unreachable(e->route_errno);
+    if (f->stage == AGENT_STAGE_PROXY)
+        return !e->network.has_address && f->why->kind != SP_ERR_DENIED;
     /* A name server on this very machine answers SERVFAIL when it has no network. */
     return f->stage == AGENT_STAGE_RESOLVE &&
            (!e->network.has_address || (!e->network.has_route && !sp_resolve_was_answered(f->why)));
@@ -354,7 +356,9 @@ void agent_finding_make(const struct agent_failure *f, const struct agent_eviden
     case AGENT_STAGE_PROXY:
         set(ret, AGENT_STATE_PROXY_REFUSED,
             "See to upstream_proxy in the configuration, and to the login it needs.");
-        say(ret, "the upstream proxy did not let us through: %.380s", f->why->text);
+        say(ret, "the upstream proxy %s: %.380s",
+            f->why->kind == SP_ERR_DENIED ? "did not let us through" : "is no way to the gateway",
+            f->why->text);
         break;
     case AGENT_STAGE_TLS:
     case AGENT_STAGE_ANSWER:

@@ -273,6 +273,22 @@ class Tcp(Case):
         self.clear()
         self.comes_back(mark)
 
+    def test_a_gateway_that_was_silent_for_a_while_is_up_again(self):
+        """The tunnel is doubted, then it speaks again: no new one comes up."""
+        self.lab.agent_config["keepalive"] = {"idle_s": 1, "timeout_s": 60}
+        self.lab.agent_config["limits"]["handshake_ms"] = 1000
+        self.start()
+        mark = self.lab.agent.mark()
+        self.lab.gateway.signal(signal.SIGSTOP)
+        try:
+            fetcher = threading.Thread(target=self.fetch, args=("http://10.77.2.2:1/", 3))
+            fetcher.start()
+            self.state("gateway_down", since=mark)
+        finally:
+            self.lab.gateway.signal(signal.SIGCONT)
+        fetcher.join()
+        self.comes_back(mark)
+
     def test_the_gateway_hangs(self):
         self.lab.agent_config["limits"]["handshake_ms"] = 2000
         self.start()
@@ -671,6 +687,30 @@ class Unreachable(Case):
         self.lab.agent_config["gateways"] = ["gw.test:8443"]
         self.lab.start_agent_as_it_is(wait_up=False)
         self.state("dns_failure")
+        self.stays_closed()
+
+    def test_a_proxy_that_refuses(self):
+        listener = self.router.socket(socket.SOCK_STREAM, (ROUTER, 3128))
+        listener.listen(16)
+        self.addCleanup(listener.close)
+
+        def refuse():
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                with sock:
+                    sock.recv(4096)
+                    sock.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        self.addCleanup(listener.shutdown, socket.SHUT_RDWR)
+        self.lab.agent_config["upstream_proxy"] = "http://%s:3128" % ROUTER
+        self.lab.address = (FAR, 8443)
+        self.lab.start_agent(wait_up=False)
+        self.state("proxy_refused", "did not let us through", "407")
         self.stays_closed()
 
     def test_a_stranger_at_the_gateways_address(self):
