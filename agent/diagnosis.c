@@ -4,6 +4,7 @@
 #include "agent/finding.h"
 #include "agent/last_seen.h"
 #include "agent/network.h"
+#include "agent/past.h"
 #include "agent/portal.h"
 #include "agent/reach.h"
 #include "common/clock.h"
@@ -22,32 +23,13 @@
 #define LOOK_MS  (3600 * 1000) /* does our certificate end soon? */
 #define DAY_S    86400
 
-struct chain {
-    struct sp_facts *facts; /* NULL: none */
-    struct sp_verdict verdict;
-};
-
-/* What is known of one gateway: of its tunnels that are up, or of its last failure since there is
- * no tunnel to any. */
-struct gateway {
-    struct sp_target target;
-    size_t up;                    /* tunnels */
-    struct agent_failure failure; /* points at the copies below; .why NULL: none */
-    struct sp_error why;
-    struct sp_addr addr;
-    struct chain failed, passed; /* of that failure, and of the last tunnel that came up */
-    enum agent_other_ports other_ports;
-    uint16_t answered_port;
-    uint64_t ports_ms; /* loop time of that finding */
-};
-
 struct agent_diagnosis {
     struct agent_diagnosis_options options;
     struct agent_config *config;
     struct agent_portal *portal;
     struct agent_reach *reach;
     size_t reached; /* the gateway that reach is about */
-    struct gateway gateways[AGENT_GATEWAYS_MAX];
+    struct agent_past gateways[AGENT_GATEWAYS_MAX];
     size_t gateway_count, tunnels_up;
     struct agent_last_seen last;
     struct agent_state_view view;
@@ -60,7 +42,7 @@ struct agent_diagnosis {
 
 /* ---- what is known ---- */
 
-static struct gateway *find(struct agent_diagnosis *d, const struct sp_target *target)
+static struct agent_past *find(struct agent_diagnosis *d, const struct sp_target *target)
 {
     for (size_t i = 0; i < d->gateway_count; i++) {
         const struct sp_target *own = &d->gateways[i].target;
@@ -69,47 +51,6 @@ static struct gateway *find(struct agent_diagnosis *d, const struct sp_target *t
             return &d->gateways[i];
     }
     return NULL;
-}
-
-static void chain_forget(struct chain *chain)
-{
-    free(chain->facts);
-    chain->facts = NULL;
-}
-
-static void chain_take(struct chain *chain, const struct sp_facts *facts,
-                       const struct sp_verdict *verdict)
-{
-    chain_forget(chain);
-    chain->facts = sp_calloc(1, sizeof *chain->facts);
-    *chain->facts = *facts;
-    chain->verdict = *verdict;
-}
-
-static void forget_failure(struct gateway *g)
-{
-    chain_forget(&g->failed);
-    g->failure.why = NULL;
-}
-
-static void remember(struct gateway *g, const struct agent_failure *failure)
-{
-    forget_failure(g);
-    g->why = *failure->why;
-    g->failure = (struct agent_failure){
-        .stage = failure->stage,
-        .why = &g->why,
-        .gateway = &g->target,
-    };
-    if (failure->addr) {
-        g->addr = *failure->addr;
-        g->failure.addr = &g->addr;
-    }
-    if (failure->facts) {
-        chain_take(&g->failed, failure->facts, failure->verdict);
-        g->failure.facts = g->failed.facts;
-        g->failure.verdict = &g->failed.verdict;
-    }
 }
 
 /* All that does not depend on one gateway. */
@@ -123,7 +64,6 @@ static void gather(const struct agent_diagnosis *d, struct agent_evidence *e)
         .last = &d->last,
         .own_subject = sp_tls_cred_subject(own),
         .own_issuer = sp_tls_cred_issuer(own),
-        .own_not_before = sp_tls_cred_not_before(own),
         .own_not_after = sp_tls_cred_not_after(own),
     };
     agent_network_look(&e->network);
@@ -209,7 +149,7 @@ static void conclude(struct agent_diagnosis *d)
 
     gather(d, &e);
     for (size_t i = 0; i < d->gateway_count; i++) {
-        struct gateway *g = &d->gateways[i];
+        struct agent_past *g = &d->gateways[i];
 
         if (!g->failure.why)
             continue;
@@ -238,7 +178,7 @@ static bool reach_next(struct agent_diagnosis *d)
     uint64_t now = sp_loop_now_ms(d->options.loop);
 
     for (size_t i = 0; i < d->gateway_count && !d->reach; i++) {
-        struct gateway *g = &d->gateways[i];
+        struct agent_past *g = &d->gateways[i];
 
         if (g->other_ports != AGENT_PORTS_UNTRIED && now - g->ports_ms >= PORTS_MS)
             g->other_ports = AGENT_PORTS_UNTRIED;
@@ -291,7 +231,7 @@ static void look_again(struct agent_diagnosis *d)
 static void on_reached(void *ctx, uint16_t port)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = &d->gateways[d->reached];
+    struct agent_past *g = &d->gateways[d->reached];
 
     d->reach = NULL;
     g->other_ports = port ? AGENT_PORTS_ANSWERED : AGENT_PORTS_SILENT;
@@ -349,15 +289,14 @@ static void forget_all(struct agent_diagnosis *d)
 {
     stop_looking(d);
     for (size_t i = 0; i < d->gateway_count; i++) {
-        forget_failure(&d->gateways[i]);
-        d->gateways[i].other_ports = AGENT_PORTS_UNTRIED;
+        agent_past_forget(&d->gateways[i]);
     }
 }
 
 static void on_failure(void *ctx, const struct agent_failure *failure, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = find(d, failure->gateway);
+    struct agent_past *g = find(d, failure->gateway);
 
     d->tunnels_up = tunnels_up;
     if (failure->stage == AGENT_STAGE_UP) { /* the next attempt will tell what is the matter */
@@ -366,7 +305,7 @@ static void on_failure(void *ctx, const struct agent_failure *failure, size_t tu
     }
     if (!g || tunnels_up)
         return;
-    remember(g, failure);
+    agent_past_remember(g, failure);
     if (!agent_finding_is_tcp(failure))
         set_only_tcp(d, false); /* at once: this is no time for one more plain connection */
     if (is_all_known(d))
@@ -383,7 +322,7 @@ static void show_up(struct agent_diagnosis *d)
 
     gather(d, &e);
     for (size_t i = 0; i < d->gateway_count; i++) {
-        const struct gateway *g = &d->gateways[i];
+        const struct agent_past *g = &d->gateways[i];
         const struct agent_success success = {&g->target, &g->addr, g->passed.facts,
                                               &g->passed.verdict};
 
@@ -422,12 +361,12 @@ static void found(struct agent_diagnosis *d, size_t tunnels_up)
 static void on_up(void *ctx, const struct agent_success *success, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = find(d, success->gateway);
+    struct agent_past *g = find(d, success->gateway);
 
     found(d, tunnels_up);
     if (!g)
         return;
-    chain_take(&g->passed, success->facts, success->verdict);
+    agent_past_chain(&g->passed, success->facts, success->verdict);
     g->up++;
     if (success->verdict->action == SP_ACTION_ALLOW)
         note_good(d, success->facts);
@@ -459,7 +398,7 @@ static void on_network(void *ctx)
 static void on_down(void *ctx, const struct sp_target *gateway, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = find(d, gateway);
+    struct agent_past *g = find(d, gateway);
 
     d->tunnels_up = tunnels_up;
     if (g && g->up)
@@ -514,7 +453,7 @@ void agent_diagnosis_begin(struct agent_diagnosis *d, struct agent_config *confi
     set_only_tcp(d, false);
     forget_all(d);
     for (size_t i = 0; i < d->gateway_count; i++)
-        chain_forget(&d->gateways[i].passed);
+        agent_past_done(&d->gateways[i]);
     agent_portal_begin(d->portal, config);
     agent_config_ref(config);
     agent_config_unref(d->config);
@@ -535,7 +474,7 @@ void agent_diagnosis_free(struct agent_diagnosis *d)
         return;
     forget_all(d);
     for (size_t i = 0; i < d->gateway_count; i++)
-        chain_forget(&d->gateways[i].passed);
+        agent_past_done(&d->gateways[i]);
     agent_portal_free(d->portal);
     sp_timer_free(d->grace);
     sp_timer_free(d->again);

@@ -124,8 +124,10 @@ static const char *rest_of_network(const struct agent_evidence *e, char *buf, si
         snprintf(buf, buf_len, "; the network itself works (%.120s answers)", e->probe_url);
         break;
     case AGENT_PROBE_FAILED:
-        snprintf(buf, buf_len, "; nor does %.120s, so it may be this network's fault",
-                 e->probe_url);
+        snprintf(buf, buf_len,
+                 "; nor does the probe succeed (%.160s), so it may be this "
+                 "network's fault",
+                 e->probe_text);
         break;
     case AGENT_PROBE_NONE:
     case AGENT_PROBE_PORTAL:
@@ -137,7 +139,7 @@ static const char *rest_of_network(const struct agent_evidence *e, char *buf, si
 static void say_tcp(const struct agent_failure *f, const struct agent_evidence *e,
                     struct agent_state_view *ret)
 {
-    char text[SP_TARGET_TEXT], rest[200];
+    char text[SP_TARGET_TEXT], rest[300];
 
     if (was_refused(f)) {
         set(ret, AGENT_STATE_GATEWAY_DOWN,

@@ -201,7 +201,7 @@ static void on_fetched(void *ctx, const struct sp_fetch_result *result,
                        const struct sp_error *error)
 {
     struct agent_portal *p = ctx;
-    char text[64];
+    char text[SP_DN_MAX];
 
     p->fetch = NULL;
     if (p->steps) { /* a portal's own page, or what became of it */
@@ -223,7 +223,7 @@ static void on_fetched(void *ctx, const struct sp_fetch_result *result,
         p->url[0] = '\0';
         follow(p, result);
     } else { /* the probe's server may have troubles of its own */
-        snprintf(text, sizeof text, "it answered %d", result->status);
+        snprintf(text, sizeof text, "%.400s: answered %d", p->at, result->status);
         probe_failed(p, text);
     }
 }

@@ -61,7 +61,8 @@ static const struct row rows[] = {
      .ports = AGENT_PORTS_SILENT,
      .probe = AGENT_PROBE_FAILED,
      .state = AGENT_STATE_GATEWAY_DOWN,
-     .says = "nor does http://p/, so it may be this network's fault"},
+     .says =
+         "nor does the probe succeed (http://p/: no answer), so it may be this network's fault"},
     {.what = "silent, and nothing is known",
      .stage = AGENT_STAGE_CONNECT,
      .kind = SP_ERR_TIMEOUT,
@@ -330,7 +331,7 @@ static void look(const struct row *row, struct agent_state_view *ret)
         .probe = row->probe,
         .probe_url = "http://p/",
         .portal_url = "http://portal.example/login",
-        .probe_text = "",
+        .probe_text = "http://p/: no answer",
         .probe_date = row->probe == AGENT_PROBE_GOOD ? NOW - row->skew : 0,
         .probe_date_at = NOW,
         .other_ports = row->ports,
@@ -338,7 +339,6 @@ static void look(const struct row *row, struct agent_state_view *ret)
         .last = &last,
         .own_subject = "CN=alice",
         .own_issuer = "CN=Ours",
-        .own_not_before = NOW - 30 * DAY,
         .own_not_after = row->own_expired ? NOW - 3 * DAY : NOW + 10 * DAY,
     };
 
