@@ -4,15 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "agent/proxy.h"
 #include "agent/users.h"
 #include "common/clock.h"
 #include "common/crl_source.h"
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
+#include "common/url.h"
 
 static enum sp_err check_server_name(const char *value, struct sp_error *err);
+
+static enum sp_err check_probe_url(const char *value, struct sp_error *err);
 
 static const char *const mode_names[] = {
     [AGENT_PINNED] = "pinned",
@@ -24,6 +29,12 @@ static const char *const staple_names[] = {
     [AGENT_STAPLE_USE] = "use",
     [AGENT_STAPLE_REQUIRE] = "require",
     [AGENT_STAPLE_IGNORE] = "ignore",
+    NULL,
+};
+
+static const char *const selection_names[] = {
+    [AGENT_ORDERED] = "ordered",
+    [AGENT_FASTEST] = "fastest",
     NULL,
 };
 
@@ -44,6 +55,11 @@ static const struct sp_json_field identity_fields[] = {
      .type = SP_JSON_PATH,
      .offset = offsetof(struct agent_identity, private_key),
      .required = true},
+    {.key = "warn_days",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_identity, warn_days),
+     .max = 3650,
+     .default_uint = 14},
     {.key = NULL},
 };
 
@@ -107,6 +123,38 @@ static const struct sp_json_field limits_fields[] = {
     {.key = NULL},
 };
 
+static const char *const unreachable_names[] = {
+    [AGENT_UNREACHABLE_BLOCK] = "block",
+    [AGENT_UNREACHABLE_DIRECT] = "direct",
+    NULL,
+};
+
+static const struct sp_json_field portal_fields[] = {
+    {.key = "probe_url",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct agent_portal_settings, probe_url),
+     .required = true,
+     .check = check_probe_url},
+    {.key = "expect_status",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_portal_settings, expect_status),
+     .min = 200,
+     .max = 299,
+     .default_uint = 204},
+    {.key = "expect_body",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct agent_portal_settings, expect_body),
+     .min = 1,
+     .max = 1024},
+    {.key = "minutes",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_portal_settings, minutes),
+     .min = 1,
+     .max = 1440,
+     .default_uint = 10},
+    {.key = NULL},
+};
+
 #define OBJECT(name, needed, table)                                                                \
     {                                                                                              \
         .key = #name, .type = SP_JSON_OBJECT, .offset = offsetof(struct agent_config, name),       \
@@ -121,6 +169,26 @@ static const struct sp_json_field agent_fields[] = {
      .min = 1,
      .max = AGENT_GATEWAYS_MAX,
      .check = sp_settings_check_target},
+    {.key = "selection",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct agent_config, selection),
+     .default_uint = AGENT_ORDERED,
+     .names = selection_names},
+    {.key = "failback_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_config, failback_s),
+     .max = 86400,
+     .default_uint = 60},
+    {.key = "probe_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_config, probe_s),
+     .min = 1,
+     .max = 3600,
+     .default_uint = 15},
+    {.key = "upstream_proxy",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct agent_config, upstream_text),
+     .check = agent_proxy_check},
     {.key = "server_name",
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_config, server_name),
@@ -154,6 +222,12 @@ static const struct sp_json_field agent_fields[] = {
     OBJECT(keepalive, false, sp_settings_keepalive_fields),
     OBJECT(limits, false, limits_fields),
     OBJECT(stapling, false, sp_settings_stapling_fields),
+    {.key = "when_unreachable",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct agent_config, when_unreachable),
+     .default_uint = AGENT_UNREACHABLE_BLOCK,
+     .names = unreachable_names},
+    OBJECT(captive_portal, false, portal_fields),
     {.key = NULL},
 };
 
@@ -167,6 +241,20 @@ static enum sp_err check_server_name(const char *value, struct sp_error *err)
     return sp_error_set(err, SP_ERR_CONFIG,
                         "\"%.260s\" is neither a host name nor an address; wanted: the name in the "
                         "gateway's certificate, as in c1.example.net",
+                        value);
+}
+
+/* A portal cannot answer in the place of an https server; that is what https is for. */
+static enum sp_err check_probe_url(const char *value, struct sp_error *err)
+{
+    struct sp_url url;
+    enum sp_err rc = sp_url_parse(value, &url, err);
+
+    if (rc != SP_OK || !url.https)
+        return rc;
+    return sp_error_set(err, SP_ERR_CONFIG,
+                        "\"%.260s\" is https, in whose place no portal can answer; wanted: an "
+                        "http URL, as in http://probe.example.net/generate_204",
                         value);
 }
 
@@ -283,6 +371,23 @@ static enum sp_err check_validation(struct agent_config *config, struct sp_error
     return SP_OK;
 }
 
+/* The login of a proxy stands in the file itself. */
+static enum sp_err load_upstream(struct agent_config *config, struct sp_error *err)
+{
+    struct sp_error why;
+    struct stat st;
+
+    if (!config->upstream_text)
+        return SP_OK;
+    if (agent_proxy_new(config->upstream_text, &config->upstream, &why) != SP_OK)
+        return sp_json_error(err, config->path, "$.upstream_proxy", "%s", why.text);
+    if (strchr(config->upstream_text, '@') && stat(config->path, &st) == 0 &&
+        (st.st_mode & (S_IRWXG | S_IRWXO)))
+        sp_warnings_add(&config->warnings, config->path, "$.upstream_proxy",
+                        "there is a password in this file, and others than its owner may read it");
+    return SP_OK;
+}
+
 static enum sp_err finish(struct agent_config *config, struct sp_error *err)
 {
     enum sp_err rc;
@@ -296,9 +401,16 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
         if (rc != SP_OK)
             return rc;
     }
+    if (config->when_unreachable == AGENT_UNREACHABLE_DIRECT)
+        sp_warnings_add(&config->warnings, config->path, "$.when_unreachable",
+                        "\"direct\": while no gateway can be connected to, applications go "
+                        "straight to their destinations, in the clear and from this machine's own "
+                        "address");
     rc = agent_routes_finish(config, err);
     if (rc == SP_OK)
         rc = check_validation(config, err);
+    if (rc == SP_OK)
+        rc = load_upstream(config, err);
     if (rc == SP_OK)
         rc = sp_settings_check_cache(config->cache_dir, config->path, err);
     return rc == SP_OK ? sp_settings_check_log(&config->log, config->path, err) : rc;
@@ -399,6 +511,9 @@ void agent_config_unref(struct agent_config *config)
     }
     for (size_t i = 0; i < config->door_count; i++)
         agent_users_free(config->doors[i].users);
+    if (config->upstream_text)
+        explicit_bzero(config->upstream_text, strlen(config->upstream_text));
+    agent_proxy_free(config->upstream);
     agent_routes_done(config);
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);

@@ -13,6 +13,7 @@
 #include "common/settings.h"
 #include "common/verdict.h"
 
+struct agent_proxy;
 struct agent_users;
 struct sp_crl_source;
 struct sp_tls_cred;
@@ -24,6 +25,7 @@ struct sp_tls_trust;
 
 struct agent_identity {
     char *certificate, *private_key;
+    uint64_t warn_days; /* before its end the state says so */
 };
 
 enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
@@ -45,6 +47,8 @@ struct agent_server_validation {
     struct sp_json_strings pinned_keys; /* the same; folded */
 };
 
+enum agent_selection { AGENT_ORDERED, AGENT_FASTEST };
+
 enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGENT_DOOR_FORWARD };
 
 struct agent_door {
@@ -62,13 +66,26 @@ struct agent_limits {
     uint64_t connections;  /* of applications, all doors together */
 };
 
+/* What a network that wants people to sign in first would answer in another's place. */
+struct agent_portal_settings {
+    char *probe_url; /* NULL: nothing is asked, no portal is ever seen */
+    uint64_t expect_status;
+    char *expect_body; /* NULL: any */
+    uint64_t minutes;  /* that the portal's own hosts may go direct */
+};
+
+enum agent_unreachable { AGENT_UNREACHABLE_BLOCK, AGENT_UNREACHABLE_DIRECT };
+
 struct agent_config {
     _Atomic size_t refs;
     char *path; /* as given */
     char *policy_source;
     struct sp_json_strings gateway_texts;
     struct sp_target gateways[AGENT_GATEWAYS_MAX]; /* gateway_texts.count of them */
-    char *server_name;                             /* folded; or an address */
+    int selection;                                 /* enum agent_selection */
+    uint64_t failback_s, probe_s;                  /* see struct agent_gateways_options */
+    char *upstream_text;
+    char *server_name; /* folded; or an address */
     struct agent_identity identity;
     struct agent_server_validation server_validation;
     struct sp_json_array door_rows;
@@ -82,8 +99,11 @@ struct agent_config {
     struct sp_log_settings log;
     struct sp_keepalive_settings keepalive;
     struct agent_limits limits;
+    int when_unreachable; /* enum agent_unreachable */
+    struct agent_portal_settings captive_portal;
     struct sp_stapling_settings stapling; /* of our own certificate */
 
+    struct agent_proxy *upstream; /* NULL: gateways are reached directly */
     struct sp_tls_cred *cred;
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */

@@ -1,6 +1,9 @@
 #include "agent/link.h"
 
 #include "agent/config.h"
+#include "agent/failure.h"
+#include "agent/proxy.h"
+#include "agent/upstream.h"
 #include "common/clock.h"
 #include "common/conn.h"
 #include "common/dial.h"
@@ -30,11 +33,13 @@ struct agent_link {
     void *ctx;
     struct sp_query *query;
     struct sp_dial *dial;
+    struct agent_upstream *upstream; /* in place of query and dial */
     struct sp_tunnel *tunnel;
     struct sp_tls_client_options tls;
     struct decision *decision; /* from the verdict until the tunnel is up or gone */
     struct sp_status *status;  /* what the gateway stapled came to, as of the handshake */
-    struct sp_addr addr;       /* connected to, or last tried */
+    struct sp_addr addr;       /* connected to */
+    struct sp_addr last;       /* the last of those that the name led to */
     struct sp_timer *deadline; /* of the gateway's answer: TLS may be through long before it */
     struct sp_task gone_soon;
     struct sp_error why;
@@ -60,15 +65,51 @@ static void on_gone_soon(void *ctx)
     link_gone(link, &link->why);
 }
 
+/* ---- whoever wants to know ---- */
+
+static void tell_failure(struct agent_link *link, enum agent_stage stage,
+                         const struct sp_error *why)
+{
+    const struct decision *d = link->decision;
+    const struct sp_addr *addr = link->addr.ip.family ? &link->addr : &link->last;
+    const struct agent_failure failure = {
+        .stage = stage,
+        .why = why,
+        .gateway = link->options.gateway,
+        .addr = addr->ip.family ? addr : NULL,
+        .facts = d ? &d->facts : NULL,
+        .verdict = d ? &d->verdict : NULL,
+    };
+
+    link->callbacks->on_failure(link->ctx, link, &failure);
+}
+
+/* How far a tunnel had come that ended so. Under TLS 1.3 a gateway's refusal of our certificate
+ * comes when our part of the handshake is long done. */
+static enum agent_stage stage_of(const struct agent_link *link, const struct sp_error *why)
+{
+    const struct decision *d = link->decision;
+
+    if (link->up)
+        return AGENT_STAGE_UP;
+    if (!d || d->verdict.action == SP_ACTION_BLOCK || why->kind == SP_ERR_PEER_ALERT ||
+        why->kind == SP_ERR_TLS)
+        return AGENT_STAGE_TLS;
+    return AGENT_STAGE_ANSWER;
+}
+
 /* ---- the log ---- */
 
 static void log_where(struct sp_log_line *line, const struct agent_link *link)
 {
+    const struct agent_proxy *upstream = link->options.config->upstream;
     char text[SP_TARGET_TEXT];
 
     sp_log_str(line, "gateway", sp_target_format(link->options.gateway, text));
     if (link->addr.ip.family)
         sp_log_str(line, "address", sp_addr_format(&link->addr, text));
+    if (agent_proxy_serves(upstream, link->options.gateway))
+        sp_log_str(line, "proxy", sp_target_format(&upstream->at, text));
 }
 
 static void log_decision(const struct agent_link *link)
@@ -247,13 +288,19 @@ static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, 
 static void on_up(void *ctx)
 {
     struct agent_link *link = ctx;
+    const struct agent_success success = {
+        .gateway = link->options.gateway,
+        .addr = &link->addr,
+        .facts = &link->decision->facts,
+        .verdict = &link->decision->verdict,
+    };
 
     link->up = true;
     sp_timer_stop(link->deadline);
     log_decision(link);
+    link->callbacks->on_up(link->ctx, link, &success);
     free(link->decision);
     link->decision = NULL;
-    link->callbacks->on_up(link->ctx, link);
     if (link->renewed)
         agent_link_renew(link, link->options.config);
 }
@@ -311,13 +358,15 @@ static void on_closed(void *ctx, const struct sp_error *why)
         decide_not_tls(link, why);
     explain(link, why, &told);
     blocked = link->decision && link->decision->verdict.action == SP_ACTION_BLOCK;
-    if (link->decision)
+    if (link->decision && (blocked || !link->closing))
         log_decision(link); /* every decision is logged, also when the gateway then refused us */
     if (link->up)
         log_closed(link, why);
     else if (!blocked && !link->closing)
         log_failed(link, why);
     link->tunnel = NULL;
+    if (!link->closing && (!link->up || told.kind != SP_OK))
+        tell_failure(link, stage_of(link, why), &told);
     link_gone(link, &told);
 }
 
@@ -340,6 +389,14 @@ static void on_deadline(void *ctx)
     sp_tunnel_abort(link->tunnel, &why);
 }
 
+/* There was no tunnel yet that could fail. */
+static void link_failed(struct agent_link *link, enum agent_stage stage, const struct sp_error *why)
+{
+    log_failed(link, why);
+    tell_failure(link, stage, why);
+    link_gone(link, why);
+}
+
 static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *addr,
                        const struct sp_error *error)
 {
@@ -353,12 +410,13 @@ static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *ad
         .ping_timeout_ms = (unsigned)config->keepalive.timeout_s * 1000,
     };
     struct sp_error err;
+    enum agent_stage stage = link->upstream ? AGENT_STAGE_PROXY : AGENT_STAGE_CONNECT;
     int fd;
 
     link->dial = NULL;
+    link->upstream = NULL;
     if (!sock) {
-        log_failed(link, error);
-        link_gone(link, error);
+        link_failed(link, stage, error);
         return;
     }
     link->addr = *addr;
@@ -366,8 +424,7 @@ static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *ad
     if (sp_tunnel_new(link->options.loop, fd, &options, &tunnel_callbacks, link, &link->tunnel,
                       &err) != SP_OK) {
         close(fd);
-        log_failed(link, &err);
-        link_gone(link, &err);
+        link_failed(link, AGENT_STAGE_TLS, &err);
         return;
     }
     /* Later by a little, so that a handshake that is late ends with its own words. */
@@ -381,11 +438,24 @@ static void on_resolved(void *ctx, const struct sp_addr *addrs, size_t count,
 
     link->query = NULL;
     if (error->kind != SP_OK) {
-        log_failed(link, error);
-        link_gone(link, error);
+        link_failed(link, AGENT_STAGE_RESOLVE, error);
         return;
     }
+    link->last = addrs[count - 1];
     link->dial = sp_dial(link->options.loop, addrs, count, NULL, on_dialled, link);
+}
+
+static void connect_upstream(struct agent_link *link)
+{
+    const struct agent_upstream_options options = {
+        .loop = link->options.loop,
+        .resolver = link->options.resolver,
+        .proxy = link->options.config->upstream,
+        .gateway = &link->gateway,
+        .timeout_ms = (unsigned)link->options.config->limits.handshake_ms,
+    };
+
+    link->upstream = agent_upstream_connect(&options, on_dialled, link);
 }
 
 struct agent_link *agent_link_new(const struct agent_link_options *options,
@@ -406,8 +476,11 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
     };
     sp_task_init(&link->gone_soon, on_gone_soon, link);
     link->deadline = sp_timer_new(options->loop, on_deadline, link);
-    link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
-                             on_resolved, link);
+    if (agent_proxy_serves(link->options.config->upstream, &link->gateway))
+        connect_upstream(link);
+    else
+        link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
+                                 on_resolved, link);
     return link;
 }
 
@@ -430,11 +503,17 @@ void agent_link_renew(struct agent_link *link, struct agent_config *config)
         log_decision(link);
         sp_error_code(&why, SP_ERR_PEER_CERT, verdict->alert, "the gateway's CRLs changed: %s: %s",
                       sp_reason_name(verdict->reason), link->decision->facts.detail);
+        tell_failure(link, AGENT_STAGE_UP, &why);
         link->closing = true;
         sp_tunnel_close(link->tunnel, &why);
     }
     free(link->decision);
     link->decision = NULL;
+}
+
+const struct sp_target *agent_link_gateway(const struct agent_link *link)
+{
+    return &link->gateway;
 }
 
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link)
@@ -462,7 +541,9 @@ void agent_link_close(struct agent_link *link)
         sp_resolve_cancel(link->query);
     if (link->dial)
         sp_dial_cancel(link->dial);
+    agent_upstream_cancel(link->upstream);
     link->query = NULL;
     link->dial = NULL;
+    link->upstream = NULL;
     sp_task_soon(link->options.loop, &link->gone_soon);
 }

@@ -11,8 +11,9 @@
 #include "common/error.h"
 
 struct agent_config;
-struct agent_request; /* opaque: a channel that was asked for */
-struct agent_uplink;  /* opaque */
+struct agent_observer; /* agent/failure.h */
+struct agent_request;  /* opaque: a channel that was asked for */
+struct agent_uplink;   /* opaque */
 struct sp_channel;
 struct sp_log;
 struct sp_loop;
@@ -26,6 +27,8 @@ struct agent_uplink_options {
     struct sp_resolver *resolver;
     void (*on_gone)(void *ctx); /* after agent_uplink_retire: the uplink is freed after it */
     void *ctx;
+    const struct agent_observer *observer; /* NULL: none; not told of anything once retired */
+    void *observer_ctx;
 };
 
 /* Takes a reference to the configuration; begins to connect. */
@@ -56,4 +59,10 @@ struct agent_request_callbacks {
 struct agent_request *agent_uplink_open(struct agent_uplink *uplink, const struct sp_target *target,
                                         const struct agent_request_callbacks *callbacks, void *ctx);
 void agent_request_cancel(struct agent_request *request);
+/* Those that wait for a tunnel and that `wanted` is true of are refused now, as if their time were
+ * over (no_tunnel); from the loop. */
+void agent_uplink_end_waits(struct agent_uplink *uplink,
+                            bool (*wanted)(void *ctx, const struct sp_target *target), void *ctx);
+/* There is reason to hope: whoever waits to try again does so now. */
+void agent_uplink_hope(struct agent_uplink *uplink);
 #endif

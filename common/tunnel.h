@@ -66,4 +66,8 @@ struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
  */
 const char *sp_tunnel_goaway_text(const struct sp_tunnel *tunnel);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */
+/* HTTP/2, up: does the other end live? PING now, whether it is idle or not; nothing heard within
+ * ping_timeout_ms ends the tunnel as always. */
+void sp_tunnel_check(struct sp_tunnel *tunnel);
+uint64_t sp_tunnel_heard_ms(const struct sp_tunnel *tunnel); /* loop time of the last bytes read */
 #endif
