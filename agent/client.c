@@ -1,6 +1,7 @@
 #include "agent/client.h"
 
 #include "agent/config.h"
+#include "agent/outlet.h"
 #include "agent/owner.h"
 #include "common/channel.h"
 #include "common/log.h"
@@ -16,8 +17,9 @@
 #define LINGER_MS  1000
 #define SURPLUS_MS 1000
 #define READ_SIZE  16384
+#define ANSWER_MS  10000 /* for the application to take any of it */
 
-enum state { ASKING, WAITING, RELAYING, TAKEN, HANGING_UP };
+enum state { ASKING, WAITING, RELAYING, TAKEN, ANSWERING, HANGING_UP };
 
 struct agent_client {
     struct agent_clients *all;
@@ -25,29 +27,33 @@ struct agent_client {
     const struct agent_door_kind *kind;
     const struct agent_door *door;
     struct agent_config *config;
-    struct agent_request *request;
+    struct agent_outlet *outlet; /* until the channel is open */
     struct sp_channel *channel;
     struct sp_sock *sock;
     struct sp_timer *deadline;
     struct sp_buf input;
     struct sp_target target;
-    struct agent_visitor visitor; /* without .unwelcome */
+    struct agent_visitor visitor; /* without .unwelcome, .user */
+    struct agent_way way;         /* if has_way */
+    char *user, *alt_name;        /* NULL: unknown */
     struct agent_refusal refusal; /* status 0: not refused */
     uint64_t started_ms;
     enum state state;
-    bool has_target;
+    bool has_target, has_way;
     bool unwelcome; /* and `refusal` says why */
     bool too_many;
     bool is_inner, ended_well; /* see agent_client_inner */
     bool asked_before;
     void *door_state;
+    char *answer; /* see agent_client_answer */
+    size_t answer_len, answer_sent;
 };
 
 /* ---- the log, the end ---- */
 
 static void log_end(const struct agent_client *c, const struct sp_channel_end *end)
 {
-    char text[SP_TARGET_TEXT];
+    char text[SP_TARGET_TEXT], rule[AGENT_RULE_TEXT];
     struct sp_log_line line;
 
     /* Of those who are too many the `limit` line tells. */
@@ -60,6 +66,11 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
         sp_log_int(&line, "uid", c->visitor.uid);
     if (c->has_target)
         sp_log_str(&line, "destination", sp_target_format(&c->target, text));
+    sp_log_str(&line, "user", c->user);
+    if (c->has_way) {
+        sp_log_str(&line, "via", agent_via_name(c->way.via));
+        sp_log_str(&line, "rule", agent_route_rule(c->config, &c->way, rule));
+    }
     sp_log_int(&line, "bytes_up", end ? (int64_t)end->bytes_out : 0);
     sp_log_int(&line, "bytes_down", end ? (int64_t)end->bytes_in : 0);
     sp_log_int(&line, "duration_ms", (int64_t)(sp_loop_now_ms(c->all->loop) - c->started_ms));
@@ -84,11 +95,13 @@ static void client_free(struct agent_client *c)
     all->unwelcome_count -= c->unwelcome;
     if (c->kind->done)
         c->kind->done(c);
-    if (c->request)
-        agent_request_cancel(c->request);
+    agent_outlet_free(c->outlet);
     sp_timer_free(c->deadline);
     sp_sock_close(c->sock);
     sp_buf_done(&c->input);
+    free(c->answer);
+    free(c->user);
+    free(c->alt_name);
     agent_config_unref(c->config);
     free(c);
     if (!all->count)
@@ -118,6 +131,10 @@ static void on_readable(void *ctx)
 
     if (n == -EAGAIN)
         return;
+    if (n == 0 && c->state == ANSWERING) { /* it only listens from now on */
+        sp_sock_watch_read(c->sock, false);
+        return;
+    }
     if (n <= 0) { /* it went before it got anything */
         if (c->state == ASKING && c->unwelcome) {
             log_end(c, NULL);
@@ -129,13 +146,35 @@ static void on_readable(void *ctx)
         client_free(c);
         return;
     }
-    if (!room) /* hanging up: what it still sends is not read by anybody */
+    if (!room) /* what it still sends is not read by anybody */
         return;
     sp_buf_commit(&c->input, (size_t)n);
     c->kind->on_input(c);
 }
 
-static const struct sp_sock_callbacks sock_callbacks = {.on_readable = on_readable};
+static void on_writable(void *ctx)
+{
+    struct agent_client *c = ctx;
+
+    while (c->answer_sent < c->answer_len) {
+        ssize_t n =
+            sp_sock_write(c->sock, c->answer + c->answer_sent, c->answer_len - c->answer_sent);
+
+        if (n == -EAGAIN) {
+            sp_sock_watch_write(c->sock, true);
+            return;
+        }
+        if (n < 0) {
+            client_free(c);
+            return;
+        }
+        c->answer_sent += (size_t)n;
+        sp_timer_start(c->deadline, ANSWER_MS);
+    }
+    agent_client_finish(c);
+}
+
+static const struct sp_sock_callbacks sock_callbacks = {on_readable, on_writable};
 
 const struct agent_refusal agent_client_too_many = {
     .status = 503,
@@ -199,12 +238,20 @@ void agent_client_hang_up(struct agent_client *c)
 
 /* ---- the channel ---- */
 
+/* The outlet has done what it can. */
+static void leave_outlet(struct agent_client *c)
+{
+    c->way = agent_outlet_way(c->outlet);
+    agent_outlet_free(c->outlet);
+    c->outlet = NULL;
+}
+
 static void on_open(void *ctx, struct sp_channel *channel)
 {
     struct agent_client *c = ctx;
     struct sp_sock *sock = c->sock;
 
-    c->request = NULL;
+    leave_outlet(c);
     c->channel = channel;
     c->state = RELAYING;
     c->kind->on_open(c);
@@ -219,9 +266,10 @@ static void on_open(void *ctx, struct sp_channel *channel)
 static void on_refused(void *ctx, const struct agent_refusal *refusal)
 {
     struct agent_client *c = ctx;
+    struct agent_refusal copy = *refusal;
 
-    c->request = NULL;
-    agent_client_refuse(c, refusal);
+    leave_outlet(c);
+    agent_client_refuse(c, &copy);
 }
 
 static const struct agent_request_callbacks request_callbacks = {on_open, on_refused};
@@ -235,8 +283,33 @@ static bool refuse_unwelcome(struct agent_client *c)
     return unwelcome;
 }
 
+void agent_client_answer(struct agent_client *c, char *text, size_t len)
+{
+    if (refuse_unwelcome(c)) {
+        free(text);
+        return;
+    }
+    c->state = ANSWERING;
+    c->answer = text;
+    c->answer_len = len;
+    sp_timer_start(c->deadline, ANSWER_MS);
+    on_writable(c);
+}
+
+bool agent_client_local(const struct agent_client *c, struct sp_addr *ret_addr)
+{
+    return c->sock && sp_sock_local(c->sock, ret_addr);
+}
+
 void agent_client_connect(struct agent_client *c, const struct sp_target *target)
 {
+    struct agent_route_question question = {
+        .door = c->door->name,
+        .user = c->user,
+        .alt_name = c->alt_name,
+        .fixed = c->door->type == AGENT_DOOR_FORWARD,
+    };
+
     if (refuse_unwelcome(c))
         return;
     c->state = WAITING;
@@ -244,7 +317,10 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
     c->has_target = true;
     sp_timer_stop(c->deadline);
     sp_sock_watch_read(c->sock, false);
-    c->request = agent_uplink_open(c->all->uplink, target, &request_callbacks, c);
+    question.target = target;
+    c->outlet = agent_outlet_open(c->all, &question, &request_callbacks, c);
+    c->way = agent_outlet_way(c->outlet);
+    c->has_way = true;
 }
 
 /* ---- a door that relays by itself ---- */
@@ -356,6 +432,7 @@ struct agent_client *agent_client_inner(struct agent_client *outer,
         return NULL;
     }
     c->door_state = state;
+    agent_client_set_user(c, outer->user);
     *ret_fd = pair[1];
     agent_client_connect(c, target);
     return c;
@@ -435,4 +512,21 @@ void agent_client_become(struct agent_client *c, const struct agent_door_kind *k
 struct sp_buf *agent_client_input(struct agent_client *c)
 {
     return &c->input;
+}
+
+const char *agent_client_user(const struct agent_client *c)
+{
+    return c->user;
+}
+
+void agent_client_set_user(struct agent_client *c, const char *user)
+{
+    free(c->user);
+    c->user = user ? sp_strdup(user) : NULL;
+}
+
+void agent_client_set_alt_name(struct agent_client *c, const char *name)
+{
+    free(c->alt_name);
+    c->alt_name = name ? sp_strdup(name) : NULL;
 }

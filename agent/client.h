@@ -10,14 +10,17 @@
  */
 #ifndef SALLYPORT_AGENT_CLIENT_H
 #define SALLYPORT_AGENT_CLIENT_H
+#include "agent/routes.h"
 #include "agent/uplink.h"
 #include "common/buf.h"
 
 struct agent_client;
 struct agent_config;
 struct agent_door;
+struct agent_hosts;
 struct sp_log;
 struct sp_loop;
+struct sp_resolver;
 struct sp_sock;
 struct sp_sock_callbacks;
 
@@ -41,14 +44,24 @@ extern const struct agent_door_kind agent_door_http, agent_door_socks5, agent_do
 struct agent_clients {
     struct sp_loop *loop;
     struct sp_log *log;
-    struct agent_uplink *uplink; /* for channels from now on; NULL: none any more */
+    struct agent_uplink *uplink;        /* for channels from now on; NULL: none any more */
+    struct agent_config *const *config; /* the present one: its routes count */
+    struct sp_resolver *resolver;       /* for what goes directly, like the next */
+    struct agent_hosts *hosts;
     struct agent_client *first;
     size_t count;                /* all */
     size_t inner_count;          /* those of them that a door opened for itself */
     size_t unwelcome_count;      /* those who only wait for an answer that says so */
     bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
-    void *ctx;
+    /* What may overrule the routes; NULL: nothing. *ret_rule says what it was
+     * ("$.when_unreachable"), and is static. True: the channel, which the routes send through the
+     * tunnel, goes directly. */
+    bool (*direct_instead)(void *ctx, const struct sp_target *target, const char **ret_rule);
+    /* The same, after it was refused for want of a tunnel (refusal->no_tunnel). */
+    bool (*fall_back)(void *ctx, const struct sp_target *target,
+                      const struct agent_refusal *refusal, const char **ret_rule);
+    void *ctx; /* of all of them */
 };
 
 /* Who has come in at a door. */
@@ -82,10 +95,22 @@ void agent_client_become(struct agent_client *client, const struct agent_door_ki
 /* What was read and not used; what is left in it when the channel opens goes first. */
 struct sp_buf *agent_client_input(struct agent_client *client);
 void agent_client_read(struct agent_client *client); /* calls on_input from now on */
-/* Asks for the channel; reading stops until it is open. */
+/* Who uses it, by name: the owner of the connecting process, or a login at the door. Copied; NULL:
+ * unknown. */
+const char *agent_client_user(const struct agent_client *client);
+void agent_client_set_user(struct agent_client *client, const char *user);
+/* A name that the target goes by which is an address (folded, sp_host_fold; copied): routes may
+ * name it. NULL: none. */
+void agent_client_set_alt_name(struct agent_client *client, const char *name);
+/* Asks for the channel, by the way that the routes say; reading stops until it is open. */
 void agent_client_connect(struct agent_client *client, const struct sp_target *target);
 /* A short answer, written at once. */
 void agent_client_say(struct agent_client *client, const void *text, size_t len);
+/* An answer of any length, from malloc and taken over: the application takes it at its own pace;
+ * then the client hangs up. No line in the log. The client may be gone when this returns. */
+void agent_client_answer(struct agent_client *client, char *text, size_t len);
+/* The address that the application has connected to; false: none, or it cannot be said. */
+bool agent_client_local(const struct agent_client *client, struct sp_addr *ret_addr);
 /* The door itself refuses: on_refused follows, from inside this call. */
 void agent_client_refuse(struct agent_client *client, const struct agent_refusal *refusal);
 /* Ends it after what was said: FIN, and a moment for the application to read it. */

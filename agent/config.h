@@ -7,6 +7,7 @@
  */
 #ifndef SALLYPORT_AGENT_CONFIG_H
 #define SALLYPORT_AGENT_CONFIG_H
+#include "agent/routes.h"
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/settings.h"
@@ -47,7 +48,8 @@ struct agent_server_validation {
 enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGENT_DOOR_FORWARD };
 
 struct agent_door {
-    int type; /* enum agent_door_type */
+    int type;   /* enum agent_door_type */
+    char *name; /* NULL: none */
     char *listen_text, *to_text, *users_file, *mode_text;
     struct sp_addr listen;     /* unless unix_path */
     char *unix_path;           /* a UNIX socket; NULL: TCP, at `listen` */
@@ -79,6 +81,9 @@ struct agent_config {
     struct sp_json_array door_rows;
     struct agent_door *doors; /* door_rows.items */
     size_t door_count;
+    struct sp_json_array route_rows;
+    struct agent_route *routes; /* route_rows.items */
+    size_t route_count;
     uint64_t tunnels;
     struct sp_tls_settings tls;
     struct sp_log_settings log;

@@ -79,6 +79,7 @@ const struct sp_json_field agent_config_door_fields[] = {
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_door, to_text),
      .check = sp_settings_check_target},
+    {.key = "name", .type = SP_JSON_STRING, .offset = offsetof(struct agent_door, name)},
     {.key = "mode",
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_door, mode_text),

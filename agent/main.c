@@ -10,7 +10,10 @@
 #include <string.h>
 
 /* One row each. */
-static const struct agent_command *const commands[] = {NULL};
+static const struct agent_command *const commands[] = {
+    &agent_route_command,
+    NULL,
+};
 
 static int exit_status(const struct sp_error *err)
 {
@@ -22,8 +25,11 @@ static int run_command(const struct agent_command *command, int argc, char **arg
     struct sp_error err;
     char message[768];
     int status;
-    enum sp_err rc = command->run(argc, argv, stdout, &status, &err);
+    enum sp_err rc;
 
+    sp_tls_protect_keys();
+    rc = command->run(argc, argv, stdout, &status, &err);
+    sp_tls_keys_gone();
     if (rc == SP_OK && (fflush(stdout) != 0 || ferror(stdout)))
         rc = sp_error_set(&err, SP_ERR_CLOSED, "standard output cannot be written");
     if (rc == SP_OK)
