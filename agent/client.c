@@ -66,6 +66,7 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
         sp_log_int(&line, "uid", c->visitor.uid);
     if (c->has_target)
         sp_log_str(&line, "destination", sp_target_format(&c->target, text));
+    sp_log_str(&line, "name", c->alt_name);
     sp_log_str(&line, "user", c->user);
     if (c->has_way) {
         sp_log_str(&line, "via", agent_via_name(c->way.via));
@@ -133,6 +134,11 @@ static void on_readable(void *ctx)
         return;
     if (n == 0 && c->state == ANSWERING) { /* it only listens from now on */
         sp_sock_watch_read(c->sock, false);
+        return;
+    }
+    if (n == 0 && c->state == ASKING && c->kind->on_end) {
+        sp_sock_watch_read(c->sock, false);
+        c->kind->on_end(c);
         return;
     }
     if (n <= 0) { /* it went before it got anything */
@@ -401,6 +407,8 @@ static struct agent_client *client_new(struct agent_clients *clients, int fd, bo
         c->refusal = *visitor->unwelcome;
     c->too_many = visitor->unwelcome == &agent_client_too_many;
     c->visitor.unwelcome = NULL;
+    c->visitor.user = NULL;
+    agent_client_set_user(c, visitor->user);
     sp_buf_init(&c->input, AGENT_CLIENT_INPUT_MAX);
     c->deadline = sp_timer_new(clients->loop, on_deadline, c);
     c->next = clients->first;
@@ -444,7 +452,9 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
 {
     struct agent_client *c = client_new(clients, fd, false, visitor, kind, door, config);
 
-    if (c)
+    if (c && c->unwelcome && !kind->on_refused)
+        agent_client_refuse(c, &c->refusal);
+    else if (c)
         kind->start(c);
 }
 
@@ -488,9 +498,9 @@ const struct agent_door *agent_client_door(const struct agent_client *c)
     return c->door;
 }
 
-uint32_t agent_client_uid(const struct agent_client *c)
+const struct agent_visitor *agent_client_visitor(const struct agent_client *c)
 {
-    return c->visitor.uid;
+    return &c->visitor;
 }
 
 void *agent_client_state(const struct agent_client *c)

@@ -30,6 +30,8 @@ struct agent_door_kind {
     void (*start)(struct agent_client *client);
     /* Bytes have been appended to agent_client_input. */
     void (*on_input)(struct agent_client *client);
+    /* It sends no more, before the channel was asked for: goes on without. NULL: it is let go. */
+    void (*on_end)(struct agent_client *client);
     /* The channel is open: what the application is told before its bytes flow (may be empty). */
     void (*on_open)(struct agent_client *client);
     /* What it is told instead. NULL: the connection is reset, since this door has no words. */
@@ -38,7 +40,7 @@ struct agent_door_kind {
     void (*done)(struct agent_client *client);
 };
 extern const struct agent_door_kind agent_door_http, agent_door_socks5, agent_door_mixed,
-    agent_door_forward;
+    agent_door_forward, agent_door_transparent;
 
 /* All clients of the agent, whatever door they came in by. Embedded in its owner. */
 struct agent_clients {
@@ -68,7 +70,10 @@ struct agent_clients {
 struct agent_visitor {
     struct sp_addr addr; /* family 0: by a UNIX socket */
     uint32_t uid;        /* the user (agent/owner.h); AGENT_NO_UID: nobody has looked, or none */
-    /* Not NULL: no more than a proper answer that says so, if it asks within a second. Copied. */
+    const char *user;    /* his name; NULL: unknown. Copied, see agent_client_user */
+    struct sp_addr destination; /* of a transparent door */
+    /* Not NULL: no more than a proper answer that says so, if it asks within a second; at once from
+     * a door that has no words. Copied. */
     const struct agent_refusal *unwelcome;
 };
 extern const struct agent_refusal agent_client_too_many; /* `unwelcome`, and no line in the log */
@@ -86,7 +91,8 @@ void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty f
 #define AGENT_CLIENT_ASK_MS    10000 /* for the application to say what it wants */
 #define AGENT_CLIENT_SURPLUS   64    /* so many unwelcome may have their answer at a time */
 const struct agent_door *agent_client_door(const struct agent_client *client);
-uint32_t agent_client_uid(const struct agent_client *client); /* see struct agent_visitor */
+/* Without .user and .unwelcome. */
+const struct agent_visitor *agent_client_visitor(const struct agent_client *client);
 /* What the door keeps about it; NULL until set. */
 void *agent_client_state(const struct agent_client *client);
 void agent_client_set_state(struct agent_client *client, void *state);
