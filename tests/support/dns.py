@@ -12,12 +12,12 @@ class Server:
     asked counts the questions, so that a test can tell how often a name was looked up.
     """
 
-    def __init__(self, names):
+    def __init__(self, names, port=0):
         self.names = {name.lower(): list(addresses) for name, addresses in names.items()}
         self.asked = []
         self.silent = set()  # names that get no answer at all
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
+        self.sock.bind(("127.0.0.1", port))
         self.address = "127.0.0.1:%d" % self.sock.getsockname()[1]
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
