@@ -2,6 +2,7 @@
 
 #include "agent/config.h"
 #include "agent/outlet.h"
+#include "agent/owner.h"
 #include "common/channel.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -32,13 +33,15 @@ struct agent_client {
     struct sp_timer *deadline;
     struct sp_buf input;
     struct sp_target target;
-    struct sp_addr peer;
+    struct agent_visitor visitor; /* without .unwelcome, .user */
     struct agent_way way;         /* if has_way */
     char *user, *alt_name;        /* NULL: unknown */
     struct agent_refusal refusal; /* status 0: not refused */
     uint64_t started_ms;
     enum state state;
-    bool has_target, has_way, surplus;
+    bool has_target, has_way;
+    bool unwelcome; /* and `refusal` says why */
+    bool too_many;
     bool is_inner, ended_well; /* see agent_client_inner */
     bool asked_before;
     void *door_state;
@@ -54,12 +57,16 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
     struct sp_log_line line;
 
     /* Of those who are too many the `limit` line tells. */
-    if (c->surplus || !sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
+    if (c->too_many || !sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
         return;
     sp_log_str(&line, "door", c->kind->name);
-    sp_log_str(&line, "client", sp_addr_format(&c->peer, text));
+    sp_log_str(&line, "client",
+               c->visitor.addr.ip.family ? sp_addr_format(&c->visitor.addr, text) : "unix");
+    if (c->visitor.uid != AGENT_NO_UID)
+        sp_log_int(&line, "uid", c->visitor.uid);
     if (c->has_target)
         sp_log_str(&line, "destination", sp_target_format(&c->target, text));
+    sp_log_str(&line, "name", c->alt_name);
     sp_log_str(&line, "user", c->user);
     if (c->has_way) {
         sp_log_str(&line, "via", agent_via_name(c->way.via));
@@ -86,6 +93,7 @@ static void client_free(struct agent_client *c)
         c->next->prev = c->prev;
     all->count--;
     all->inner_count -= c->is_inner;
+    all->unwelcome_count -= c->unwelcome;
     if (c->kind->done)
         c->kind->done(c);
     agent_outlet_free(c->outlet);
@@ -128,8 +136,15 @@ static void on_readable(void *ctx)
         sp_sock_watch_read(c->sock, false);
         return;
     }
+    if (n == 0 && c->state == ASKING && c->kind->on_end) {
+        sp_sock_watch_read(c->sock, false);
+        c->kind->on_end(c);
+        return;
+    }
     if (n <= 0) { /* it went before it got anything */
-        if (c->state == ASKING && (c->input.len || n < 0)) {
+        if (c->state == ASKING && c->unwelcome) {
+            log_end(c, NULL);
+        } else if (c->state == ASKING && (c->input.len || n < 0)) {
             snprintf(c->refusal.text, sizeof c->refusal.text, "the application went away");
             c->refusal.status = 499;
             log_end(c, NULL);
@@ -167,7 +182,7 @@ static void on_writable(void *ctx)
 
 static const struct sp_sock_callbacks sock_callbacks = {on_readable, on_writable};
 
-static const struct agent_refusal full = {
+const struct agent_refusal agent_client_too_many = {
     .status = 503,
     .error = "connection_limit_reached",
     .text = "the agent has as many connections as limits.connections lets it have"};
@@ -179,14 +194,14 @@ static void on_deadline(void *ctx)
     struct agent_client *c = ctx;
 
     if (c->state == ASKING && !(c->asked_before && !c->input.len))
-        agent_client_refuse(c, c->surplus ? &full : &late);
+        agent_client_refuse(c, c->unwelcome ? &c->refusal : &late);
     else
         client_free(c);
 }
 
 void agent_client_read(struct agent_client *c)
 {
-    sp_timer_start(c->deadline, c->surplus ? SURPLUS_MS : AGENT_CLIENT_ASK_MS);
+    sp_timer_start(c->deadline, c->unwelcome ? SURPLUS_MS : AGENT_CLIENT_ASK_MS);
     sp_sock_watch_read(c->sock, true);
 }
 
@@ -265,16 +280,18 @@ static void on_refused(void *ctx, const struct agent_refusal *refusal)
 
 static const struct agent_request_callbacks request_callbacks = {on_open, on_refused};
 
-static bool refuse_surplus(struct agent_client *c)
+static bool refuse_unwelcome(struct agent_client *c)
 {
-    if (c->surplus)
-        agent_client_refuse(c, &full);
-    return c->surplus;
+    bool unwelcome = c->unwelcome; /* it may be gone in a moment */
+
+    if (unwelcome)
+        agent_client_refuse(c, &c->refusal);
+    return unwelcome;
 }
 
 void agent_client_answer(struct agent_client *c, char *text, size_t len)
 {
-    if (refuse_surplus(c)) {
+    if (refuse_unwelcome(c)) {
         free(text);
         return;
     }
@@ -299,7 +316,7 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
         .fixed = c->door->type == AGENT_DOOR_FORWARD,
     };
 
-    if (refuse_surplus(c))
+    if (refuse_unwelcome(c))
         return;
     c->state = WAITING;
     c->target = *target;
@@ -317,7 +334,7 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
 struct sp_sock *agent_client_take(struct agent_client *c, const struct sp_sock_callbacks *callbacks,
                                   void *ctx)
 {
-    if (refuse_surplus(c))
+    if (refuse_unwelcome(c))
         return NULL;
     c->state = TAKEN; /* its socket is guarded since it was accepted, as a channel's is */
     c->asked_before = true;
@@ -363,7 +380,7 @@ struct agent_clients *agent_client_all(const struct agent_client *c)
 
 /* is_inner: fd is an end of a socket pair, which has inherited nothing from any listener. */
 static struct agent_client *client_new(struct agent_clients *clients, int fd, bool is_inner,
-                                       const struct sp_addr *peer,
+                                       const struct agent_visitor *visitor,
                                        const struct agent_door_kind *kind,
                                        const struct agent_door *door, struct agent_config *config)
 {
@@ -384,7 +401,14 @@ static struct agent_client *client_new(struct agent_clients *clients, int fd, bo
         return NULL;
     }
     c->config = agent_config_ref(config);
-    c->peer = *peer;
+    c->visitor = *visitor;
+    c->unwelcome = visitor->unwelcome != NULL;
+    if (c->unwelcome)
+        c->refusal = *visitor->unwelcome;
+    c->too_many = visitor->unwelcome == &agent_client_too_many;
+    c->visitor.unwelcome = NULL;
+    c->visitor.user = NULL;
+    agent_client_set_user(c, visitor->user);
     sp_buf_init(&c->input, AGENT_CLIENT_INPUT_MAX);
     c->deadline = sp_timer_new(clients->loop, on_deadline, c);
     c->next = clients->first;
@@ -394,6 +418,7 @@ static struct agent_client *client_new(struct agent_clients *clients, int fd, bo
     clients->first = c;
     clients->count++;
     clients->inner_count += is_inner;
+    clients->unwelcome_count += c->unwelcome;
     c->is_inner = is_inner;
     return c;
 }
@@ -409,7 +434,7 @@ struct agent_client *agent_client_inner(struct agent_client *outer,
         return NULL;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
         return NULL;
-    c = client_new(outer->all, pair[0], true, &outer->peer, kind, outer->door, outer->config);
+    c = client_new(outer->all, pair[0], true, &outer->visitor, kind, outer->door, outer->config);
     if (!c) {
         close(pair[1]);
         return NULL;
@@ -421,16 +446,16 @@ struct agent_client *agent_client_inner(struct agent_client *outer,
     return c;
 }
 
-void agent_client_start(struct agent_clients *clients, int fd, const struct sp_addr *peer,
+void agent_client_start(struct agent_clients *clients, int fd, const struct agent_visitor *visitor,
                         const struct agent_door_kind *kind, const struct agent_door *door,
-                        struct agent_config *config, bool surplus)
+                        struct agent_config *config)
 {
-    struct agent_client *c = client_new(clients, fd, false, peer, kind, door, config);
+    struct agent_client *c = client_new(clients, fd, false, visitor, kind, door, config);
 
-    if (!c)
-        return;
-    c->surplus = surplus;
-    kind->start(c);
+    if (c && c->unwelcome && !kind->on_refused)
+        agent_client_refuse(c, &c->refusal);
+    else if (c)
+        kind->start(c);
 }
 
 void agent_clients_dismiss_idle(struct agent_clients *clients)
@@ -471,6 +496,11 @@ void agent_clients_close(struct agent_clients *clients)
 const struct agent_door *agent_client_door(const struct agent_client *c)
 {
     return c->door;
+}
+
+const struct agent_visitor *agent_client_visitor(const struct agent_client *c)
+{
+    return &c->visitor;
 }
 
 void *agent_client_state(const struct agent_client *c)

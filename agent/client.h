@@ -30,6 +30,8 @@ struct agent_door_kind {
     void (*start)(struct agent_client *client);
     /* Bytes have been appended to agent_client_input. */
     void (*on_input)(struct agent_client *client);
+    /* It sends no more, before the channel was asked for: goes on without. NULL: it is let go. */
+    void (*on_end)(struct agent_client *client);
     /* The channel is open: what the application is told before its bytes flow (may be empty). */
     void (*on_open)(struct agent_client *client);
     /* What it is told instead. NULL: the connection is reset, since this door has no words. */
@@ -38,7 +40,7 @@ struct agent_door_kind {
     void (*done)(struct agent_client *client);
 };
 extern const struct agent_door_kind agent_door_http, agent_door_socks5, agent_door_mixed,
-    agent_door_forward;
+    agent_door_forward, agent_door_transparent;
 
 /* All clients of the agent, whatever door they came in by. Embedded in its owner. */
 struct agent_clients {
@@ -49,7 +51,9 @@ struct agent_clients {
     struct sp_resolver *resolver;       /* for what goes directly, like the next */
     struct agent_hosts *hosts;
     struct agent_client *first;
-    size_t count, inner_count;   /* all; those of them that a door opened for itself */
+    size_t count;                /* all */
+    size_t inner_count;          /* those of them that a door opened for itself */
+    size_t unwelcome_count;      /* those who only wait for an answer that says so */
     bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
     /* What may overrule the routes; NULL: nothing. *ret_rule says what it was
@@ -64,12 +68,22 @@ struct agent_clients {
     void *ctx; /* of all of them */
 };
 
+/* Who has come in at a door. */
+struct agent_visitor {
+    struct sp_addr addr; /* family 0: by a UNIX socket */
+    uint32_t uid;        /* the user (agent/owner.h); AGENT_NO_UID: nobody has looked, or none */
+    const char *user;    /* his name; NULL: unknown. Copied, see agent_client_user */
+    struct sp_addr destination; /* of a transparent door */
+    /* Not NULL: no more than a proper answer that says so, if it asks within a second; at once from
+     * a door that has no words. Copied. */
+    const struct agent_refusal *unwelcome;
+};
+extern const struct agent_refusal agent_client_too_many; /* `unwelcome`, and no line in the log */
 /* fd is taken over, as accepted by a guarded listener (common/sock.h); config keeps `door` alive (a
- * reference is taken). surplus: there are too many already, so it gets no more than a proper answer
- * that says so, if it asks within a second. */
-void agent_client_start(struct agent_clients *clients, int fd, const struct sp_addr *peer,
+ * reference is taken). */
+void agent_client_start(struct agent_clients *clients, int fd, const struct agent_visitor *visitor,
                         const struct agent_door_kind *kind, const struct agent_door *door,
-                        struct agent_config *config, bool surplus);
+                        struct agent_config *config);
 /* Those that have not asked for anything yet, now: on_empty may follow. */
 void agent_clients_dismiss_idle(struct agent_clients *clients);
 void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty follows */
@@ -77,8 +91,10 @@ void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty f
 /* ---- for doors ---- */
 #define AGENT_CLIENT_INPUT_MAX 32768 /* what may be read before the channel is asked for */
 #define AGENT_CLIENT_ASK_MS    10000 /* for the application to say what it wants */
-#define AGENT_CLIENT_SURPLUS   64    /* so many may have their answer at a time */
+#define AGENT_CLIENT_SURPLUS   64    /* so many unwelcome may have their answer at a time */
 const struct agent_door *agent_client_door(const struct agent_client *client);
+/* Without .user and .unwelcome. */
+const struct agent_visitor *agent_client_visitor(const struct agent_client *client);
 /* What the door keeps about it; NULL until set. */
 void *agent_client_state(const struct agent_client *client);
 void agent_client_set_state(struct agent_client *client, void *state);

@@ -49,16 +49,31 @@ struct agent_server_validation {
 
 enum agent_selection { AGENT_ORDERED, AGENT_FASTEST };
 
-enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGENT_DOOR_FORWARD };
+enum agent_door_type {
+    AGENT_DOOR_HTTP,
+    AGENT_DOOR_SOCKS5,
+    AGENT_DOOR_MIXED,
+    AGENT_DOOR_FORWARD,
+    AGENT_DOOR_TRANSPARENT,
+};
 
 struct agent_door {
     int type;   /* enum agent_door_type */
     char *name; /* NULL: none */
-    char *listen_text, *to_text, *users_file;
-    struct sp_addr listen;
-    struct sp_target to;       /* AGENT_DOOR_FORWARD */
+    char *listen_text, *to_text, *users_file, *mode_text;
+    struct sp_addr listen; /* unless unix_path */
+    char *unix_path;       /* a UNIX socket; NULL: TCP, at `listen` */
+    unsigned unix_mode;    /* permission bits of its file */
+    struct sp_target to;   /* AGENT_DOOR_FORWARD */
+    int intercept;         /* AGENT_DOOR_TRANSPARENT: enum agent_intercept */
+    bool has_intercept;
     struct agent_users *users; /* AGENT_DOOR_SOCKS5; NULL: everybody may use it */
+    struct sp_json_strings allow_texts;
+    uint32_t *allow_uids; /* allow_texts.count: who may connect; none: everybody */
 };
+
+/* Whether this user may connect (agent/owner.h). */
+bool agent_door_allows(const struct agent_door *door, uint32_t uid);
 
 struct agent_limits {
     uint64_t handshake_ms; /* of a tunnel, from connect to the gateway's answer */

@@ -12,6 +12,7 @@
 /* One row each. */
 static const struct agent_command *const commands[] = {
     &agent_route_command,
+    &agent_rules_command,
     NULL,
 };
 

@@ -286,6 +286,23 @@ static const char *nearness(const struct agent_route_question *q)
     return q->alt_name ? nearness_of_name(q->alt_name, q->hosts) : NULL;
 }
 
+static bool has_the_rest(const struct agent_route *route, const struct agent_route_question *q)
+{
+    return has_address(route, q->target) && has_port(route, q->target->port) &&
+           has_word(&route->doors, q->door) && has_word(&route->users, q->user);
+}
+
+/* The first that would match but for its hosts decides: what stands behind it is not reached
+ * without a name. */
+bool agent_route_wants_name(const struct agent_config *config, const struct agent_route_question *q)
+{
+    for (size_t i = 0; i < config->route_count; i++) {
+        if (has_the_rest(&config->routes[i], q))
+            return config->routes[i].hosts.count > 0;
+    }
+    return false;
+}
+
 struct agent_way agent_route_decide(const struct agent_config *config,
                                     const struct agent_route_question *q)
 {
@@ -294,9 +311,7 @@ struct agent_way agent_route_decide(const struct agent_config *config,
     for (size_t i = 0; i < config->route_count; i++) {
         const struct agent_route *route = &config->routes[i];
 
-        if (has_host(route, q) && has_address(route, q->target) &&
-            has_port(route, q->target->port) && has_word(&route->doors, q->door) &&
-            has_word(&route->users, q->user))
+        if (has_host(route, q) && has_the_rest(route, q))
             return (struct agent_way){.via = (enum agent_via)route->via, .route = (int)i};
     }
     near = nearness(q);

@@ -57,6 +57,9 @@ struct agent_way {
 
 struct agent_way agent_route_decide(const struct agent_config *config,
                                     const struct agent_route_question *question);
+/* Whether a name for the target, an address, could lead to another decision than none. */
+bool agent_route_wants_name(const struct agent_config *config,
+                            const struct agent_route_question *question);
 /* What decided, for people: "agent.json: $.routes[2]", "built in: loopback". Returns buf. */
 #define AGENT_RULE_TEXT 320
 const char *agent_route_rule(const struct agent_config *config, const struct agent_way *way,

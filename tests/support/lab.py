@@ -434,6 +434,9 @@ class Lab:
 
 
 def parse_address(text):
+    """(host, port); a UNIX socket's is its path."""
+    if text.startswith("unix:"):
+        return text[len("unix:"):]
     host, port = text.rsplit(":", 1)
     return host.strip("[]"), int(port)
 
@@ -443,6 +446,11 @@ def format_address(address):
 
 
 def connect(address, timeout=10):
+    if isinstance(address, str):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout * SLOW)
+        sock.connect(address)
+        return sock
     sock = socket.create_connection(address[:2], timeout=timeout * SLOW)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
