@@ -15,8 +15,9 @@
 #define LINGER_MS  1000
 #define SURPLUS_MS 1000
 #define READ_SIZE  16384
+#define ANSWER_MS  10000 /* for the application to take any of it */
 
-enum state { ASKING, WAITING, RELAYING, TAKEN, HANGING_UP };
+enum state { ASKING, WAITING, RELAYING, TAKEN, ANSWERING, HANGING_UP };
 
 struct agent_client {
     struct agent_clients *all;
@@ -38,6 +39,8 @@ struct agent_client {
     bool is_inner, ended_well; /* see agent_client_inner */
     bool asked_before;
     void *door_state;
+    char *answer; /* see agent_client_answer */
+    size_t answer_len, answer_sent;
 };
 
 /* ---- the log, the end ---- */
@@ -82,6 +85,7 @@ static void client_free(struct agent_client *c)
     sp_timer_free(c->deadline);
     sp_sock_close(c->sock);
     sp_buf_done(&c->input);
+    free(c->answer);
     agent_config_unref(c->config);
     free(c);
     if (!all->count)
@@ -111,6 +115,10 @@ static void on_readable(void *ctx)
 
     if (n == -EAGAIN)
         return;
+    if (n == 0 && c->state == ANSWERING) { /* it only listens from now on */
+        sp_sock_watch_read(c->sock, false);
+        return;
+    }
     if (n <= 0) { /* it went before it got anything */
         if (c->state == ASKING && (c->input.len || n < 0)) {
             snprintf(c->refusal.text, sizeof c->refusal.text, "the application went away");
@@ -120,13 +128,35 @@ static void on_readable(void *ctx)
         client_free(c);
         return;
     }
-    if (!room) /* hanging up: what it still sends is not read by anybody */
+    if (!room) /* what it still sends is not read by anybody */
         return;
     sp_buf_commit(&c->input, (size_t)n);
     c->kind->on_input(c);
 }
 
-static const struct sp_sock_callbacks sock_callbacks = {.on_readable = on_readable};
+static void on_writable(void *ctx)
+{
+    struct agent_client *c = ctx;
+
+    while (c->answer_sent < c->answer_len) {
+        ssize_t n =
+            sp_sock_write(c->sock, c->answer + c->answer_sent, c->answer_len - c->answer_sent);
+
+        if (n == -EAGAIN) {
+            sp_sock_watch_write(c->sock, true);
+            return;
+        }
+        if (n < 0) {
+            client_free(c);
+            return;
+        }
+        c->answer_sent += (size_t)n;
+        sp_timer_start(c->deadline, ANSWER_MS);
+    }
+    agent_client_finish(c);
+}
+
+static const struct sp_sock_callbacks sock_callbacks = {on_readable, on_writable};
 
 static const struct agent_refusal full = {
     .status = 503,
@@ -222,6 +252,24 @@ static bool refuse_surplus(struct agent_client *c)
     if (c->surplus)
         agent_client_refuse(c, &full);
     return c->surplus;
+}
+
+void agent_client_answer(struct agent_client *c, char *text, size_t len)
+{
+    if (refuse_surplus(c)) {
+        free(text);
+        return;
+    }
+    c->state = ANSWERING;
+    c->answer = text;
+    c->answer_len = len;
+    sp_timer_start(c->deadline, ANSWER_MS);
+    on_writable(c);
+}
+
+bool agent_client_local(const struct agent_client *c, struct sp_addr *ret_addr)
+{
+    return c->sock && sp_sock_local(c->sock, ret_addr);
 }
 
 void agent_client_connect(struct agent_client *c, const struct sp_target *target)

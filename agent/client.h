@@ -76,6 +76,11 @@ void agent_client_read(struct agent_client *client); /* calls on_input from now 
 void agent_client_connect(struct agent_client *client, const struct sp_target *target);
 /* A short answer, written at once. */
 void agent_client_say(struct agent_client *client, const void *text, size_t len);
+/* An answer of any length, from malloc and taken over: the application takes it at its own pace;
+ * then the client hangs up. No line in the log. The client may be gone when this returns. */
+void agent_client_answer(struct agent_client *client, char *text, size_t len);
+/* The address that the application has connected to; false: none, or it cannot be said. */
+bool agent_client_local(const struct agent_client *client, struct sp_addr *ret_addr);
 /* The door itself refuses: on_refused follows, from inside this call. */
 void agent_client_refuse(struct agent_client *client, const struct agent_refusal *refusal);
 /* Ends it after what was said: FIN, and a moment for the application to read it. */

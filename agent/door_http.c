@@ -1,5 +1,6 @@
 /* door_http: an HTTP proxy: CONNECT (RFC 9110 9.3.6), and requests for http:// URLs (plain.h). */
 #include "agent/client.h"
+#include "agent/local.h"
 #include "agent/plain.h"
 #include "common/http1.h"
 
@@ -59,6 +60,8 @@ static void on_input(struct agent_client *client)
     enum sp_err rc = sp_http1_request_head(sp_buf_data(input), input->len, &head, &status, &err);
 
     if (rc == SP_AGAIN)
+        return;
+    if (rc == SP_OK && agent_local_serve(client, &head))
         return;
     if (rc == SP_OK)
         rc = is_connect(&head) ? sp_http1_connect(&head, &plan.target, &status, &err)
