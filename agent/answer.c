@@ -161,6 +161,11 @@ enum agent_form agent_answer_form(const struct sp_http1_head *head)
     return best;
 }
 
+const char *agent_answer_content_type(enum agent_form form)
+{
+    return forms[form].content_type;
+}
+
 /* ---- text ---- */
 
 static void write_escaped(FILE *out, const char *text, bool html)
@@ -248,8 +253,8 @@ char *agent_answer_format(const struct agent_answer *answer, size_t *ret_len)
             forms[answer->form].content_type, answer->body_len);
     if (answer->proxy_status)
         fprintf(out, "Proxy-Status: %s\r\n", answer->proxy_status);
-    if (answer->refresh_s)
-        fprintf(out, "Refresh: %u\r\n", answer->refresh_s);
+    if (answer->status == 405)
+        fputs("Allow: GET, HEAD, CONNECT\r\n", out);
     fputs("\r\n", out);
     if (!answer->head_only && answer->body_len)
         fwrite(answer->body, 1, answer->body_len, out);

@@ -22,6 +22,8 @@ enum agent_form { AGENT_FORM_TEXT, AGENT_FORM_JSON, AGENT_FORM_HTML, AGENT_FORM_
  * that was named most precisely, then first. None, or nothing that we have: text. */
 enum agent_form agent_answer_form(const struct sp_http1_head *head);
 
+const char *agent_answer_content_type(enum agent_form form);
+
 /* Text into HTML, also into an attribute's value in quotes: markup as character references, and
  * what a terminal or a page might obey (controls, bidirectional overrides) as \uXXXX. */
 void agent_answer_html(FILE *out, const char *text);
@@ -37,7 +39,6 @@ struct agent_answer {
     int status;
     enum agent_form form;
     const char *proxy_status; /* NULL: none */
-    unsigned refresh_s;       /* 0: none */
     bool head_only;           /* HEAD asked for it */
     const char *body;
     size_t body_len;

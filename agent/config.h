@@ -20,6 +20,7 @@ struct sp_tls_trust;
 
 #define AGENT_GATEWAYS_MAX 16
 #define AGENT_TUNNELS_MAX  64
+#define AGENT_CONTACT_MAX  500
 
 struct agent_identity {
     char *certificate, *private_key;
@@ -73,6 +74,7 @@ struct agent_config {
     struct agent_door *doors; /* door_rows.items */
     size_t door_count;
     uint64_t tunnels;
+    char *contact; /* whom a person may ask, as pages show it; NULL: none */
     struct sp_tls_settings tls;
     struct sp_log_settings log;
     struct sp_keepalive_settings keepalive;

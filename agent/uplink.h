@@ -44,6 +44,7 @@ struct agent_refusal {
     char error[40]; /* RFC 9209 error type */
     char text[512]; /* for people */
     bool no_tunnel; /* it is the way to the gateway that is missing */
+    char support_id[10]; /* by which its line in the log is found; set by agent_client_refuse */
 };
 
 struct agent_request_callbacks {
