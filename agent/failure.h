@@ -17,7 +17,7 @@ enum agent_stage {
     AGENT_STAGE_TLS,     /* handshake; why->kind says whose refusal: PEER_CERT ours, PEER_ALERT the
                             gateway's */
     AGENT_STAGE_ANSWER,  /* after TLS: no HTTP/2 came */
-    AGENT_STAGE_UP,      /* it had been up */
+    AGENT_STAGE_UP,      /* it had been up; with a verdict: it does not pass any more */
 };
 
 struct agent_failure {
@@ -27,5 +27,23 @@ struct agent_failure {
     const struct sp_addr *addr;       /* connected to, or last tried; NULL: none */
     const struct sp_facts *facts;     /* of the gateway's chain; NULL: none was seen */
     const struct sp_verdict *verdict; /* with facts */
+};
+
+/* A tunnel that came up: through which gateway, and what was thought of it. */
+struct agent_success {
+    const struct sp_target *gateway;
+    const struct sp_addr *addr;
+    const struct sp_facts *facts;
+    const struct sp_verdict *verdict; /* allow, or allow-unvalidated */
+};
+
+/* Who wants to hear of both, from a pool that is not retired; loop thread. tunnels_up: of that
+ * pool, after the event. Nothing may be closed from inside. */
+struct agent_observer {
+    void (*on_failure)(void *ctx, const struct agent_failure *failure, size_t tunnels_up);
+    void (*on_up)(void *ctx, const struct agent_success *success, size_t tunnels_up);
+    /* One to that gateway is gone that had been up, or takes no new channels any more. A failure
+     * was told before, unless its end was an orderly one. */
+    void (*on_down)(void *ctx, const struct sp_target *gateway, size_t tunnels_up);
 };
 #endif

@@ -1,6 +1,7 @@
 #include "agent/link.h"
 
 #include "agent/config.h"
+#include "agent/failure.h"
 #include "common/clock.h"
 #include "common/conn.h"
 #include "common/dial.h"
@@ -34,7 +35,8 @@ struct agent_link {
     struct sp_tls_client_options tls;
     struct decision *decision; /* from the verdict until the tunnel is up or gone */
     struct sp_status *status;  /* what the gateway stapled came to, as of the handshake */
-    struct sp_addr addr;       /* connected to, or last tried */
+    struct sp_addr addr;       /* connected to */
+    struct sp_addr last;       /* the last of those that the name led to */
     struct sp_timer *deadline; /* of the gateway's answer: TLS may be through long before it */
     struct sp_task gone_soon;
     struct sp_error why;
@@ -58,6 +60,39 @@ static void on_gone_soon(void *ctx)
     struct agent_link *link = ctx;
 
     link_gone(link, &link->why);
+}
+
+/* ---- whoever wants to know ---- */
+
+static void tell_failure(struct agent_link *link, enum agent_stage stage,
+                         const struct sp_error *why)
+{
+    const struct decision *d = link->decision;
+    const struct sp_addr *addr = link->addr.ip.family ? &link->addr : &link->last;
+    const struct agent_failure failure = {
+        .stage = stage,
+        .why = why,
+        .gateway = link->options.gateway,
+        .addr = addr->ip.family ? addr : NULL,
+        .facts = d ? &d->facts : NULL,
+        .verdict = d ? &d->verdict : NULL,
+    };
+
+    link->callbacks->on_failure(link->ctx, link, &failure);
+}
+
+/* How far a tunnel had come that ended so. Under TLS 1.3 a gateway's refusal of our certificate
+ * comes when our part of the handshake is long done. */
+static enum agent_stage stage_of(const struct agent_link *link, const struct sp_error *why)
+{
+    const struct decision *d = link->decision;
+
+    if (link->up)
+        return AGENT_STAGE_UP;
+    if (!d || d->verdict.action == SP_ACTION_BLOCK || why->kind == SP_ERR_PEER_ALERT ||
+        why->kind == SP_ERR_TLS)
+        return AGENT_STAGE_TLS;
+    return AGENT_STAGE_ANSWER;
 }
 
 /* ---- the log ---- */
@@ -247,13 +282,19 @@ static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, 
 static void on_up(void *ctx)
 {
     struct agent_link *link = ctx;
+    const struct agent_success success = {
+        .gateway = link->options.gateway,
+        .addr = &link->addr,
+        .facts = &link->decision->facts,
+        .verdict = &link->decision->verdict,
+    };
 
     link->up = true;
     sp_timer_stop(link->deadline);
     log_decision(link);
+    link->callbacks->on_up(link->ctx, link, &success);
     free(link->decision);
     link->decision = NULL;
-    link->callbacks->on_up(link->ctx, link);
     if (link->renewed)
         agent_link_renew(link, link->options.config);
 }
@@ -318,6 +359,8 @@ static void on_closed(void *ctx, const struct sp_error *why)
     else if (!blocked && !link->closing)
         log_failed(link, why);
     link->tunnel = NULL;
+    if (!link->closing && (!link->up || told.kind != SP_OK))
+        tell_failure(link, stage_of(link, why), &told);
     link_gone(link, &told);
 }
 
@@ -340,6 +383,14 @@ static void on_deadline(void *ctx)
     sp_tunnel_abort(link->tunnel, &why);
 }
 
+/* There was no tunnel yet that could fail. */
+static void link_failed(struct agent_link *link, enum agent_stage stage, const struct sp_error *why)
+{
+    log_failed(link, why);
+    tell_failure(link, stage, why);
+    link_gone(link, why);
+}
+
 static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *addr,
                        const struct sp_error *error)
 {
@@ -357,8 +408,7 @@ static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *ad
 
     link->dial = NULL;
     if (!sock) {
-        log_failed(link, error);
-        link_gone(link, error);
+        link_failed(link, AGENT_STAGE_CONNECT, error);
         return;
     }
     link->addr = *addr;
@@ -366,8 +416,7 @@ static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *ad
     if (sp_tunnel_new(link->options.loop, fd, &options, &tunnel_callbacks, link, &link->tunnel,
                       &err) != SP_OK) {
         close(fd);
-        log_failed(link, &err);
-        link_gone(link, &err);
+        link_failed(link, AGENT_STAGE_TLS, &err);
         return;
     }
     /* Later by a little, so that a handshake that is late ends with its own words. */
@@ -381,10 +430,10 @@ static void on_resolved(void *ctx, const struct sp_addr *addrs, size_t count,
 
     link->query = NULL;
     if (error->kind != SP_OK) {
-        log_failed(link, error);
-        link_gone(link, error);
+        link_failed(link, AGENT_STAGE_RESOLVE, error);
         return;
     }
+    link->last = addrs[count - 1];
     link->dial = sp_dial(link->options.loop, addrs, count, NULL, on_dialled, link);
 }
 
@@ -430,11 +479,17 @@ void agent_link_renew(struct agent_link *link, struct agent_config *config)
         log_decision(link);
         sp_error_code(&why, SP_ERR_PEER_CERT, verdict->alert, "the gateway's CRLs changed: %s: %s",
                       sp_reason_name(verdict->reason), link->decision->facts.detail);
+        tell_failure(link, AGENT_STAGE_UP, &why);
         link->closing = true;
         sp_tunnel_close(link->tunnel, &why);
     }
     free(link->decision);
     link->decision = NULL;
+}
+
+const struct sp_target *agent_link_gateway(const struct agent_link *link)
+{
+    return &link->gateway;
 }
 
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link)

@@ -12,7 +12,9 @@
 #include "common/error.h"
 
 struct agent_config;
+struct agent_failure;
 struct agent_link; /* opaque */
+struct agent_success;
 struct sp_log;
 struct sp_loop;
 struct sp_resolver;
@@ -29,14 +31,18 @@ struct agent_link_options {
 };
 
 struct agent_link_callbacks {
-    void (*on_up)(void *ctx, struct agent_link *link);
+    void (*on_up)(void *ctx, struct agent_link *link, const struct agent_success *success);
     void (*on_draining)(void *ctx, struct agent_link *link); /* was up; takes no new channels */
+    /* It came to nothing, or was up and broke; on_gone follows. Not told when we ended it
+     * ourselves, but for the gateway's sake. */
+    void (*on_failure)(void *ctx, struct agent_link *link, const struct agent_failure *failure);
     /* why is a sentence for people; kind SP_OK: an orderly end. was_up: it had been up. */
     void (*on_gone)(void *ctx, struct agent_link *link, const struct sp_error *why, bool was_up);
 };
 
 struct agent_link *agent_link_new(const struct agent_link_options *options,
                                   const struct agent_link_callbacks *callbacks, void *ctx);
+const struct sp_target *agent_link_gateway(const struct agent_link *link);
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link); /* NULL unless up or draining */
 /* The same configuration with other CRLs. One that is up is decided again: what no longer passes is
  * closed, with its channels. */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define AGENT_STATE_MAP(XX)                                                                        \
-    XX(STARTING, "starting")                                                                       \
+    XX(STARTING, "starting") /* or its tunnels have just gone: not known yet */                    \
     XX(UP, "up")                                                                                   \
     XX(UP_UNVALIDATED, "up_unvalidated") /* the gateway failed validation, and policy allows it */ \
     XX(CLIENT_CERTIFICATE_EXPIRING, "client_certificate_expiring") /* up, but not for long */      \
@@ -19,8 +19,8 @@
     XX(GATEWAY_DOWN, "gateway_down")                                                               \
     XX(TLS_INSPECTION, "tls_inspection")                                                           \
     XX(CLOCK_SKEW, "clock_skew")                                                                   \
-    XX(GATEWAY_REFUSED,                                                                            \
-       "gateway_refused") /* failed validation, in a way none of these explains */                 \
+    XX(GATEWAY_REFUSED, "gateway_refused") /* what none of the others explains */                  \
+    XX(PROXY_REFUSED, "proxy_refused")     /* the upstream proxy did not let us through */         \
     XX(CLIENT_CERTIFICATE_REFUSED, "client_certificate_refused")
 enum agent_state {
 #define XX(id, name) AGENT_STATE_##id,

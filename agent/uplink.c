@@ -2,6 +2,7 @@
 
 #include "agent/backoff.h"
 #include "agent/config.h"
+#include "agent/failure.h"
 #include "agent/link.h"
 #include "common/loop.h"
 #include "common/tunnel.h"
@@ -104,15 +105,46 @@ static bool slot_leave(struct slot *slot)
     return was_steady;
 }
 
-static void on_link_up(void *ctx, struct agent_link *link)
+/* NULL: nobody wants to know. */
+static const struct agent_observer *observer_of(const struct agent_uplink *uplink)
+{
+    return uplink->retired ? NULL : uplink->options.observer;
+}
+
+static void on_link_failure(void *ctx, struct agent_link *link, const struct agent_failure *failure)
 {
     struct attempt *attempt = ctx;
     struct agent_uplink *uplink = attempt->uplink;
+    const struct agent_observer *observer = observer_of(uplink);
+    size_t up = agent_uplink_tunnels_up(uplink);
+
+    (void)link;
+    if (observer)
+        observer->on_failure(uplink->options.observer_ctx, failure,
+                             up - (attempt->slot && attempt->is_up));
+}
+
+static void tell_down(struct agent_uplink *uplink, const struct agent_link *link)
+{
+    const struct agent_observer *observer = observer_of(uplink);
+
+    if (observer)
+        observer->on_down(uplink->options.observer_ctx, agent_link_gateway(link),
+                          agent_uplink_tunnels_up(uplink));
+}
+
+static void on_link_up(void *ctx, struct agent_link *link, const struct agent_success *success)
+{
+    struct attempt *attempt = ctx;
+    struct agent_uplink *uplink = attempt->uplink;
+    const struct agent_observer *observer = observer_of(uplink);
 
     (void)link;
     attempt->is_up = true;
     attempt->up_ms = sp_loop_now_ms(uplink->options.loop);
     uplink->last_failure.kind = SP_OK;
+    if (observer)
+        observer->on_up(uplink->options.observer_ctx, success, agent_uplink_tunnels_up(uplink));
     agent_requests_try(uplink);
 }
 
@@ -121,13 +153,13 @@ static void on_link_draining(void *ctx, struct agent_link *link)
     struct attempt *attempt = ctx;
     struct slot *slot = attempt->slot;
 
-    (void)link;
     if (!slot)
         return;
     if (slot_leave(slot))
         slot_connect(slot);
     else if (!slot->uplink->retired)
         slot_wait(slot);
+    tell_down(slot->uplink, link);
 }
 
 static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_error *why,
@@ -137,13 +169,14 @@ static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_err
     struct agent_uplink *uplink = attempt->uplink;
     struct slot *slot = attempt->slot;
 
-    (void)link;
     if (!was_up || why->kind != SP_OK)
         uplink->last_failure = *why;
     if (slot) {
         slot_leave(slot);
         if (!uplink->retired)
             slot_wait(slot);
+        if (was_up)
+            tell_down(uplink, link);
     }
     *attempt->prev = attempt->next;
     if (attempt->next)
@@ -153,7 +186,7 @@ static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_err
 }
 
 static const struct agent_link_callbacks link_callbacks = {on_link_up, on_link_draining,
-                                                           on_link_gone};
+                                                           on_link_failure, on_link_gone};
 
 static void slot_connect(struct slot *slot)
 {

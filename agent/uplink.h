@@ -11,8 +11,9 @@
 #include "common/error.h"
 
 struct agent_config;
-struct agent_request; /* opaque: a channel that was asked for */
-struct agent_uplink;  /* opaque */
+struct agent_observer; /* agent/failure.h */
+struct agent_request;  /* opaque: a channel that was asked for */
+struct agent_uplink;   /* opaque */
 struct sp_channel;
 struct sp_log;
 struct sp_loop;
@@ -26,6 +27,8 @@ struct agent_uplink_options {
     struct sp_resolver *resolver;
     void (*on_gone)(void *ctx); /* after agent_uplink_retire: the uplink is freed after it */
     void *ctx;
+    const struct agent_observer *observer; /* NULL: none; not told of anything once retired */
+    void *observer_ctx;
 };
 
 /* Takes a reference to the configuration; begins to connect. */

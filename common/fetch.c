@@ -61,6 +61,8 @@ static void on_tell(void *ctx)
         .len = f->len,
         .content_type = f->content_type,
         .etag = f->etag,
+        .location = f->location,
+        .date = f->date,
     };
 
     fetch_unlink(f); /* the callback may free the fetcher */
@@ -112,6 +114,7 @@ struct sp_fetch *sp_fetch_start(struct sp_fetcher *fetcher, const struct sp_fetc
     f->timeout_ms = request->timeout_ms;
     f->max_bytes = request->max_bytes;
     f->reach = request->reach;
+    f->any_status = request->any_status;
     sp_task_init(&f->tell, on_tell, f);
     f->next = fetcher->fetches;
     if (f->next)

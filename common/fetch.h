@@ -13,6 +13,7 @@
 #ifndef SALLYPORT_COMMON_FETCH_H
 #define SALLYPORT_COMMON_FETCH_H
 #include "common/error.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,14 +37,17 @@ struct sp_fetch_request {
     unsigned timeout_ms;               /* for all of it: name, connection, answer */
     size_t max_bytes;                  /* a longer body is an error */
     enum sp_fetch_reach reach;
+    bool any_status; /* every answer is a result, and a longer body is cut: to see what is there */
 };
 
 /* Borrowed for the callback. */
 struct sp_fetch_result {
-    int status; /* 200, or 304 when an etag was given */
+    int status; /* 200, or 304 when an etag was given; any_status: 200 to 999 */
     const uint8_t *body;
     size_t len;
     const char *content_type, *etag; /* "": none */
+    const char *location;            /* "": none; as the server wrote it */
+    int64_t date;                    /* of its Date header, seconds since 1970; 0: none */
 };
 
 /* result NULL: error says why, for people, and begins with the URL ("http://ocsp.example/: answered

@@ -20,6 +20,7 @@ enum sp_fetch_stop {
     SP_FETCH_STOP_NONE,
     SP_FETCH_STOP_STATUS,
     SP_FETCH_STOP_BODY,
+    SP_FETCH_STOP_ENOUGH, /* any_status: max_bytes of the body are here */
     SP_FETCH_STOP_HEADERS,
     SP_FETCH_STOP_MEMORY,
 };
@@ -35,7 +36,7 @@ struct sp_fetch {
     unsigned timeout_ms;
     size_t max_bytes;
     enum sp_fetch_reach reach;
-    bool has_etag;
+    bool has_etag, any_status;
     bool in_multi;
     CURL *easy;
     CURLSH *share; /* for its names: in the multi each host of a hostile certificate would stay */
@@ -52,6 +53,8 @@ struct sp_fetch {
     int status;
     struct sp_error error;
     char content_type[128], etag[256];
+    char location[SP_URL_MAX + 1];
+    int64_t date;
     char shown[SP_FETCH_TEXT]; /* the URL for messages */
     char detail[CURL_ERROR_SIZE];
 };

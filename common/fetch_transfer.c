@@ -101,7 +101,7 @@ static bool is_value(const char *text)
 
 bool sp_fetch_transfer_is_wanted(const struct sp_fetch *f, long status)
 {
-    return status == 200 || (status == 304 && f->has_etag);
+    return status == 200 || (status == 304 && f->has_etag) || (f->any_status && status >= 200);
 }
 
 /* The head is whole: is it worth going on? */
@@ -147,17 +147,19 @@ static bool make_room(struct sp_fetch *f, size_t more)
 static size_t on_body(char *data, size_t size, size_t count, void *ctx)
 {
     struct sp_fetch *f = ctx;
-    size_t len = size * count;
+    size_t len = size * count, room = f->max_bytes - f->len;
+    size_t taken = len <= room ? len : room;
 
-    if (len > f->max_bytes - f->len)
-        f->stop = SP_FETCH_STOP_BODY;
-    else if (!make_room(f, len))
+    if (len > room)
+        f->stop = f->any_status ? SP_FETCH_STOP_ENOUGH : SP_FETCH_STOP_BODY;
+    if (f->stop != SP_FETCH_STOP_BODY && !make_room(f, taken))
         f->stop = SP_FETCH_STOP_MEMORY;
-    if (f->stop != SP_FETCH_STOP_NONE)
-        return len + 1; /* anything but len is an error, and len may be 0 */
-    memcpy(f->body + f->len, data, len);
-    f->len += len;
-    return len;
+    if (f->stop == SP_FETCH_STOP_NONE || f->stop == SP_FETCH_STOP_ENOUGH) {
+        memcpy(f->body + f->len, data, taken);
+        f->len += taken;
+    }
+    /* Anything but len is an error, and len may be 0. */
+    return f->stop == SP_FETCH_STOP_NONE ? len : len + 1;
 }
 
 /* One that does not fit or cannot be sent back is as good as none. */
@@ -167,21 +169,35 @@ static void take_value(const char *value, char *buf, size_t buf_len)
         memcpy(buf, value, strlen(value) + 1);
 }
 
+static void take_header(struct sp_fetch *f, const char *name, char *buf, size_t buf_len)
+{
+    struct curl_header *header;
+
+    if (curl_easy_header(f->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+        take_value(header->value, buf, buf_len);
+}
+
 void sp_fetch_transfer_done(struct sp_fetch *f, CURLcode code)
 {
     long status = 0;
-    struct curl_header *etag;
+    char date[64] = "";
+    time_t when;
     const char *content_type = NULL;
 
     curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
     f->status = (int)status;
+    if (f->stop == SP_FETCH_STOP_ENOUGH)
+        code = CURLE_OK;
     if (code != CURLE_OK || !sp_fetch_transfer_is_wanted(f, status)) {
         sp_fetch_error_explain(f, code);
     } else {
         curl_easy_getinfo(f->easy, CURLINFO_CONTENT_TYPE, &content_type);
         take_value(content_type, f->content_type, sizeof f->content_type);
-        if (curl_easy_header(f->easy, "ETag", 0, CURLH_HEADER, -1, &etag) == CURLHE_OK)
-            take_value(etag->value, f->etag, sizeof f->etag);
+        take_header(f, "ETag", f->etag, sizeof f->etag);
+        take_header(f, "Location", f->location, sizeof f->location);
+        take_header(f, "Date", date, sizeof date);
+        when = curl_getdate(date, NULL);
+        f->date = when > 0 ? (int64_t)when : 0;
     }
 }
 
@@ -272,8 +288,9 @@ static void set_options(struct sp_fetch *f)
     SET(f->easy, CURLOPT_SSL_VERIFYHOST, 2L);
     SET(f->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(f->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
-    SET(f->easy, CURLOPT_MAXFILESIZE_LARGE,
-        (curl_off_t)(f->max_bytes < INT64_MAX ? f->max_bytes : INT64_MAX));
+    if (!f->any_status)
+        SET(f->easy, CURLOPT_MAXFILESIZE_LARGE,
+            (curl_off_t)(f->max_bytes < INT64_MAX ? f->max_bytes : INT64_MAX));
     /* Ours ends it; libcurl divides its own among the addresses. */
     SET(f->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)f->timeout_ms);
     SET(f->easy, CURLOPT_OPENSOCKETFUNCTION, on_open);

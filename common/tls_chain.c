@@ -380,6 +380,7 @@ void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query 
     ret_facts->observed = f.observed;
     ret_facts->crl = f.crl;
     memcpy(ret_facts->detail, f.detail, sizeof f.detail);
+    ret_facts->all_times_off = f.all_times_off;
     ret_facts->not_before = f.not_before == INT64_MIN ? 0 : f.not_before;
     ret_facts->not_after = f.not_after == INT64_MAX ? 0 : f.not_after;
     ret_facts->holds_until = f.lists_until;

@@ -90,6 +90,7 @@ void sp_tls_rules_times(const struct sp_tls_path *path, int64_t now, struct sp_t
         hint = "; every certificate of the chain has expired: is the clock of this machine right?";
     if (times.all > 1 && times.early == times.all)
         hint = "; no certificate of the chain is valid yet: is the clock of this machine right?";
+    f->all_times_off = hint;
     if (!hint || (f->detail_of != SP_REASON_EXPIRED && f->detail_of != SP_REASON_NOT_YET_VALID))
         return;
     used = strlen(f->detail);

@@ -78,6 +78,8 @@ struct sp_facts {
     bool path_is_trusted;   /* it ends with a trusted CA */
     unsigned paths_tried;   /* of which this one is the best */
     int64_t not_before, not_after; /* of the path: latest notBefore, earliest notAfter; seconds */
+    bool all_times_off; /* every certificate of the path (of more than one) has expired, or none of
+                           them is valid yet: rather the clock than they */
     struct sp_revocation crl;  /* the list of the leaf's issuer; where another one decided, that */
     struct sp_revocation ocsp; /* about the leaf */
     /* Observed too, but nothing that could block: the administrator asked for it in so many words
