@@ -285,3 +285,11 @@ size_t agent_uplink_tunnels_up(const struct agent_uplink *uplink)
         up += uplink->slots[i].attempt && uplink->slots[i].attempt->is_up;
     return up;
 }
+
+void agent_uplink_visit(const struct agent_uplink *uplink, agent_uplink_visit_cb visit, void *ctx)
+{
+    for (const struct attempt *a = uplink->attempts; a; a = a->next) {
+        if (agent_link_tunnel(a->link))
+            visit(ctx, a->link, !a->slot || uplink->retired);
+    }
+}
