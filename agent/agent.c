@@ -3,6 +3,7 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/crls.h"
+#include "agent/doors.h"
 #include "agent/uplink.h"
 #include "common/fetch.h"
 #include "common/log.h"
@@ -12,26 +13,15 @@
 #include "common/stapler.h"
 #include "common/tls_crl.h"
 #include "common/tls_session.h"
-#include "common/token_bucket.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define LIMIT_LINES 5 /* at once; then one a second */
-#define DRAIN_MS    10000
-#define CLOSE_MS    2000
-
-/* A listening door. Survives a reload whose configuration has one at the same address. */
-struct open_door {
-    struct agent *agent;
-    const struct agent_door *door; /* in agent->config */
-    struct sp_listener *listener;
-    struct sp_addr bound;
-};
+#define DRAIN_MS 10000
+#define CLOSE_MS 2000
 
 /* An uplink, the present one or one that a reload has retired and that still has channels. */
 struct pool {
@@ -50,11 +40,9 @@ struct agent {
     struct sp_stapler *stapler;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
-    struct open_door **doors; /* config->door_count of them; NULL while ending */
+    struct agent_doors *doors;
     struct pool *pools;
     struct agent_clients clients;
-    size_t turned_away; /* since the last line that said so */
-    struct sp_token_bucket limit_lines;
     struct sp_signal *on_hup, *on_term, *on_int;
     struct sp_timer *end_late;
     enum { SERVING, DRAINING, CLOSING } phase;
@@ -87,175 +75,6 @@ static void log_warnings(struct agent *a)
     for (size_t i = 0; i < a->config->warnings.count; i++)
         sp_log_message(a->log, SP_LOG_WARNING, "configuration", "%s: %s",
                        a->config->warnings.items[i].where, a->config->warnings.items[i].text);
-}
-
-/* ---- doors ---- */
-
-static const struct agent_door_kind *const kinds[] = {
-    [AGENT_DOOR_HTTP] = &agent_door_http,
-    [AGENT_DOOR_SOCKS5] = &agent_door_socks5,
-    [AGENT_DOOR_MIXED] = &agent_door_mixed,
-    [AGENT_DOOR_FORWARD] = &agent_door_forward,
-};
-
-/* A flood of connections must not be a flood of lines. */
-static void log_turned_away(struct agent *a, const struct sp_addr *peer)
-{
-    char text[SP_ADDR_TEXT];
-
-    a->turned_away++;
-    if (!sp_token_bucket_take(&a->limit_lines, sp_loop_now_ms(a->loop)))
-        return;
-    sp_log_message(a->log, SP_LOG_WARNING, "limit",
-                   "%zu turned away, the last one %s: limits.connections (%zu) is reached",
-                   a->turned_away, sp_addr_format(peer, text),
-                   (size_t)a->config->limits.connections);
-    a->turned_away = 0;
-}
-
-static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
-{
-    struct open_door *open = ctx;
-    struct agent *a = open->agent;
-
-    size_t count = a->clients.count - a->clients.inner_count;
-    bool surplus = count >= a->config->limits.connections;
-
-    if (surplus)
-        log_turned_away(a, peer);
-    if (count >= a->config->limits.connections + AGENT_CLIENT_SURPLUS) {
-        sp_turn_away(fd);
-        return;
-    }
-    agent_client_start(&a->clients, fd, peer, kinds[open->door->type], open->door, a->config,
-                       surplus);
-}
-
-static void on_trouble(void *ctx, int errno_value)
-{
-    struct open_door *open = ctx;
-
-    sp_log_message(open->agent->log, SP_LOG_ERROR, "trouble", "accept at %s: %s",
-                   open->door->listen_text, strerrordesc_np(errno_value));
-}
-
-static const struct sp_listener_callbacks listener_callbacks = {on_accept, on_trouble};
-
-static void door_free(struct open_door *open)
-{
-    if (!open)
-        return;
-    sp_listener_free(open->listener);
-    free(open);
-}
-
-/* The open door at the same address that no other row of the new configuration has taken. Port 0
- * may stand in several rows, hence the looking. */
-static struct open_door *find_door(const struct agent *a, const struct sp_addr *listen,
-                                   struct open_door *const *taken, size_t taken_count)
-{
-    for (size_t i = 0; a->doors && i < a->config->door_count; i++) {
-        const struct sp_addr *other = &a->doors[i]->door->listen;
-        bool is_taken = false;
-
-        for (size_t k = 0; k < taken_count; k++)
-            is_taken = is_taken || taken[k] == a->doors[i];
-        if (!is_taken && other->port == listen->port && sp_ip_equal(&other->ip, &listen->ip))
-            return a->doors[i];
-    }
-    return NULL;
-}
-
-static bool was_open(const struct agent *a, const struct open_door *open)
-{
-    for (size_t i = 0; a->doors && i < a->config->door_count; i++) {
-        if (a->doors[i] == open)
-            return true;
-    }
-    return false;
-}
-
-static enum sp_err door_open(struct agent *a, const struct agent_door *door,
-                             struct open_door **ret_open, struct sp_error *err)
-{
-    struct open_door *open = sp_calloc(1, sizeof *open);
-    int fd = -1;
-    enum sp_err rc;
-
-    open->agent = a;
-    open->bound = door->listen;
-    rc = sp_listen_fd(&open->bound, false, &fd, err);
-    /* An agent that dies has cut its channels, not ended them. */
-    if (rc == SP_OK && !sp_listen_guard(fd)) {
-        rc = sp_error_sys(err, errno, "cannot set up a door");
-        close(fd);
-    }
-    if (rc == SP_OK) {
-        rc = sp_listener_new(a->loop, fd, &listener_callbacks, open, &open->listener, err);
-        if (rc != SP_OK)
-            close(fd);
-    }
-    if (rc != SP_OK) {
-        free(open);
-        return rc;
-    }
-    *ret_open = open;
-    return SP_OK;
-}
-
-/* Undoes doors_prepare; `opened` itself too. */
-static void doors_forget(struct agent *a, struct open_door **opened, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (!was_open(a, opened[i]))
-            door_free(opened[i]);
-    }
-    free(opened);
-}
-
-/* One for each row of `config`: what is open already, or new. This is all that can fail. */
-static enum sp_err doors_prepare(struct agent *a, const struct agent_config *config,
-                                 struct open_door ***ret_opened, struct sp_error *err)
-{
-    struct open_door **opened = sp_calloc(config->door_count, sizeof(struct open_door *));
-
-    for (size_t i = 0; i < config->door_count; i++) {
-        opened[i] = find_door(a, &config->doors[i].listen, opened, i);
-        if (!opened[i] && door_open(a, &config->doors[i], &opened[i], err) != SP_OK) {
-            sp_error_where(err, "%s: $.doors[%zu].listen", a->config_path, i);
-            doors_forget(a, opened, i);
-            return err->kind;
-        }
-    }
-    *ret_opened = opened;
-    return SP_OK;
-}
-
-/* Takes over `opened` and closes what is not in it. Ends with a->config = config. */
-static void doors_commit(struct agent *a, struct agent_config *config, struct open_door **opened)
-{
-    for (size_t i = 0; a->doors && i < a->config->door_count; i++) {
-        bool stays = false;
-
-        for (size_t k = 0; k < config->door_count; k++)
-            stays = stays || opened[k] == a->doors[i];
-        if (!stays)
-            door_free(a->doors[i]);
-    }
-    free(a->doors);
-    for (size_t i = 0; i < config->door_count; i++)
-        opened[i]->door = &config->doors[i];
-    a->doors = opened;
-    agent_config_unref(a->config);
-    a->config = config;
-}
-
-static void close_doors(struct agent *a)
-{
-    for (size_t i = 0; a->doors && i < a->config->door_count; i++)
-        door_free(a->doors[i]);
-    free(a->doors);
-    a->doors = NULL;
 }
 
 /* ---- uplinks ---- */
@@ -364,11 +183,20 @@ static void on_crls_changed(void *ctx)
         log_reload(a, "crl", NULL);
 }
 
+/* The reference passes to the agent. */
+static void take_config(struct agent *a, struct agent_config *config,
+                        struct agent_open_door **opened)
+{
+    agent_doors_commit(a->doors, config, opened);
+    agent_config_unref(a->config);
+    a->config = config;
+}
+
 static void on_hup(void *ctx)
 {
     struct agent *a = ctx;
     struct agent_config *next = NULL;
-    struct open_door **opened = NULL;
+    struct agent_open_door **opened = NULL;
     struct sp_error err;
     enum sp_err rc;
 
@@ -378,19 +206,19 @@ static void on_hup(void *ctx)
     if (rc == SP_OK)
         rc = agent_crls_take(a->crls, &next, &err);
     if (rc == SP_OK)
-        rc = doors_prepare(a, next, &opened, &err);
+        rc = agent_doors_prepare(a->doors, next, &opened, &err);
     if (rc == SP_OK) {
         rc = sp_log_reopen(a->log, next->log.file, (enum sp_log_format)next->log.format,
                            (enum sp_log_level)next->log.level, &err);
         if (rc != SP_OK)
-            doors_forget(a, opened, next->door_count);
+            agent_doors_forget(a->doors, opened, next->door_count);
     }
     if (rc != SP_OK) {
         agent_config_unref(next);
         log_reload(a, NULL, &err);
         return;
     }
-    doors_commit(a, next, opened);
+    take_config(a, next, opened);
     agent_crls_follow(a->crls, a->config);
     follow_staple(a);
     connect_uplink(a);
@@ -437,7 +265,7 @@ static void on_end_signal(void *ctx)
     sp_log_message(a->log, SP_LOG_INFO, "draining", "open channels may finish within %d ms",
                    DRAIN_MS);
     a->phase = DRAINING;
-    close_doors(a);
+    agent_doors_close(a->doors);
     sp_timer_start(a->end_late, DRAIN_MS);
     agent_clients_dismiss_idle(&a->clients);
     check_over(a);
@@ -447,18 +275,11 @@ static void on_end_signal(void *ctx)
 
 static void log_ready(struct agent *a)
 {
-    char text[SP_ADDR_TEXT], door[SP_ADDR_TEXT + 16];
     struct sp_log_line line;
 
     if (!sp_log_begin(&line, a->log, SP_LOG_INFO, "ready"))
         return;
-    sp_log_array_begin(&line, "doors");
-    for (size_t i = 0; i < a->config->door_count; i++) {
-        snprintf(door, sizeof door, "%s=%s", kinds[a->doors[i]->door->type]->name,
-                 sp_addr_format(&a->doors[i]->bound, text));
-        sp_log_item(&line, door);
-    }
-    sp_log_array_end(&line);
+    agent_doors_log(a->doors, &line);
     sp_log_int(&line, "tunnels", (int64_t)a->config->tunnels);
     sp_log_int(&line, "pid", getpid());
     sp_log_str(&line, "version", SALLYPORT_VERSION);
@@ -486,10 +307,19 @@ static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
     return SP_OK;
 }
 
+static void start_clients(struct agent *a)
+{
+    a->clients.loop = a->loop;
+    a->clients.log = a->log;
+    a->clients.on_empty = on_clients_gone;
+    a->clients.ctx = a;
+    a->doors = agent_doors_new(&a->clients);
+}
+
 static enum sp_err start(struct agent *a, struct sp_error *err)
 {
     struct agent_config *config;
-    struct open_door **opened;
+    struct agent_open_door **opened;
     enum sp_err rc = agent_config_load(a->config_path, &config, err);
 
     if (rc != SP_OK)
@@ -504,18 +334,15 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
         rc = start_fetching(a, err);
     if (rc == SP_OK)
         rc = agent_crls_begin(a->crls, &config, err);
-    if (rc == SP_OK)
-        rc = doors_prepare(a, config, &opened, err);
+    if (rc == SP_OK) {
+        start_clients(a);
+        rc = agent_doors_prepare(a->doors, config, &opened, err);
+    }
     if (rc != SP_OK) {
         agent_config_unref(config);
         return rc;
     }
-    doors_commit(a, config, opened);
-    sp_token_bucket_init(&a->limit_lines, LIMIT_LINES, 1, sp_loop_now_ms(a->loop));
-    a->clients.loop = a->loop;
-    a->clients.log = a->log;
-    a->clients.on_empty = on_clients_gone;
-    a->clients.ctx = a;
+    take_config(a, config, opened);
     a->on_hup = sp_signal_new(a->loop, SIGHUP, on_hup, a);
     a->on_term = sp_signal_new(a->loop, SIGTERM, on_end_signal, a);
     a->on_int = sp_signal_new(a->loop, SIGINT, on_end_signal, a);
@@ -527,7 +354,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
 
 static void agent_free(struct agent *a)
 {
-    close_doors(a);
+    agent_doors_free(a->doors);
     sp_signal_free(a->on_hup);
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
