@@ -81,8 +81,7 @@ static const struct row rows[] = {
     {"dns_timeout", "Try again in a moment: the name could not be looked up in time."},
     {"destination_unavailable", "Try again in a moment; if it lasts, the destination is down."},
     {"destination_not_found", "Check the spelling of the name."},
-    {"destination_ip_unroutable",
-     "The destination cannot be reached from the gateway. " ASK},
+    {"destination_ip_unroutable", "The destination cannot be reached from the gateway. " ASK},
     {"connection_refused",
      "Nothing serves that port at the destination: check the port, or ask whoever runs it."},
     {"connection_timeout", "Try again in a moment; if it lasts, the destination is down."},
@@ -100,5 +99,8 @@ static const struct row rows[] = {
 
 const char *agent_advice_refusal(const struct agent_refusal *refusal)
 {
+    if (refusal->status == 404 || refusal->status == 421) /* of the door's own pages */
+        return "The agent's own pages are served at the address of its door, as in "
+               "http://127.0.0.1:3128/ for its status.";
     return find(refusal->no_tunnel ? no_tunnel_rows : rows, refusal->error);
 }

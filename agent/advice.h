@@ -10,6 +10,7 @@ struct agent_refusal;
 
 /* "" for none. */
 const char *agent_advice_state(enum agent_state state);
-/* Never empty. By its error type, or, where it is the way to the gateway that is missing, by why. */
+/* Never empty. By its error type, or, where it is the way to the gateway that is missing, by why.
+ */
 const char *agent_advice_refusal(const struct agent_refusal *refusal);
 #endif

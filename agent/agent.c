@@ -4,7 +4,9 @@
 #include "agent/config.h"
 #include "agent/crls.h"
 #include "agent/doors.h"
+#include "agent/status.h"
 #include "agent/uplink.h"
+#include "common/clock.h"
 #include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -45,6 +47,7 @@ struct agent {
     struct agent_clients clients;
     struct sp_signal *on_hup, *on_term, *on_int;
     struct sp_timer *end_late;
+    int64_t started; /* unix seconds */
     enum { SERVING, DRAINING, CLOSING } phase;
 };
 
@@ -271,6 +274,19 @@ static void on_end_signal(void *ctx)
     check_over(a);
 }
 
+/* ---- the status ---- */
+
+static void collect(void *ctx, struct agent_status *ret)
+{
+    const struct agent *a = ctx;
+
+    agent_status_begin(ret, a->config, &a->clients, a->started);
+    for (const struct pool *pool = a->pools; pool; pool = pool->next)
+        agent_uplink_visit(pool->uplink, agent_status_add_tunnel, ret);
+    agent_doors_visit(a->doors, agent_status_add_door, ret);
+    agent_status_end(ret);
+}
+
 /* ---- start ---- */
 
 static void log_ready(struct agent *a)
@@ -313,6 +329,8 @@ static void start_clients(struct agent *a)
     a->clients.log = a->log;
     a->clients.on_empty = on_clients_gone;
     a->clients.ctx = a;
+    a->clients.collect = collect;
+    a->started = sp_clock_wall_s();
     a->doors = agent_doors_new(&a->clients);
 }
 

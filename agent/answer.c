@@ -225,7 +225,7 @@ void agent_answer_row(FILE *out, const char *heading, const char *text)
 {
     if (!text)
         return;
-    fprintf(out, "<tr><th scope=\"row\" align=\"left\">%s</th><td>", heading);
+    fprintf(out, "<tr><th scope=\"row\">%s</th><td>", heading);
     agent_answer_html(out, text);
     fputs("</td></tr>\n", out);
 }

@@ -504,11 +504,6 @@ const struct sp_target *agent_link_gateway(const struct agent_link *link)
     return &link->gateway;
 }
 
-const struct sp_target *agent_link_gateway(const struct agent_link *link)
-{
-    return link->options.gateway;
-}
-
 const struct sp_addr *agent_link_address(const struct agent_link *link)
 {
     return &link->addr;

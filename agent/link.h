@@ -30,10 +30,6 @@ struct agent_link_options {
 };
 
 struct agent_link_callbacks {
-    /* NULL: not told. It has got through this stage: RESOLVE (addrs has all of them), CONNECT (addrs
-     * is the one), TLS (none; the verdict, too, was good, but the gateway may still refuse us). */
-    void (*on_step)(void *ctx, struct agent_link *link, enum agent_stage stage,
-                    const struct sp_addr *addrs, size_t count);
     void (*on_up)(void *ctx, struct agent_link *link, const struct agent_success *success);
     void (*on_draining)(void *ctx, struct agent_link *link); /* was up; takes no new channels */
     /* It came to nothing, or was up and broke; on_gone follows. Not told when we ended it
@@ -41,11 +37,15 @@ struct agent_link_callbacks {
     void (*on_failure)(void *ctx, struct agent_link *link, const struct agent_failure *failure);
     /* why is a sentence for people; kind SP_OK: an orderly end. was_up: it had been up. */
     void (*on_gone)(void *ctx, struct agent_link *link, const struct sp_error *why, bool was_up);
+    /* NULL: not told. It has got through this stage: RESOLVE (addrs has all of them), CONNECT
+     * (addrs is the one), TLS (none; the verdict, too, was good, but the gateway may still refuse
+     * us). */
+    void (*on_step)(void *ctx, struct agent_link *link, enum agent_stage stage,
+                    const struct sp_addr *addrs, size_t count);
 };
 
 struct agent_link *agent_link_new(const struct agent_link_options *options,
                                   const struct agent_link_callbacks *callbacks, void *ctx);
-const struct sp_target *agent_link_gateway(const struct agent_link *link);
 const struct sp_target *agent_link_gateway(const struct agent_link *link);
 /* Connected to; family 0: not yet. */
 const struct sp_addr *agent_link_address(const struct agent_link *link);

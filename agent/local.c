@@ -1,13 +1,16 @@
 #include "agent/local.h"
 
 #include "agent/client.h"
+#include "agent/status.h"
 #include "common/http1.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const struct agent_local_page pages[] = {
-    {NULL, NULL, NULL},
+    {.path = "/", .write = agent_status_page, .refresh_s = 5},
+    {.path = "/status.json", .content_type = "application/json", .write = agent_status_page_json},
+    {.path = NULL},
 };
 
 static bool is_word(struct sp_http1_span span, const char *word)
@@ -75,6 +78,7 @@ static void write_head(FILE *out, const char *content_type, size_t body_len)
 {
     fprintf(out,
             "HTTP/1.1 200 OK\r\n"
+            "Server: sallyport-agent/%s\r\n"
             "Content-Type: %s\r\n"
             "Content-Length: %zu\r\n"
             "Cache-Control: no-store\r\n"
@@ -83,14 +87,15 @@ static void write_head(FILE *out, const char *content_type, size_t body_len)
             "Cross-Origin-Resource-Policy: same-origin\r\n"
             "Referrer-Policy: no-referrer\r\n"
             "X-Content-Type-Options: nosniff\r\n"
-            "Connection: close\r\n\r\n",
-            content_type, body_len);
+            "Connection: close\r\n",
+            SALLYPORT_VERSION, content_type, body_len);
 }
 
 static void answer(const struct agent_local_request *request, const struct agent_local_page *page)
 {
     char *body = NULL, *text = NULL;
     size_t body_len, len;
+    enum agent_form form;
     FILE *out = open_memstream(&body, &body_len);
 
     SP_REQUIRE(out);
@@ -98,7 +103,12 @@ static void answer(const struct agent_local_request *request, const struct agent
     SP_REQUIRE(fclose(out) == 0);
     out = open_memstream(&text, &len);
     SP_REQUIRE(out);
-    write_head(out, page->content_type, body_len);
+    form = agent_answer_form(request->head);
+    write_head(out, page->content_type ? page->content_type : agent_answer_content_type(form),
+               body_len);
+    if (page->refresh_s && form == AGENT_FORM_HTML)
+        fprintf(out, "Refresh: %u\r\n", page->refresh_s);
+    fputs("\r\n", out);
     if (!is_word(request->head->method, "HEAD"))
         fwrite(body, 1, body_len, out);
     SP_REQUIRE(fclose(out) == 0);

@@ -24,7 +24,9 @@ struct agent_local_request {
 
 struct agent_local_page {
     const char *path; /* without a query */
-    const char *content_type;
+    const char
+        *content_type;  /* NULL: by the request's Accept (answer.h), so write looks at it too */
+    unsigned refresh_s; /* a browser asks again after so long; 0: it does not */
     void (*write)(const struct agent_local_request *request, FILE *out);
 };
 

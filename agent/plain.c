@@ -45,7 +45,7 @@ struct agent_plain {
     bool answered;  /* the final head */
     bool leg_ended; /* the leg sends no more; for a leg that is gone: */
     bool ended_well;
-    bool tunnel; /* both ways are bytes, not HTTP */
+    bool tunnel;  /* both ways are bytes, not HTTP */
     bool serving; /* a request: plan is that of the present one */
     bool closes;  /* the application was told that this is its last response */
 };

@@ -1,9 +1,9 @@
 /*
- * refusal_page: what an application is told, in HTTP, in place of what it asked for: why, what to do,
- * whom to ask. As a page, as JSON or as text (answer.h); Proxy-Status (RFC 9209) always.
+ * refusal_page: what an application is told, in HTTP, in place of what it asked for: why, what to
+ * do, whom to ask. As a page, as JSON or as text (answer.h); Proxy-Status (RFC 9209) always.
  *
- * JSON: {"status", "error", "reason", "what_to_do", "support_id", "contact", "destination", "time"};
- * what is not known is left out. Pure but for agent_support_id; any thread.
+ * JSON: {"status", "error", "reason", "what_to_do", "support_id", "contact", "destination",
+ * "time"}; what is not known is left out. Pure but for agent_support_id; any thread.
  */
 #ifndef SALLYPORT_AGENT_REFUSAL_PAGE_H
 #define SALLYPORT_AGENT_REFUSAL_PAGE_H

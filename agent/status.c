@@ -4,6 +4,7 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/link.h"
+#include "agent/local.h"
 #include "common/clock.h"
 #include "common/loop.h"
 #include "common/tls_session.h"
@@ -56,11 +57,13 @@ void agent_status_add_tunnel(void *ctx, struct agent_link *link, bool is_drainin
     }
 }
 
-void agent_status_add_door(struct agent_status *s, const char *kind, const char *address)
+void agent_status_add_door(void *ctx, const char *door)
 {
+    struct agent_status *s = ctx;
+
     s->doors = reallocarray(s->doors, s->door_count + 1, sizeof *s->doors);
     SP_REQUIRE(s->doors);
-    snprintf(s->doors[s->door_count++], sizeof *s->doors, "%s=%s", kind, address);
+    snprintf(s->doors[s->door_count++], sizeof *s->doors, "%s", door);
 }
 
 void agent_status_end(struct agent_status *s)
@@ -76,4 +79,26 @@ void agent_status_done(struct agent_status *s)
     free(s->tunnels);
     free(s->doors);
     *s = (struct agent_status){.now = 0};
+}
+
+/* ---- pages ---- */
+
+static void write_page(const struct agent_local_request *request, enum agent_form form, FILE *out)
+{
+    const struct agent_clients *all = agent_client_all(request->client);
+    struct agent_status status;
+
+    all->collect(all->ctx, &status);
+    agent_status_write(&status, form, out);
+    agent_status_done(&status);
+}
+
+void agent_status_page(const struct agent_local_request *request, FILE *out)
+{
+    write_page(request, agent_answer_form(request->head), out);
+}
+
+void agent_status_page_json(const struct agent_local_request *request, FILE *out)
+{
+    write_page(request, AGENT_FORM_JSON, out);
 }

@@ -42,9 +42,15 @@ void agent_status_begin(struct agent_status *status, const struct agent_config *
                         const struct agent_clients *clients, int64_t started);
 /* An agent_uplink_visit_cb. */
 void agent_status_add_tunnel(void *status, struct agent_link *link, bool is_draining);
-void agent_status_add_door(struct agent_status *status, const char *kind, const char *address);
+/* For agent_doors_visit. */
+void agent_status_add_door(void *status, const char *door);
 void agent_status_end(struct agent_status *status); /* after the last was added */
 void agent_status_done(struct agent_status *status);
+
+/* Pages of the door's own (local.h): by Accept, and always as JSON. */
+struct agent_local_request;
+void agent_status_page(const struct agent_local_request *request, FILE *out);
+void agent_status_page_json(const struct agent_local_request *request, FILE *out);
 
 /* status_write.c */
 void agent_status_write(const struct agent_status *status, enum agent_form form, FILE *out);

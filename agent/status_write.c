@@ -8,6 +8,7 @@
 #include "common/tls_cred.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -237,7 +238,7 @@ static void show_tunnels(const struct agent_status *s, struct sheet *sheet)
     }
     for (size_t i = 0; i < s->tunnel_count; i++) {
         const struct agent_status_tunnel *t = &s->tunnels[i];
-        char title[32];
+        char title[48];
 
         snprintf(title, sizeof title, "Tunnel %zu%s", i + 1, t->is_draining ? ", draining" : "");
         section(sheet, title);

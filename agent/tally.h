@@ -1,6 +1,6 @@
 /*
- * tally: what the agent has carried and refused since it began. Counted when a channel ends, so that
- * nothing on the way of its bytes counts for us. Plain data; loop thread only.
+ * tally: what the agent has carried and refused since it began. Counted when a channel ends, so
+ * that nothing on the way of its bytes counts for us. Plain data; loop thread only.
  */
 #ifndef SALLYPORT_AGENT_TALLY_H
 #define SALLYPORT_AGENT_TALLY_H

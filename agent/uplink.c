@@ -185,8 +185,12 @@ static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_err
     agent_uplink_check_gone(uplink);
 }
 
-static const struct agent_link_callbacks link_callbacks = {on_link_up, on_link_draining,
-                                                           on_link_failure, on_link_gone};
+static const struct agent_link_callbacks link_callbacks = {
+    .on_up = on_link_up,
+    .on_draining = on_link_draining,
+    .on_failure = on_link_failure,
+    .on_gone = on_link_gone,
+};
 
 static void slot_connect(struct slot *slot)
 {

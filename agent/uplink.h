@@ -47,10 +47,10 @@ void agent_uplink_visit(const struct agent_uplink *uplink, agent_uplink_visit_cb
 void agent_uplink_close(struct agent_uplink *uplink); /* retire, and cut what is open, at once */
 
 struct agent_refusal {
-    int status;     /* what an HTTP client is told: 403, 502, 503, 504 */
-    char error[40]; /* RFC 9209 error type */
-    char text[512]; /* for people */
-    bool no_tunnel; /* it is the way to the gateway that is missing */
+    int status;          /* what an HTTP client is told: 403, 502, 503, 504 */
+    char error[40];      /* RFC 9209 error type */
+    char text[512];      /* for people */
+    bool no_tunnel;      /* it is the way to the gateway that is missing */
     char support_id[10]; /* by which its line in the log is found; set by agent_client_refuse */
 };
 

@@ -110,8 +110,7 @@ struct bound {
     void *ctx;
 };
 
-static void write_rows(const struct bound *b, const struct sp_json_field *fields,
-                       const void *base);
+static void write_rows(const struct bound *b, const struct sp_json_field *fields, const void *base);
 
 static void write_string(const struct bound *b, const char *key, const char *in_key,
                          const char *value)

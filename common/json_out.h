@@ -1,9 +1,9 @@
 /*
- * json_out: JSON to a stream, a member at a time, for what is shown whole (a page, a report) and may
- * be longer than a line of the log. The text is the same as the log's: sp_text_escape.
+ * json_out: JSON to a stream, a member at a time, for what is shown whole (a page, a report) and
+ * may be longer than a line of the log. The text is the same as the log's: sp_text_escape.
  *
- * Embedded in whoever writes; holds no memory. Commas and ends are its own business; that begins and
- * ends match is the caller's (SP_REQUIRE). One thread at a time.
+ * Embedded in whoever writes; holds no memory. Commas and ends are its own business; that begins
+ * and ends match is the caller's (SP_REQUIRE). One thread at a time.
  */
 #ifndef SALLYPORT_COMMON_JSON_OUT_H
 #define SALLYPORT_COMMON_JSON_OUT_H
