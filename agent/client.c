@@ -1,6 +1,7 @@
 #include "agent/client.h"
 
 #include "agent/config.h"
+#include "agent/owner.h"
 #include "agent/refusal_page.h"
 #include "common/channel.h"
 #include "common/clock.h"
@@ -33,11 +34,13 @@ struct agent_client {
     struct sp_timer *deadline;
     struct sp_buf input;
     struct sp_target target;
-    struct sp_addr peer;
+    struct agent_visitor visitor; /* without .unwelcome */
     struct agent_refusal refusal; /* status 0: not refused */
     uint64_t started_ms;
     enum state state;
-    bool has_target, surplus;
+    bool has_target;
+    bool unwelcome; /* and `refusal` says why */
+    bool too_many;
     bool is_inner, ended_well; /* see agent_client_inner */
     bool asked_before;
     enum agent_form form;
@@ -57,10 +60,13 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
         agent_tally_refused(&c->all->tally, &c->refusal, c->has_target ? &c->target : NULL,
                             sp_clock_wall_s());
     /* Of those who are too many the `limit` line tells. */
-    if (c->surplus || !sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
+    if (c->too_many || !sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
         return;
     sp_log_str(&line, "door", c->kind->name);
-    sp_log_str(&line, "client", sp_addr_format(&c->peer, text));
+    sp_log_str(&line, "client",
+               c->visitor.addr.ip.family ? sp_addr_format(&c->visitor.addr, text) : "unix");
+    if (c->visitor.uid != AGENT_NO_UID)
+        sp_log_int(&line, "uid", c->visitor.uid);
     if (c->has_target)
         sp_log_str(&line, "destination", sp_target_format(&c->target, text));
     sp_log_int(&line, "bytes_up", end ? (int64_t)end->bytes_out : 0);
@@ -86,6 +92,7 @@ static void client_free(struct agent_client *c)
         c->next->prev = c->prev;
     all->count--;
     all->inner_count -= c->is_inner;
+    all->unwelcome_count -= c->unwelcome;
     if (c->kind->done)
         c->kind->done(c);
     if (c->request)
@@ -130,7 +137,9 @@ static void on_readable(void *ctx)
         return;
     }
     if (n <= 0) { /* it went before it got anything */
-        if (c->state == ASKING && (c->input.len || n < 0)) {
+        if (c->state == ASKING && c->unwelcome) {
+            log_end(c, NULL);
+        } else if (c->state == ASKING && (c->input.len || n < 0)) {
             snprintf(c->refusal.text, sizeof c->refusal.text, "the application went away");
             c->refusal.status = 499;
             log_end(c, NULL);
@@ -168,7 +177,7 @@ static void on_writable(void *ctx)
 
 static const struct sp_sock_callbacks sock_callbacks = {on_readable, on_writable};
 
-static const struct agent_refusal full = {
+const struct agent_refusal agent_client_too_many = {
     .status = 503,
     .error = "connection_limit_reached",
     .text = "the agent has as many connections as limits.connections lets it have"};
@@ -180,14 +189,14 @@ static void on_deadline(void *ctx)
     struct agent_client *c = ctx;
 
     if (c->state == ASKING && !(c->asked_before && !c->input.len))
-        agent_client_refuse(c, c->surplus ? &full : &late);
+        agent_client_refuse(c, c->unwelcome ? &c->refusal : &late);
     else
         client_free(c);
 }
 
 void agent_client_read(struct agent_client *c)
 {
-    sp_timer_start(c->deadline, c->surplus ? SURPLUS_MS : AGENT_CLIENT_ASK_MS);
+    sp_timer_start(c->deadline, c->unwelcome ? SURPLUS_MS : AGENT_CLIENT_ASK_MS);
     sp_sock_watch_read(c->sock, true);
 }
 
@@ -260,16 +269,18 @@ static void on_refused(void *ctx, const struct agent_refusal *refusal)
 
 static const struct agent_request_callbacks request_callbacks = {on_open, on_refused};
 
-static bool refuse_surplus(struct agent_client *c)
+static bool refuse_unwelcome(struct agent_client *c)
 {
-    if (c->surplus)
-        agent_client_refuse(c, &full);
-    return c->surplus;
+    bool unwelcome = c->unwelcome; /* it may be gone in a moment */
+
+    if (unwelcome)
+        agent_client_refuse(c, &c->refusal);
+    return unwelcome;
 }
 
 void agent_client_answer(struct agent_client *c, char *text, size_t len)
 {
-    if (refuse_surplus(c)) {
+    if (refuse_unwelcome(c)) {
         free(text);
         return;
     }
@@ -287,7 +298,7 @@ bool agent_client_local(const struct agent_client *c, struct sp_addr *ret_addr)
 
 void agent_client_connect(struct agent_client *c, const struct sp_target *target)
 {
-    if (refuse_surplus(c))
+    if (refuse_unwelcome(c))
         return;
     c->state = WAITING;
     c->target = *target;
@@ -302,7 +313,7 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
 struct sp_sock *agent_client_take(struct agent_client *c, const struct sp_sock_callbacks *callbacks,
                                   void *ctx)
 {
-    if (refuse_surplus(c))
+    if (refuse_unwelcome(c))
         return NULL;
     c->state = TAKEN; /* its socket is guarded since it was accepted, as a channel's is */
     c->asked_before = true;
@@ -348,7 +359,7 @@ struct agent_clients *agent_client_all(const struct agent_client *c)
 
 /* is_inner: fd is an end of a socket pair, which has inherited nothing from any listener. */
 static struct agent_client *client_new(struct agent_clients *clients, int fd, bool is_inner,
-                                       const struct sp_addr *peer,
+                                       const struct agent_visitor *visitor,
                                        const struct agent_door_kind *kind,
                                        const struct agent_door *door, struct agent_config *config)
 {
@@ -369,7 +380,12 @@ static struct agent_client *client_new(struct agent_clients *clients, int fd, bo
         return NULL;
     }
     c->config = agent_config_ref(config);
-    c->peer = *peer;
+    c->visitor = *visitor;
+    c->unwelcome = visitor->unwelcome != NULL;
+    if (c->unwelcome)
+        c->refusal = *visitor->unwelcome;
+    c->too_many = visitor->unwelcome == &agent_client_too_many;
+    c->visitor.unwelcome = NULL;
     sp_buf_init(&c->input, AGENT_CLIENT_INPUT_MAX);
     c->deadline = sp_timer_new(clients->loop, on_deadline, c);
     c->next = clients->first;
@@ -379,6 +395,7 @@ static struct agent_client *client_new(struct agent_clients *clients, int fd, bo
     clients->first = c;
     clients->count++;
     clients->inner_count += is_inner;
+    clients->unwelcome_count += c->unwelcome;
     c->is_inner = is_inner;
     return c;
 }
@@ -394,7 +411,7 @@ struct agent_client *agent_client_inner(struct agent_client *outer,
         return NULL;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
         return NULL;
-    c = client_new(outer->all, pair[0], true, &outer->peer, kind, outer->door, outer->config);
+    c = client_new(outer->all, pair[0], true, &outer->visitor, kind, outer->door, outer->config);
     if (!c) {
         close(pair[1]);
         return NULL;
@@ -405,16 +422,14 @@ struct agent_client *agent_client_inner(struct agent_client *outer,
     return c;
 }
 
-void agent_client_start(struct agent_clients *clients, int fd, const struct sp_addr *peer,
+void agent_client_start(struct agent_clients *clients, int fd, const struct agent_visitor *visitor,
                         const struct agent_door_kind *kind, const struct agent_door *door,
-                        struct agent_config *config, bool surplus)
+                        struct agent_config *config)
 {
-    struct agent_client *c = client_new(clients, fd, false, peer, kind, door, config);
+    struct agent_client *c = client_new(clients, fd, false, visitor, kind, door, config);
 
-    if (!c)
-        return;
-    c->surplus = surplus;
-    kind->start(c);
+    if (c)
+        kind->start(c);
 }
 
 void agent_clients_dismiss_idle(struct agent_clients *clients)
@@ -491,6 +506,11 @@ const struct agent_config *agent_client_config(const struct agent_client *c)
 const struct agent_door *agent_client_door(const struct agent_client *c)
 {
     return c->door;
+}
+
+uint32_t agent_client_uid(const struct agent_client *c)
+{
+    return c->visitor.uid;
 }
 
 void *agent_client_state(const struct agent_client *c)

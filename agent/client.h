@@ -47,7 +47,9 @@ struct agent_clients {
     struct sp_log *log;
     struct agent_uplink *uplink; /* for channels from now on; NULL: none any more */
     struct agent_client *first;
-    size_t count, inner_count;   /* all; those of them that a door opened for itself */
+    size_t count;                /* all */
+    size_t inner_count;          /* those of them that a door opened for itself */
+    size_t unwelcome_count;      /* those who only wait for an answer that says so */
     bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
     void *ctx;
@@ -57,12 +59,19 @@ struct agent_clients {
     void (*collect)(void *ctx, struct agent_status *ret_status);
 };
 
+/* Who has come in at a door. */
+struct agent_visitor {
+    struct sp_addr addr; /* family 0: by a UNIX socket */
+    uint32_t uid;        /* the user (agent/owner.h); AGENT_NO_UID: nobody has looked, or none */
+    /* Not NULL: no more than a proper answer that says so, if it asks within a second. Copied. */
+    const struct agent_refusal *unwelcome;
+};
+extern const struct agent_refusal agent_client_too_many; /* `unwelcome`, and no line in the log */
 /* fd is taken over, as accepted by a guarded listener (common/sock.h); config keeps `door` alive (a
- * reference is taken). surplus: there are too many already, so it gets no more than a proper answer
- * that says so, if it asks within a second. */
-void agent_client_start(struct agent_clients *clients, int fd, const struct sp_addr *peer,
+ * reference is taken). */
+void agent_client_start(struct agent_clients *clients, int fd, const struct agent_visitor *visitor,
                         const struct agent_door_kind *kind, const struct agent_door *door,
-                        struct agent_config *config, bool surplus);
+                        struct agent_config *config);
 /* Those that have not asked for anything yet, now: on_empty may follow. */
 void agent_clients_dismiss_idle(struct agent_clients *clients);
 void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty follows */
@@ -72,8 +81,9 @@ void agent_clients_tally(const struct agent_clients *clients, struct agent_tally
 /* ---- for doors ---- */
 #define AGENT_CLIENT_INPUT_MAX 32768 /* what may be read before the channel is asked for */
 #define AGENT_CLIENT_ASK_MS    10000 /* for the application to say what it wants */
-#define AGENT_CLIENT_SURPLUS   64    /* so many may have their answer at a time */
+#define AGENT_CLIENT_SURPLUS   64    /* so many unwelcome may have their answer at a time */
 const struct agent_door *agent_client_door(const struct agent_client *client);
+uint32_t agent_client_uid(const struct agent_client *client); /* see struct agent_visitor */
 /* What the door keeps about it; NULL until set. */
 void *agent_client_state(const struct agent_client *client);
 void agent_client_set_state(struct agent_client *client, void *state);

@@ -261,6 +261,29 @@ enum sp_err agent_config_load(const char *path, struct agent_config **ret_config
     return SP_OK;
 }
 
+enum sp_err agent_config_read(const char *path, struct agent_config **ret_config,
+                              struct sp_error *err)
+{
+    struct agent_config *config = sp_calloc(1, sizeof *config);
+    enum sp_err rc = sp_json_load(path, agent_fields, config, err);
+
+    atomic_init(&config->refs, 1);
+    config->path = sp_strdup(path);
+    if (rc == SP_OK) {
+        parse_texts(config);
+        config->doors = config->door_rows.items;
+        config->door_count = config->door_rows.count;
+    }
+    for (size_t i = 0; rc == SP_OK && i < config->door_count; i++)
+        rc = agent_config_finish_listen(config, i, err);
+    if (rc != SP_OK) {
+        agent_config_unref(config);
+        return rc;
+    }
+    *ret_config = config;
+    return SP_OK;
+}
+
 /* The new one borrows from the origin, which lives as long; so there is never a chain of them. */
 enum sp_err agent_config_renew_crls(struct agent_config *config,
                                     const struct sp_crl_source *fetched,

@@ -49,11 +49,18 @@ enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGE
 
 struct agent_door {
     int type; /* enum agent_door_type */
-    char *listen_text, *to_text, *users_file;
-    struct sp_addr listen;
+    char *listen_text, *to_text, *users_file, *mode_text;
+    struct sp_addr listen;     /* unless unix_path */
+    char *unix_path;           /* a UNIX socket; NULL: TCP, at `listen` */
+    unsigned unix_mode;        /* permission bits of its file */
     struct sp_target to;       /* AGENT_DOOR_FORWARD */
     struct agent_users *users; /* AGENT_DOOR_SOCKS5; NULL: everybody may use it */
+    struct sp_json_strings allow_texts;
+    uint32_t *allow_uids; /* allow_texts.count: who may connect; none: everybody */
 };
+
+/* Whether this user may connect (agent/owner.h). */
+bool agent_door_allows(const struct agent_door *door, uint32_t uid);
 
 struct agent_limits {
     uint64_t handshake_ms; /* of a tunnel, from connect to the gateway's answer */
@@ -90,6 +97,10 @@ struct agent_config {
 };
 
 SP_MUST_USE enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
+                                          struct sp_error *err);
+/* Only what the file itself says: no key, certificate or password is read, so anybody may who may
+ * read the file. cred, trust, crls, users are not there. */
+SP_MUST_USE enum sp_err agent_config_read(const char *path, struct agent_config **ret_config,
                                           struct sp_error *err);
 /* The same with the CRLs as they are now: files read again, URLs as `fetched` has them. */
 SP_MUST_USE enum sp_err agent_config_renew_crls(struct agent_config *config,

@@ -2,12 +2,15 @@
 
 #include "agent/client.h"
 #include "agent/config.h"
+#include "agent/owner.h"
+#include "agent/unix_listen.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/sock.h"
 #include "common/token_bucket.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +23,19 @@ struct agent_open_door {
     struct agent_doors *doors;
     const struct agent_door *door; /* in doors->config */
     struct sp_listener *listener;
-    struct sp_addr bound;
+    struct sp_addr bound; /* unless unix_path */
+    char *unix_path;      /* its file is `file` */
+    struct agent_unix_file file;
+    unsigned unix_mode;
 };
 
 struct agent_doors {
     struct agent_clients *clients;
     struct agent_config *config;
     struct agent_open_door **open; /* config->door_count of them; NULL before and after */
+    struct agent_owner *owner;     /* NULL: nothing has been asked yet */
     size_t turned_away;            /* since the last line that said so */
+    size_t strangers;              /* the same: those who were not even told */
     struct sp_token_bucket limit_lines;
 };
 
@@ -48,34 +56,79 @@ static size_t open_count(const struct agent_doors *doors)
 /* A flood of connections must not be a flood of lines. */
 static void log_turned_away(struct agent_doors *doors, const struct sp_addr *peer)
 {
-    char text[SP_ADDR_TEXT];
+    char text[SP_ADDR_TEXT] = "at a UNIX socket";
 
     doors->turned_away++;
     if (!sp_token_bucket_take(&doors->limit_lines, sp_loop_now_ms(doors->clients->loop)))
         return;
     sp_log_message(doors->clients->log, SP_LOG_WARNING, "limit",
                    "%zu turned away, the last one %s: limits.connections (%zu) is reached",
-                   doors->turned_away, sp_addr_format(peer, text),
+                   doors->turned_away, peer->ip.family ? sp_addr_format(peer, text) : text,
                    (size_t)doors->config->limits.connections);
     doors->turned_away = 0;
+}
+
+/* The same, of those who may not come in. */
+static void log_stranger(struct agent_doors *doors, const struct agent_open_door *open,
+                         uint32_t uid)
+{
+    doors->strangers++;
+    if (!sp_token_bucket_take(&doors->limit_lines, sp_loop_now_ms(doors->clients->loop)))
+        return;
+    sp_log_message(doors->clients->log, SP_LOG_WARNING, "limit",
+                   "%zu turned away unheard, the last one at %s of uid %" PRId64
+                   ": not in allow_users, and %d others wait to be told so",
+                   doors->strangers, open->door->listen_text,
+                   uid == AGENT_NO_UID ? (int64_t)-1 : (int64_t)uid, AGENT_CLIENT_SURPLUS);
+    doors->strangers = 0;
+}
+
+/* Only where somebody wants to know. */
+static uint32_t whose(const struct agent_open_door *open, int fd, const struct sp_addr *peer)
+{
+    if (open->unix_path)
+        return agent_owner_of_unix(fd);
+    if (!open->door->allow_texts.count)
+        return AGENT_NO_UID;
+    return agent_owner_of_tcp(open->doors->owner, peer, &open->bound);
+}
+
+static void say_forbidden(struct agent_refusal *refusal, uint32_t uid)
+{
+    *refusal = (struct agent_refusal){.status = 403, .error = "http_request_denied"};
+    if (uid == AGENT_NO_UID)
+        snprintf(refusal->text, sizeof refusal->text,
+                 "this door is for certain users only (allow_users), and whose this connection is "
+                 "cannot be told");
+    else
+        snprintf(refusal->text, sizeof refusal->text,
+                 "this door is not for the user with uid %" PRIu32 " (allow_users)", uid);
 }
 
 static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
 {
     struct agent_open_door *open = ctx;
     struct agent_doors *doors = open->doors;
+    const struct agent_clients *clients = doors->clients;
+    size_t welcome = clients->count - clients->inner_count - clients->unwelcome_count;
+    struct agent_visitor visitor = {.addr = *peer, .uid = whose(open, fd, peer)};
+    bool unheard = clients->unwelcome_count >= AGENT_CLIENT_SURPLUS;
+    struct agent_refusal forbidden;
 
-    size_t count = doors->clients->count - doors->clients->inner_count;
-    bool surplus = count >= doors->config->limits.connections;
-
-    if (surplus)
+    if (!agent_door_allows(open->door, visitor.uid)) {
+        say_forbidden(&forbidden, visitor.uid);
+        visitor.unwelcome = &forbidden;
+        if (unheard)
+            log_stranger(doors, open, visitor.uid);
+    } else if (welcome >= doors->config->limits.connections) {
+        visitor.unwelcome = &agent_client_too_many;
         log_turned_away(doors, peer);
-    if (count >= doors->config->limits.connections + AGENT_CLIENT_SURPLUS) {
-        sp_turn_away(fd);
-        return;
     }
-    agent_client_start(doors->clients, fd, peer, kinds[open->door->type], open->door, doors->config,
-                       surplus);
+    if (visitor.unwelcome && unheard)
+        sp_turn_away(fd);
+    else
+        agent_client_start(doors->clients, fd, &visitor, kinds[open->door->type], open->door,
+                           doors->config);
 }
 
 static void on_trouble(void *ctx, int errno_value)
@@ -94,8 +147,33 @@ static void door_free(struct agent_open_door *open)
 {
     if (!open)
         return;
+    if (open->unix_path)
+        agent_unix_remove(open->unix_path, &open->file);
     sp_listener_free(open->listener);
+    free(open->unix_path);
     free(open);
+}
+
+static enum sp_err listen_at(struct agent_open_door *open, const struct agent_door *door,
+                             int *ret_fd, struct sp_error *err)
+{
+    enum sp_err rc;
+
+    if (door->unix_path) {
+        rc = agent_unix_listen(door->unix_path, door->unix_mode, ret_fd, &open->file, err);
+        if (rc == SP_OK)
+            open->unix_path = sp_strdup(door->unix_path);
+        open->unix_mode = door->unix_mode;
+        return rc;
+    }
+    open->bound = door->listen;
+    rc = sp_listen_fd(&open->bound, false, ret_fd, err);
+    /* An agent that dies has cut its channels, not ended them. */
+    if (rc == SP_OK && !sp_listen_guard(*ret_fd)) {
+        rc = sp_error_sys(err, errno, "cannot set up a door");
+        close(*ret_fd);
+    }
+    return rc;
 }
 
 static enum sp_err door_open(struct agent_doors *doors, const struct agent_door *door,
@@ -106,13 +184,7 @@ static enum sp_err door_open(struct agent_doors *doors, const struct agent_door 
     enum sp_err rc;
 
     open->doors = doors;
-    open->bound = door->listen;
-    rc = sp_listen_fd(&open->bound, false, &fd, err);
-    /* An agent that dies has cut its channels, not ended them. */
-    if (rc == SP_OK && !sp_listen_guard(fd)) {
-        rc = sp_error_sys(err, errno, "cannot set up a door");
-        close(fd);
-    }
+    rc = listen_at(open, door, &fd, err);
     if (rc == SP_OK) {
         rc = sp_listener_new(doors->clients->loop, fd, &listener_callbacks, open, &open->listener,
                              err);
@@ -120,26 +192,32 @@ static enum sp_err door_open(struct agent_doors *doors, const struct agent_door 
             close(fd);
     }
     if (rc != SP_OK) {
-        free(open);
+        door_free(open);
         return rc;
     }
     *ret_open = open;
     return SP_OK;
 }
 
+static bool same_place(const struct agent_door *a, const struct agent_door *b)
+{
+    if (a->unix_path || b->unix_path)
+        return a->unix_path && b->unix_path && strcmp(a->unix_path, b->unix_path) == 0;
+    return a->listen.port == b->listen.port && sp_ip_equal(&a->listen.ip, &b->listen.ip);
+}
+
 /* The open door at the same address that no other row of the new configuration has taken. Port 0
  * may stand in several rows, hence the looking. */
 static struct agent_open_door *find_door(const struct agent_doors *doors,
-                                         const struct sp_addr *listen,
+                                         const struct agent_door *door,
                                          struct agent_open_door *const *taken, size_t taken_count)
 {
     for (size_t i = 0; i < open_count(doors); i++) {
-        const struct sp_addr *other = &doors->open[i]->door->listen;
         bool is_taken = false;
 
         for (size_t k = 0; k < taken_count; k++)
             is_taken = is_taken || taken[k] == doors->open[i];
-        if (!is_taken && other->port == listen->port && sp_ip_equal(&other->ip, &listen->ip))
+        if (!is_taken && same_place(doors->open[i]->door, door))
             return doors->open[i];
     }
     return NULL;
@@ -165,6 +243,15 @@ void agent_doors_forget(struct agent_doors *doors, struct agent_open_door **open
     free(opened);
 }
 
+/* What a door needs beside its socket. */
+static enum sp_err prepare_owner(struct agent_doors *doors, const struct agent_open_door *open,
+                                 const struct agent_door *door, struct sp_error *err)
+{
+    if (doors->owner || open->unix_path || !door->allow_texts.count)
+        return SP_OK;
+    return agent_owner_new(&open->bound, &doors->owner, err);
+}
+
 enum sp_err agent_doors_prepare(struct agent_doors *doors, const struct agent_config *config,
                                 struct agent_open_door ***ret_opened, struct sp_error *err)
 {
@@ -172,15 +259,39 @@ enum sp_err agent_doors_prepare(struct agent_doors *doors, const struct agent_co
         sp_calloc(config->door_count, sizeof(struct agent_open_door *));
 
     for (size_t i = 0; i < config->door_count; i++) {
-        opened[i] = find_door(doors, &config->doors[i].listen, opened, i);
-        if (!opened[i] && door_open(doors, &config->doors[i], &opened[i], err) != SP_OK) {
-            sp_error_where(err, "%s: $.doors[%zu].listen", config->path, i);
-            agent_doors_forget(doors, opened, i);
-            return err->kind;
+        const struct agent_door *door = &config->doors[i];
+        const char *key = "listen";
+        enum sp_err rc = SP_OK;
+
+        opened[i] = find_door(doors, door, opened, i);
+        if (!opened[i])
+            rc = door_open(doors, door, &opened[i], err);
+        if (rc == SP_OK) {
+            key = "allow_users";
+            rc = prepare_owner(doors, opened[i], door, err);
+        }
+        if (rc != SP_OK) {
+            if (door->unix_path)
+                sp_error_prefix(err, "%s", door->unix_path);
+            sp_error_where(err, "%s: $.doors[%zu].%s", config->path, i, key);
+            agent_doors_forget(doors, opened, i + 1);
+            return rc;
         }
     }
     *ret_opened = opened;
     return SP_OK;
+}
+
+/* Of a file that stays: what else the configuration says of it. */
+static void take_mode(struct agent_open_door *open)
+{
+    struct sp_error err;
+
+    if (!open->unix_path || open->unix_mode == open->door->unix_mode)
+        return;
+    open->unix_mode = open->door->unix_mode;
+    if (agent_unix_chmod(open->unix_path, &open->file, open->unix_mode, &err) != SP_OK)
+        sp_log_message(open->doors->clients->log, SP_LOG_ERROR, "trouble", "%s", err.text);
 }
 
 void agent_doors_commit(struct agent_doors *doors, struct agent_config *config,
@@ -195,8 +306,10 @@ void agent_doors_commit(struct agent_doors *doors, struct agent_config *config,
             door_free(doors->open[i]);
     }
     free(doors->open);
-    for (size_t i = 0; i < config->door_count; i++)
+    for (size_t i = 0; i < config->door_count; i++) {
         opened[i]->door = &config->doors[i];
+        take_mode(opened[i]);
+    }
     doors->open = opened;
     agent_config_unref(doors->config);
     doors->config = agent_config_ref(config);
@@ -213,11 +326,14 @@ void agent_doors_close(struct agent_doors *doors)
 void agent_doors_visit(const struct agent_doors *doors, void (*visit)(void *ctx, const char *door),
                        void *ctx)
 {
-    char text[SP_ADDR_TEXT], item[SP_ADDR_TEXT + 16];
+    char text[SP_ADDR_TEXT], item[AGENT_UNIX_PATH_MAX + 32];
 
     for (size_t i = 0; i < open_count(doors); i++) {
-        snprintf(item, sizeof item, "%s=%s", kinds[doors->open[i]->door->type]->name,
-                 sp_addr_format(&doors->open[i]->bound, text));
+        const struct agent_open_door *open = doors->open[i];
+
+        snprintf(item, sizeof item, "%s=%s%s", kinds[open->door->type]->name,
+                 open->unix_path ? "unix:" : "",
+                 open->unix_path ? open->unix_path : sp_addr_format(&open->bound, text));
         visit(ctx, item);
     }
 }
@@ -248,6 +364,7 @@ void agent_doors_free(struct agent_doors *doors)
     if (!doors)
         return;
     agent_doors_close(doors);
+    agent_owner_free(doors->owner);
     agent_config_unref(doors->config);
     free(doors);
 }

@@ -1,6 +1,7 @@
 /*
  * json_fields: the memory side of json_bind's tables: what a struct holds before and after its
- * binding. Knows no JSON library. Pure functions, thread-safe. For json_bind.c alone.
+ * binding. Knows no JSON library. Pure functions, thread-safe. For json_bind.c; and for values that
+ * are paths only sometimes.
  */
 #ifndef SALLYPORT_COMMON_JSON_FIELDS_H
 #define SALLYPORT_COMMON_JSON_FIELDS_H
