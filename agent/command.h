@@ -15,4 +15,6 @@ struct agent_command {
      * configuration, else 1. Main thread. */
     enum sp_err (*run)(int argc, char **argv, FILE *out, int *ret_exit, struct sp_error *err);
 };
+
+extern const struct agent_command agent_diagnose_command, agent_status_command;
 #endif

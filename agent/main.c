@@ -10,7 +10,10 @@
 #include <string.h>
 
 /* One row each. */
-static const struct agent_command *const commands[] = {NULL};
+static const struct agent_command *const commands[] = {
+    &agent_status_command,
+    NULL,
+};
 
 static int exit_status(const struct sp_error *err)
 {
