@@ -34,7 +34,7 @@ const char *agent_state_name(enum agent_state state);
 struct agent_state_view {
     enum agent_state state;
     int64_t since;      /* unix seconds */
-    char detail[512];   /* what was found, a sentence: names, addresses, times */
+    char detail[800];   /* what was found, a sentence: names, addresses, times */
     const char *advice; /* what to do about it, a sentence; "" for none. Static. */
 };
 #endif

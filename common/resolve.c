@@ -457,3 +457,12 @@ void sp_resolve_cancel(struct sp_query *query)
     if (query)
         query_let_go(query);
 }
+
+bool sp_resolve_was_answered(const struct sp_error *error)
+{
+    if (error->kind != SP_ERR_DNS)
+        return false;
+    return error->code == ARES_ENOTFOUND || error->code == ARES_ENODATA ||
+           error->code == ARES_ESERVFAIL || error->code == ARES_EREFUSED ||
+           error->code == ARES_EFORMERR || error->code == ARES_ENOTIMP;
+}

@@ -36,5 +36,7 @@ void sp_resolver_free(struct sp_resolver *resolver);
 /* host: folded (sp_host_fold) or an address, which is handed back as it is. */
 struct sp_query *sp_resolve(struct sp_resolver *resolver, const char *host, uint16_t port,
                             sp_resolve_cb on_done, void *ctx);
+/* Of such an error: a name server has answered, so there is a network that leads to one. */
+bool sp_resolve_was_answered(const struct sp_error *error);
 void sp_resolve_cancel(struct sp_query *query);
 #endif
