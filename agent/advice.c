@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define ASK "Ask your administrator, and give the support id."
+#define ASK "Ask your administrator."
 
 const char *agent_advice_state(enum agent_state state)
 {
@@ -58,8 +58,7 @@ static const struct row no_tunnel_rows[] = {
     {"tls_certificate_error",
      "Do not go on: what answered is not the gateway that is trusted. Try another network; if it "
      "lasts, tell your administrator."},
-    {"tls_alert_received",
-     "The gateway did not accept this device. Ask your administrator, and give the support id."},
+    {"tls_alert_received", "The gateway did not accept this device. Ask your administrator."},
     {"tls_protocol_error",
      "Something between this device and the gateway is in the way: try another network, or log in "
      "to this one's own page in a browser."},
@@ -72,11 +71,11 @@ static const struct row no_tunnel_rows[] = {
 
 static const struct row rows[] = {
     {"http_request_denied",
-     "Your organisation does not allow this destination. If you need it, ask your administrator, "
-     "and give the support id."},
+     "Your organisation does not allow this destination. If you need it, ask your "
+     "administrator."},
     {"destination_ip_prohibited",
      "The name leads to an address that is not allowed. Check the name; if it is right, ask your "
-     "administrator, and give the support id."},
+     "administrator."},
     {"dns_error", "Check the spelling of the name."},
     {"dns_timeout", "Try again in a moment: the name could not be looked up in time."},
     {"destination_unavailable", "Try again in a moment; if it lasts, the destination is down."},

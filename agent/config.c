@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/crl_source.h"
+#include "common/json_out.h"
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
@@ -305,6 +306,12 @@ enum sp_err agent_config_renew_crls(struct agent_config *config,
     next->origin = agent_config_ref(origin);
     *ret_config = next;
     return SP_OK;
+}
+
+void agent_config_write(const struct agent_config *config, struct sp_json_out *json,
+                        agent_config_show_cb show, void *ctx)
+{
+    sp_json_out_bound(json, agent_fields, config, show, ctx);
 }
 
 struct agent_config *agent_config_ref(struct agent_config *config)

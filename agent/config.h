@@ -14,6 +14,7 @@
 
 struct agent_users;
 struct sp_crl_source;
+struct sp_json_out;
 struct sp_tls_cred;
 struct sp_tls_crl_set;
 struct sp_tls_trust;
@@ -107,6 +108,12 @@ SP_MUST_USE enum sp_err agent_config_renew_crls(struct agent_config *config,
                                                 const struct sp_crl_source *fetched,
                                                 struct agent_config **ret_config,
                                                 struct sp_error *err);
+/* What the file says, defaults included, as members of the object that was begun; see json_out.h.
+ */
+typedef const char *(*agent_config_show_cb)(void *ctx, const struct sp_json_field *field,
+                                            const char *value);
+void agent_config_write(const struct agent_config *config, struct sp_json_out *json,
+                        agent_config_show_cb show, void *ctx);
 struct agent_config *agent_config_ref(struct agent_config *config);
 void agent_config_unref(struct agent_config *config); /* NULL is fine */
 #endif

@@ -11,6 +11,7 @@
 
 /* One row each. */
 static const struct agent_command *const commands[] = {
+    &agent_diagnose_command,
     &agent_status_command,
     NULL,
 };
@@ -25,8 +26,11 @@ static int run_command(const struct agent_command *command, int argc, char **arg
     struct sp_error err;
     char message[768];
     int status;
-    enum sp_err rc = command->run(argc, argv, stdout, &status, &err);
+    enum sp_err rc;
 
+    sp_tls_protect_keys();
+    rc = command->run(argc, argv, stdout, &status, &err);
+    sp_tls_keys_gone();
     if (rc == SP_OK && (fflush(stdout) != 0 || ferror(stdout)))
         rc = sp_error_set(&err, SP_ERR_CLOSED, "standard output cannot be written");
     if (rc == SP_OK)

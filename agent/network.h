@@ -7,7 +7,8 @@
 #include "common/addr.h"
 
 struct agent_network {
-    bool has_address; /* an interface that is no loopback is up, and has more than a link-local one */
+    bool has_address; /* an interface that is no loopback is up, and has more than a link-local one
+                       */
     bool has_route;   /* there is a default route, of IPv4 or IPv6 */
     char found[200];  /* "eth0 is down, wlan0 has no address"; "" when there is an address */
 };

@@ -68,7 +68,8 @@ static void write_html(const struct agent_refusal_page *page, FILE *out)
     if (or_null(page->contact)) {
         fputs("<h2>Whom to ask</h2>\n<p>", out);
         agent_answer_html(out, page->contact);
-        fputs("</p>\n", out);
+        fputs("</p>\n<p>Give the support id below: by it, what happened is found in the log.</p>\n",
+              out);
     }
     fputs("<h2>Details</h2>\n<table>\n", out);
     agent_answer_row(out, "Support id", or_null(r->support_id));

@@ -112,21 +112,21 @@ struct bound {
 
 static void write_rows(const struct bound *b, const struct sp_json_field *fields, const void *base);
 
-static void write_string(const struct bound *b, const char *key, const char *in_key,
+static void write_string(const struct bound *b, const struct sp_json_field *f, const char *key,
                          const char *value)
 {
     if (value)
-        sp_json_out_str(b->json, in_key, b->show ? b->show(b->ctx, key, value) : value);
+        sp_json_out_str(b->json, key, b->show ? b->show(b->ctx, f, value) : value);
 }
 
-static void write_strings(const struct bound *b, const char *key,
+static void write_strings(const struct bound *b, const struct sp_json_field *f,
                           const struct sp_json_strings *strings)
 {
     if (!strings->count)
         return;
-    sp_json_out_array(b->json, key);
+    sp_json_out_array(b->json, f->key);
     for (size_t i = 0; i < strings->count; i++)
-        write_string(b, key, NULL, strings->items[i]);
+        write_string(b, f, NULL, strings->items[i]);
     sp_json_out_array_end(b->json);
 }
 
@@ -167,7 +167,7 @@ static void write_row(const struct bound *b, const struct sp_json_field *f, cons
     switch (f->type) {
     case SP_JSON_STRING:
     case SP_JSON_PATH:
-        write_string(b, f->key, f->key, *(char *const *)slot);
+        write_string(b, f, f->key, *(char *const *)slot);
         break;
     case SP_JSON_BOOL:
         sp_json_out_bool(b->json, f->key, *(const bool *)slot);
@@ -184,7 +184,7 @@ static void write_row(const struct bound *b, const struct sp_json_field *f, cons
         break;
     case SP_JSON_STRINGS:
     case SP_JSON_PATHS:
-        write_strings(b, f->key, slot);
+        write_strings(b, f, slot);
         break;
     case SP_JSON_OBJECT:
         sp_json_out_object(b->json, f->key);

@@ -35,7 +35,8 @@ void sp_json_out_raw(struct sp_json_out *json, const char *key, const char *text
 
 /* What a table has bound, defaults included: members of the object that was begun. Each string goes
  * through `show`, which returns what is written in its place (NULL: left out); NULL: as it is. */
-typedef const char *(*sp_json_out_show)(void *ctx, const char *key, const char *value);
+typedef const char *(*sp_json_out_show)(void *ctx, const struct sp_json_field *field,
+                                        const char *value);
 void sp_json_out_bound(struct sp_json_out *json, const struct sp_json_field *fields,
                        const void *bound_struct, sp_json_out_show show, void *ctx);
 #endif
