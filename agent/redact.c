@@ -31,29 +31,33 @@ static const char *skip_value(const char *text, FILE *out)
     return text + strcspn(text, "&;" SPACES);
 }
 
-/* The word behind "Basic ", "Bearer ". */
-static const char *skip_word(const char *text, FILE *out)
+/* The rest of a field of HTTP. */
+static const char *skip_field(const char *text, FILE *out)
 {
-    text += strspn(text, " ");
-    return skip_value(text, out);
+    fputs(AGENT_REDACTED, out);
+    return text + strcspn(text, "\r\n\"\\");
 }
 
 /* To the end of the block, or of the string of JSON that it is in, or of the text. */
 static const char *skip_key(const char *text, FILE *out)
 {
-    const char *end = strstr(text, "-----END");
     size_t len = strcspn(text, "\"");
+    const char *end = strstr(text, "-----END");
 
     fputs(AGENT_REDACTED, out);
-    return end && end < text + len ? end + strlen("-----END") : text + len;
+    end = end ? strstr(end + strlen("-----END"), "-----") : NULL;
+    return end && end + 5 <= text + len ? end + 5 : text + len;
 }
 
 static const struct {
     const char *begin;
     const char *(*skip)(const char *text, FILE *out);
 } rows[] = {
-    {"://", skip_user},    {"pin-value=", skip_value}, {"password=", skip_value},
-    {"Basic ", skip_word}, {"Bearer ", skip_word},     {"PRIVATE KEY-----", skip_key},
+    {"://", skip_user},
+    {"pin-value=", skip_value},
+    {"password=", skip_value},
+    {"authorization: ", skip_field},
+    {"PRIVATE KEY-----", skip_key},
 };
 
 char *agent_redact(const char *text)
