@@ -34,6 +34,8 @@ const char *agent_advice_state(enum agent_state state)
         [AGENT_STATE_GATEWAY_REFUSED] =
             "Tell your administrator: what answered is not the gateway that is trusted, so nothing "
             "is sent to it.",
+        [AGENT_STATE_PROXY_REFUSED] =
+            "Ask whoever runs this network's proxy to let the gateway's address and port through.",
         [AGENT_STATE_CLIENT_CERTIFICATE_REFUSED] =
             "Ask your administrator for a new certificate for this device.",
     };
