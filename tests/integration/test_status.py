@@ -604,7 +604,7 @@ class Bundle(PersonCase):
         self.assertEqual(bundle["status"]["pid"], agent.pid)
         self.assertTrue(bundle["diagnosis"]["good"])
         self.assertIn("ready", "".join(bundle["log"]["lines"]))
-        self.assertIn("http://(removed)@proxy.corp:3128", bundle["log"]["lines"][-1])
+        self.assertIn("http://(removed)@proxy.corp:3128", "".join(bundle["log"]["lines"]))
         modes = {f["key"]: f["mode"] for f in bundle["files"]}
         self.assertEqual((modes["private_key"], modes["users_file"]), ("0600", "0600"))
 
