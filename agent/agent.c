@@ -4,6 +4,7 @@
 #include "agent/config.h"
 #include "agent/crls.h"
 #include "agent/doors.h"
+#include "agent/hosts.h"
 #include "agent/status.h"
 #include "agent/uplink.h"
 #include "common/clock.h"
@@ -327,6 +328,9 @@ static void start_clients(struct agent *a)
 {
     a->clients.loop = a->loop;
     a->clients.log = a->log;
+    a->clients.config = &a->config;
+    a->clients.resolver = a->resolver;
+    a->clients.hosts = agent_hosts_new(NULL);
     a->clients.on_empty = on_clients_gone;
     a->clients.ctx = a;
     a->clients.collect = collect;
@@ -373,6 +377,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
 static void agent_free(struct agent *a)
 {
     agent_doors_free(a->doors);
+    agent_hosts_free(a->clients.hosts);
     sp_signal_free(a->on_hup);
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);

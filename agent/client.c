@@ -1,6 +1,7 @@
 #include "agent/client.h"
 
 #include "agent/config.h"
+#include "agent/outlet.h"
 #include "agent/owner.h"
 #include "agent/refusal_page.h"
 #include "common/channel.h"
@@ -28,17 +29,19 @@ struct agent_client {
     const struct agent_door_kind *kind;
     const struct agent_door *door;
     struct agent_config *config;
-    struct agent_request *request;
+    struct agent_outlet *outlet; /* until the channel is open */
     struct sp_channel *channel;
     struct sp_sock *sock;
     struct sp_timer *deadline;
     struct sp_buf input;
     struct sp_target target;
-    struct agent_visitor visitor; /* without .unwelcome */
+    struct agent_visitor visitor; /* without .unwelcome, .user */
+    struct agent_way way;         /* if has_way */
+    char *user, *alt_name;        /* NULL: unknown */
     struct agent_refusal refusal; /* status 0: not refused */
     uint64_t started_ms;
     enum state state;
-    bool has_target;
+    bool has_target, has_way;
     bool unwelcome; /* and `refusal` says why */
     bool too_many;
     bool is_inner, ended_well; /* see agent_client_inner */
@@ -53,7 +56,7 @@ struct agent_client {
 
 static void log_end(const struct agent_client *c, const struct sp_channel_end *end)
 {
-    char text[SP_TARGET_TEXT];
+    char text[SP_TARGET_TEXT], rule[AGENT_RULE_TEXT];
     struct sp_log_line line;
 
     if (c->refusal.support_id[0])
@@ -69,6 +72,12 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
         sp_log_int(&line, "uid", c->visitor.uid);
     if (c->has_target)
         sp_log_str(&line, "destination", sp_target_format(&c->target, text));
+    sp_log_str(&line, "name", c->alt_name);
+    sp_log_str(&line, "user", c->user);
+    if (c->has_way) {
+        sp_log_str(&line, "via", agent_via_name(c->way.via));
+        sp_log_str(&line, "rule", agent_route_rule(c->config, &c->way, rule));
+    }
     sp_log_int(&line, "bytes_up", end ? (int64_t)end->bytes_out : 0);
     sp_log_int(&line, "bytes_down", end ? (int64_t)end->bytes_in : 0);
     sp_log_int(&line, "duration_ms", (int64_t)(sp_loop_now_ms(c->all->loop) - c->started_ms));
@@ -95,12 +104,13 @@ static void client_free(struct agent_client *c)
     all->unwelcome_count -= c->unwelcome;
     if (c->kind->done)
         c->kind->done(c);
-    if (c->request)
-        agent_request_cancel(c->request);
+    agent_outlet_free(c->outlet);
     sp_timer_free(c->deadline);
     sp_sock_close(c->sock);
     sp_buf_done(&c->input);
     free(c->answer);
+    free(c->user);
+    free(c->alt_name);
     agent_config_unref(c->config);
     free(c);
     if (!all->count)
@@ -134,6 +144,11 @@ static void on_readable(void *ctx)
         return;
     if (n == 0 && c->state == ANSWERING) { /* it only listens from now on */
         sp_sock_watch_read(c->sock, false);
+        return;
+    }
+    if (n == 0 && c->state == ASKING && c->kind->on_end) {
+        sp_sock_watch_read(c->sock, false);
+        c->kind->on_end(c);
         return;
     }
     if (n <= 0) { /* it went before it got anything */
@@ -241,12 +256,20 @@ void agent_client_hang_up(struct agent_client *c)
 
 /* ---- the channel ---- */
 
+/* The outlet has done what it can. */
+static void leave_outlet(struct agent_client *c)
+{
+    c->way = agent_outlet_way(c->outlet);
+    agent_outlet_free(c->outlet);
+    c->outlet = NULL;
+}
+
 static void on_open(void *ctx, struct sp_channel *channel)
 {
     struct agent_client *c = ctx;
     struct sp_sock *sock = c->sock;
 
-    c->request = NULL;
+    leave_outlet(c);
     c->channel = channel;
     c->state = RELAYING;
     c->all->tally.channels++;
@@ -262,9 +285,10 @@ static void on_open(void *ctx, struct sp_channel *channel)
 static void on_refused(void *ctx, const struct agent_refusal *refusal)
 {
     struct agent_client *c = ctx;
+    struct agent_refusal copy = *refusal;
 
-    c->request = NULL;
-    agent_client_refuse(c, refusal);
+    leave_outlet(c);
+    agent_client_refuse(c, &copy);
 }
 
 static const struct agent_request_callbacks request_callbacks = {on_open, on_refused};
@@ -298,6 +322,13 @@ bool agent_client_local(const struct agent_client *c, struct sp_addr *ret_addr)
 
 void agent_client_connect(struct agent_client *c, const struct sp_target *target)
 {
+    struct agent_route_question question = {
+        .door = c->door->name,
+        .user = c->user,
+        .alt_name = c->alt_name,
+        .fixed = c->door->type == AGENT_DOOR_FORWARD,
+    };
+
     if (refuse_unwelcome(c))
         return;
     c->state = WAITING;
@@ -305,7 +336,10 @@ void agent_client_connect(struct agent_client *c, const struct sp_target *target
     c->has_target = true;
     sp_timer_stop(c->deadline);
     sp_sock_watch_read(c->sock, false);
-    c->request = agent_uplink_open(c->all->uplink, target, &request_callbacks, c);
+    question.target = target;
+    c->outlet = agent_outlet_open(c->all, &question, &request_callbacks, c);
+    c->way = agent_outlet_way(c->outlet);
+    c->has_way = true;
 }
 
 /* ---- a door that relays by itself ---- */
@@ -386,6 +420,8 @@ static struct agent_client *client_new(struct agent_clients *clients, int fd, bo
         c->refusal = *visitor->unwelcome;
     c->too_many = visitor->unwelcome == &agent_client_too_many;
     c->visitor.unwelcome = NULL;
+    c->visitor.user = NULL;
+    agent_client_set_user(c, visitor->user);
     sp_buf_init(&c->input, AGENT_CLIENT_INPUT_MAX);
     c->deadline = sp_timer_new(clients->loop, on_deadline, c);
     c->next = clients->first;
@@ -417,6 +453,7 @@ struct agent_client *agent_client_inner(struct agent_client *outer,
         return NULL;
     }
     c->door_state = state;
+    agent_client_set_user(c, outer->user);
     *ret_fd = pair[1];
     agent_client_connect(c, target);
     return c;
@@ -428,7 +465,9 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
 {
     struct agent_client *c = client_new(clients, fd, false, visitor, kind, door, config);
 
-    if (c)
+    if (c && c->unwelcome && !kind->on_refused)
+        agent_client_refuse(c, &c->refusal);
+    else if (c)
         kind->start(c);
 }
 
@@ -508,9 +547,9 @@ const struct agent_door *agent_client_door(const struct agent_client *c)
     return c->door;
 }
 
-uint32_t agent_client_uid(const struct agent_client *c)
+const struct agent_visitor *agent_client_visitor(const struct agent_client *c)
 {
-    return c->visitor.uid;
+    return &c->visitor;
 }
 
 void *agent_client_state(const struct agent_client *c)
@@ -532,4 +571,21 @@ void agent_client_become(struct agent_client *c, const struct agent_door_kind *k
 struct sp_buf *agent_client_input(struct agent_client *c)
 {
     return &c->input;
+}
+
+const char *agent_client_user(const struct agent_client *c)
+{
+    return c->user;
+}
+
+void agent_client_set_user(struct agent_client *c, const char *user)
+{
+    free(c->user);
+    c->user = user ? sp_strdup(user) : NULL;
+}
+
+void agent_client_set_alt_name(struct agent_client *c, const char *name)
+{
+    free(c->alt_name);
+    c->alt_name = name ? sp_strdup(name) : NULL;
 }

@@ -12,16 +12,19 @@
 #define SALLYPORT_AGENT_CLIENT_H
 #include "agent/answer.h"
 #include "agent/tally.h"
+#include "agent/routes.h"
 #include "agent/uplink.h"
 #include "common/buf.h"
 
 struct agent_client;
 struct agent_config;
 struct agent_door;
+struct agent_hosts;
 struct agent_state_view;
 struct agent_status;
 struct sp_log;
 struct sp_loop;
+struct sp_resolver;
 struct sp_sock;
 struct sp_sock_callbacks;
 
@@ -31,6 +34,8 @@ struct agent_door_kind {
     void (*start)(struct agent_client *client);
     /* Bytes have been appended to agent_client_input. */
     void (*on_input)(struct agent_client *client);
+    /* It sends no more, before the channel was asked for: goes on without. NULL: it is let go. */
+    void (*on_end)(struct agent_client *client);
     /* The channel is open: what the application is told before its bytes flow (may be empty). */
     void (*on_open)(struct agent_client *client);
     /* What it is told instead. NULL: the connection is reset, since this door has no words. */
@@ -39,31 +44,44 @@ struct agent_door_kind {
     void (*done)(struct agent_client *client);
 };
 extern const struct agent_door_kind agent_door_http, agent_door_socks5, agent_door_mixed,
-    agent_door_forward;
+    agent_door_forward, agent_door_transparent;
 
 /* All clients of the agent, whatever door they came in by. Embedded in its owner. */
 struct agent_clients {
     struct sp_loop *loop;
     struct sp_log *log;
-    struct agent_uplink *uplink; /* for channels from now on; NULL: none any more */
+    struct agent_uplink *uplink;        /* for channels from now on; NULL: none any more */
+    struct agent_config *const *config; /* the present one: its routes count */
+    struct sp_resolver *resolver;       /* for what goes directly, like the next */
+    struct agent_hosts *hosts;
     struct agent_client *first;
     size_t count;                /* all */
     size_t inner_count;          /* those of them that a door opened for itself */
     size_t unwelcome_count;      /* those who only wait for an answer that says so */
     bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
-    void *ctx;
     struct agent_tally tally; /* of those who have ended */
-    /* For the pages: how the agent is. `ctx` is the same; NULL: not known. */
+    /* For the pages: how the agent is; NULL: not known. */
     void (*state)(void *ctx, struct agent_state_view *ret_view);
     void (*collect)(void *ctx, struct agent_status *ret_status);
+    /* What may overrule the routes; NULL: nothing. *ret_rule says what it was
+     * ("$.when_unreachable"), and is static. True: the channel, which the routes send through the
+     * tunnel, goes directly. */
+    bool (*direct_instead)(void *ctx, const struct sp_target *target, const char **ret_rule);
+    /* The same, after it was refused for want of a tunnel (refusal->no_tunnel). */
+    bool (*fall_back)(void *ctx, const struct sp_target *target,
+                      const struct agent_refusal *refusal, const char **ret_rule);
+    void *ctx; /* of all of them */
 };
 
 /* Who has come in at a door. */
 struct agent_visitor {
     struct sp_addr addr; /* family 0: by a UNIX socket */
     uint32_t uid;        /* the user (agent/owner.h); AGENT_NO_UID: nobody has looked, or none */
-    /* Not NULL: no more than a proper answer that says so, if it asks within a second. Copied. */
+    const char *user;    /* his name; NULL: unknown. Copied, see agent_client_user */
+    struct sp_addr destination; /* of a transparent door */
+    /* Not NULL: no more than a proper answer that says so, if it asks within a second; at once from
+     * a door that has no words. Copied. */
     const struct agent_refusal *unwelcome;
 };
 extern const struct agent_refusal agent_client_too_many; /* `unwelcome`, and no line in the log */
@@ -83,7 +101,8 @@ void agent_clients_tally(const struct agent_clients *clients, struct agent_tally
 #define AGENT_CLIENT_ASK_MS    10000 /* for the application to say what it wants */
 #define AGENT_CLIENT_SURPLUS   64    /* so many unwelcome may have their answer at a time */
 const struct agent_door *agent_client_door(const struct agent_client *client);
-uint32_t agent_client_uid(const struct agent_client *client); /* see struct agent_visitor */
+/* Without .user and .unwelcome. */
+const struct agent_visitor *agent_client_visitor(const struct agent_client *client);
 /* What the door keeps about it; NULL until set. */
 void *agent_client_state(const struct agent_client *client);
 void agent_client_set_state(struct agent_client *client, void *state);
@@ -92,7 +111,14 @@ void agent_client_become(struct agent_client *client, const struct agent_door_ki
 /* What was read and not used; what is left in it when the channel opens goes first. */
 struct sp_buf *agent_client_input(struct agent_client *client);
 void agent_client_read(struct agent_client *client); /* calls on_input from now on */
-/* Asks for the channel; reading stops until it is open. */
+/* Who uses it, by name: the owner of the connecting process, or a login at the door. Copied; NULL:
+ * unknown. */
+const char *agent_client_user(const struct agent_client *client);
+void agent_client_set_user(struct agent_client *client, const char *user);
+/* A name that the target goes by which is an address (folded, sp_host_fold; copied): routes may
+ * name it. NULL: none. */
+void agent_client_set_alt_name(struct agent_client *client, const char *name);
+/* Asks for the channel, by the way that the routes say; reading stops until it is open. */
 void agent_client_connect(struct agent_client *client, const struct sp_target *target);
 /* A short answer, written at once. */
 void agent_client_say(struct agent_client *client, const void *text, size_t len);

@@ -109,6 +109,12 @@ static const struct sp_json_field agent_fields[] = {
      .max = SP_LISTEN_MAX,
      .fields = agent_config_door_fields,
      .size = sizeof(struct agent_door)},
+    {.key = "routes",
+     .type = SP_JSON_ARRAY,
+     .offset = offsetof(struct agent_config, route_rows),
+     .max = AGENT_ROUTES_MAX,
+     .fields = agent_route_fields,
+     .size = sizeof(struct agent_route)},
     {.key = "tunnels",
      .type = SP_JSON_UINT,
      .offset = offsetof(struct agent_config, tunnels),
@@ -202,7 +208,9 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
         if (rc != SP_OK)
             return rc;
     }
-    rc = check_validation(config, err);
+    rc = agent_routes_finish(config, err);
+    if (rc == SP_OK)
+        rc = check_validation(config, err);
     if (rc == SP_OK)
         rc = sp_settings_check_cache(config->cache_dir, config->path, err);
     return rc == SP_OK ? sp_settings_check_log(&config->log, config->path, err) : rc;
@@ -332,6 +340,7 @@ void agent_config_unref(struct agent_config *config)
     }
     for (size_t i = 0; i < config->door_count; i++)
         agent_config_done_door(&config->doors[i]);
+    agent_routes_done(config);
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);
     sp_tls_cred_unref(config->cred);

@@ -7,6 +7,7 @@
  */
 #ifndef SALLYPORT_AGENT_CONFIG_H
 #define SALLYPORT_AGENT_CONFIG_H
+#include "agent/routes.h"
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/settings.h"
@@ -46,15 +47,24 @@ struct agent_server_validation {
     struct sp_json_strings pinned_keys; /* the same; folded */
 };
 
-enum agent_door_type { AGENT_DOOR_HTTP, AGENT_DOOR_SOCKS5, AGENT_DOOR_MIXED, AGENT_DOOR_FORWARD };
+enum agent_door_type {
+    AGENT_DOOR_HTTP,
+    AGENT_DOOR_SOCKS5,
+    AGENT_DOOR_MIXED,
+    AGENT_DOOR_FORWARD,
+    AGENT_DOOR_TRANSPARENT,
+};
 
 struct agent_door {
-    int type; /* enum agent_door_type */
+    int type;   /* enum agent_door_type */
+    char *name; /* NULL: none */
     char *listen_text, *to_text, *users_file, *mode_text;
-    struct sp_addr listen;     /* unless unix_path */
-    char *unix_path;           /* a UNIX socket; NULL: TCP, at `listen` */
-    unsigned unix_mode;        /* permission bits of its file */
-    struct sp_target to;       /* AGENT_DOOR_FORWARD */
+    struct sp_addr listen; /* unless unix_path */
+    char *unix_path;       /* a UNIX socket; NULL: TCP, at `listen` */
+    unsigned unix_mode;    /* permission bits of its file */
+    struct sp_target to;   /* AGENT_DOOR_FORWARD */
+    int intercept;         /* AGENT_DOOR_TRANSPARENT: enum agent_intercept */
+    bool has_intercept;
     struct agent_users *users; /* AGENT_DOOR_SOCKS5; NULL: everybody may use it */
     struct sp_json_strings allow_texts;
     uint32_t *allow_uids; /* allow_texts.count: who may connect; none: everybody */
@@ -81,6 +91,9 @@ struct agent_config {
     struct sp_json_array door_rows;
     struct agent_door *doors; /* door_rows.items */
     size_t door_count;
+    struct sp_json_array route_rows;
+    struct agent_route *routes; /* route_rows.items */
+    size_t route_count;
     uint64_t tunnels;
     char *contact; /* whom a person may ask, as pages show it; NULL: none */
     struct sp_tls_settings tls;

@@ -2,6 +2,7 @@
 #include "agent/config_impl.h"
 
 #include "agent/owner.h"
+#include "agent/transparent.h"
 #include "agent/unix_listen.h"
 #include "agent/users.h"
 #include "common/json_fields.h"
@@ -18,6 +19,13 @@ static const char *const door_type_names[] = {
     [AGENT_DOOR_SOCKS5] = "socks5",
     [AGENT_DOOR_MIXED] = "mixed",
     [AGENT_DOOR_FORWARD] = "forward",
+    [AGENT_DOOR_TRANSPARENT] = "transparent",
+    NULL,
+};
+
+static const char *const intercept_names[] = {
+    [AGENT_INTERCEPT_REDIRECT] = "redirect",
+    [AGENT_INTERCEPT_TPROXY] = "tproxy",
     NULL,
 };
 
@@ -79,6 +87,7 @@ const struct sp_json_field agent_config_door_fields[] = {
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_door, to_text),
      .check = sp_settings_check_target},
+    {.key = "name", .type = SP_JSON_STRING, .offset = offsetof(struct agent_door, name)},
     {.key = "mode",
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_door, mode_text),
@@ -88,6 +97,12 @@ const struct sp_json_field agent_config_door_fields[] = {
      .offset = offsetof(struct agent_door, allow_texts),
      .min = 1,
      .max = ALLOW_MAX},
+    {.key = "intercept",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct agent_door, intercept),
+     .default_uint = AGENT_INTERCEPT_REDIRECT,
+     .names = intercept_names,
+     .present_offset = SP_JSON_PRESENT(struct agent_door, has_intercept)},
     {.key = "users_file", .type = SP_JSON_PATH, .offset = offsetof(struct agent_door, users_file)},
     {.key = NULL},
 };
@@ -115,6 +130,10 @@ enum sp_err agent_config_finish_listen(struct agent_config *config, size_t index
     if (door->mode_text)
         SP_REQUIRE(parse_mode(door->mode_text, &door->unix_mode));
     snprintf(path, sizeof path, "$.doors[%zu].listen", index);
+    if (is_unix(door->listen_text) && door->type == AGENT_DOOR_TRANSPARENT)
+        return sp_json_error(err, config->path, path,
+                             "firewall rules bring TCP connections; wanted: an address, as in "
+                             "127.0.0.1:4000");
     if (is_unix(door->listen_text)) {
         door->unix_path =
             sp_json_fields_path(config->path, door->listen_text + strlen(UNIX_PREFIX));
@@ -234,6 +253,9 @@ enum sp_err agent_config_finish_door(struct agent_config *config, size_t index,
                              "a door of type \"%s\" takes the destination from each request; "
                              "\"to\" is for type \"forward\"",
                              door_type_names[door->type]);
+    snprintf(path, sizeof path, "$.doors[%zu].intercept", index);
+    if (door->type != AGENT_DOOR_TRANSPARENT && door->has_intercept)
+        return sp_json_error(err, file, path, "is for doors of type \"transparent\"");
     rc = agent_config_finish_listen(config, index, err);
     if (rc == SP_OK)
         rc = finish_allowed(config, index, err);

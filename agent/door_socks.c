@@ -71,11 +71,16 @@ static bool judge(struct agent_client *client, struct sp_socks5 *socks,
     bool known = agent_users_know(agent_client_door(client)->users, result->user, result->user_len,
                                   result->password, result->password_len);
     uint8_t reply[SP_SOCKS5_REPLY_MAX];
+    char user[UINT8_MAX + 1];
 
     agent_client_say(client, reply, sp_socks5_admit(socks, known, reply));
-    if (!known)
+    if (!known) {
         agent_client_refuse(client, &unknown);
-    return known;
+        return false;
+    }
+    snprintf(user, sizeof user, "%.*s", (int)result->user_len, (const char *)result->user);
+    agent_client_set_user(client, user);
+    return true;
 }
 
 static void on_input(struct agent_client *client)

@@ -3,6 +3,8 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/owner.h"
+#include "agent/routes.h"
+#include "agent/transparent.h"
 #include "agent/unix_listen.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -16,17 +18,25 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LIMIT_LINES 5 /* at once; then one a second */
+#define USER_TEXT   12 /* a uid */
+#define LIMIT_LINES 5  /* at once; then one a second */
 
 /* A listening door. Survives a reload whose configuration has one at the same address. */
 struct agent_open_door {
     struct agent_doors *doors;
     const struct agent_door *door; /* in doors->config */
     struct sp_listener *listener;
+    int fd;               /* the listener's */
     struct sp_addr bound; /* unless unix_path */
     char *unix_path;      /* its file is `file` */
     struct agent_unix_file file;
     unsigned unix_mode;
+};
+
+/* A user whom the configuration names. */
+struct known_user {
+    uint32_t uid;
+    const char *name; /* in doors->config */
 };
 
 struct agent_doors {
@@ -34,8 +44,10 @@ struct agent_doors {
     struct agent_config *config;
     struct agent_open_door **open; /* config->door_count of them; NULL before and after */
     struct agent_owner *owner;     /* NULL: nothing has been asked yet */
-    size_t turned_away;            /* since the last line that said so */
-    size_t strangers;              /* the same: those who were not even told */
+    struct known_user *users;
+    size_t user_count;
+    size_t turned_away; /* since the last line that said so */
+    size_t strangers;   /* the same: those who were not even told */
     struct sp_token_bucket limit_lines;
 };
 
@@ -44,6 +56,7 @@ static const struct agent_door_kind *const kinds[] = {
     [AGENT_DOOR_SOCKS5] = &agent_door_socks5,
     [AGENT_DOOR_MIXED] = &agent_door_mixed,
     [AGENT_DOOR_FORWARD] = &agent_door_forward,
+    [AGENT_DOOR_TRANSPARENT] = &agent_door_transparent,
 };
 
 static size_t open_count(const struct agent_doors *doors)
@@ -70,39 +83,102 @@ static void log_turned_away(struct agent_doors *doors, const struct sp_addr *pee
 
 /* The same, of those who may not come in. */
 static void log_stranger(struct agent_doors *doors, const struct agent_open_door *open,
-                         uint32_t uid)
+                         const struct agent_refusal *why)
 {
     doors->strangers++;
     if (!sp_token_bucket_take(&doors->limit_lines, sp_loop_now_ms(doors->clients->loop)))
         return;
     sp_log_message(doors->clients->log, SP_LOG_WARNING, "limit",
-                   "%zu turned away unheard, the last one at %s of uid %" PRId64
-                   ": not in allow_users, and %d others wait to be told so",
-                   doors->strangers, open->door->listen_text,
-                   uid == AGENT_NO_UID ? (int64_t)-1 : (int64_t)uid, AGENT_CLIENT_SURPLUS);
+                   "%zu turned away unheard, while %d others wait to be told why; the last one at "
+                   "%s: %s",
+                   doors->strangers, AGENT_CLIENT_SURPLUS, open->door->listen_text, why->text);
     doors->strangers = 0;
 }
 
-/* Only where somebody wants to know. */
-static uint32_t whose(const struct agent_open_door *open, int fd, const struct sp_addr *peer)
+/* Routes for users, or users of this door. Elsewhere nobody is asked for. */
+static bool wants_owner(const struct agent_config *config, const struct agent_door *door)
 {
-    if (open->unix_path)
-        return agent_owner_of_unix(fd);
-    if (!open->door->allow_texts.count)
-        return AGENT_NO_UID;
-    return agent_owner_of_tcp(open->doors->owner, peer, &open->bound);
+    bool wants = door->allow_texts.count > 0;
+
+    if (!door->unix_path && sp_ip_classify(&door->listen.ip) != SP_IP_LOOPBACK)
+        return false;
+    for (size_t i = 0; i < config->route_count; i++)
+        wants = wants || config->routes[i].users.count;
+    return wants;
 }
 
-static void say_forbidden(struct agent_refusal *refusal, uint32_t uid)
+/* Sets .uid and .user; `text` is room for it. */
+static void find_user(const struct agent_open_door *open, int fd, struct agent_visitor *visitor,
+                      char text[USER_TEXT])
 {
-    *refusal = (struct agent_refusal){.status = 403, .error = "http_request_denied"};
+    const struct agent_doors *doors = open->doors;
+    const struct sp_addr *to =
+        visitor->destination.ip.family ? &visitor->destination : &open->bound;
+
+    visitor->uid = AGENT_NO_UID;
+    if (open->unix_path)
+        visitor->uid = agent_owner_of_unix(fd);
+    else if (wants_owner(doors->config, open->door))
+        visitor->uid = agent_owner_of_tcp(doors->owner, &visitor->addr, to);
+    if (visitor->uid == AGENT_NO_UID)
+        return;
+    snprintf(text, USER_TEXT, "%" PRIu32, visitor->uid);
+    visitor->user = text;
+    for (size_t i = doors->user_count; i-- > 0;) {
+        if (doors->users[i].uid == visitor->uid)
+            visitor->user = doors->users[i].name;
+    }
+}
+
+static bool is_forbidden(const struct agent_open_door *open, uint32_t uid,
+                         struct agent_refusal *ret_refusal)
+{
+    char *text = ret_refusal->text;
+
+    if (agent_door_allows(open->door, uid))
+        return false;
+    *ret_refusal = (struct agent_refusal){.status = 403, .error = "http_request_denied"};
     if (uid == AGENT_NO_UID)
-        snprintf(refusal->text, sizeof refusal->text,
+        snprintf(text, sizeof ret_refusal->text,
                  "this door is for certain users only (allow_users), and whose this connection is "
                  "cannot be told");
     else
-        snprintf(refusal->text, sizeof refusal->text,
+        snprintf(text, sizeof ret_refusal->text,
                  "this door is not for the user with uid %" PRIu32 " (allow_users)", uid);
+    return true;
+}
+
+static bool is_gateway(const struct agent_config *config, const struct sp_addr *addr)
+{
+    for (size_t i = 0; i < config->gateway_texts.count; i++) {
+        const struct sp_target *gateway = &config->gateways[i];
+
+        if (gateway->is_ip && gateway->port == addr->port && sp_ip_equal(&gateway->ip, &addr->ip))
+            return true;
+    }
+    return false;
+}
+
+/* Of a transparent door: sets .destination; whether the connection would lead back to here. */
+static bool goes_in_a_circle(const struct agent_open_door *open, int fd,
+                             struct agent_visitor *visitor, struct agent_refusal *ret_refusal)
+{
+    const char *why = NULL;
+
+    if (open->door->type != AGENT_DOOR_TRANSPARENT)
+        return false;
+    if (!agent_transparent_destination(fd, (enum agent_intercept)open->door->intercept,
+                                       &open->bound, &visitor->destination))
+        why = "made to the door itself: no firewall rule has brought it here (see "
+              "sallyport-agent rules)";
+    else if (is_gateway(open->doors->config, &visitor->destination))
+        why = "its destination is the gateway: the firewall rules must leave the agent's own "
+              "connections alone (see sallyport-agent rules)";
+    if (!why)
+        return false;
+    *ret_refusal = (struct agent_refusal){.status = 502, .error = "proxy_loop_detected"};
+    snprintf(ret_refusal->text, sizeof ret_refusal->text, "%s", why);
+    return true;
 }
 
 static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
@@ -111,15 +187,17 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
     struct agent_doors *doors = open->doors;
     const struct agent_clients *clients = doors->clients;
     size_t welcome = clients->count - clients->inner_count - clients->unwelcome_count;
-    struct agent_visitor visitor = {.addr = *peer, .uid = whose(open, fd, peer)};
     bool unheard = clients->unwelcome_count >= AGENT_CLIENT_SURPLUS;
-    struct agent_refusal forbidden;
+    struct agent_visitor visitor = {.addr = *peer};
+    struct agent_refusal refusal;
+    char user[USER_TEXT];
+    bool circles = goes_in_a_circle(open, fd, &visitor, &refusal);
 
-    if (!agent_door_allows(open->door, visitor.uid)) {
-        say_forbidden(&forbidden, visitor.uid);
-        visitor.unwelcome = &forbidden;
+    find_user(open, fd, &visitor, user);
+    if (circles || is_forbidden(open, visitor.uid, &refusal)) {
+        visitor.unwelcome = &refusal;
         if (unheard)
-            log_stranger(doors, open, visitor.uid);
+            log_stranger(doors, open, &refusal);
     } else if (welcome >= doors->config->limits.connections) {
         visitor.unwelcome = &agent_client_too_many;
         log_turned_away(doors, peer);
@@ -185,6 +263,7 @@ static enum sp_err door_open(struct agent_doors *doors, const struct agent_door 
 
     open->doors = doors;
     rc = listen_at(open, door, &fd, err);
+    open->fd = fd;
     if (rc == SP_OK) {
         rc = sp_listener_new(doors->clients->loop, fd, &listener_callbacks, open, &open->listener,
                              err);
@@ -243,11 +322,22 @@ void agent_doors_forget(struct agent_doors *doors, struct agent_open_door **open
     free(opened);
 }
 
-/* What a door needs beside its socket. */
-static enum sp_err prepare_owner(struct agent_doors *doors, const struct agent_open_door *open,
-                                 const struct agent_door *door, struct sp_error *err)
+/* What a door needs beside its socket, be that new or not. */
+static enum sp_err equip(struct agent_doors *doors, const struct agent_config *config,
+                         const struct agent_open_door *open, const struct agent_door *door,
+                         const char **ret_key, struct sp_error *err)
 {
-    if (doors->owner || open->unix_path || !door->allow_texts.count)
+    enum sp_err rc;
+
+    *ret_key = "intercept";
+    if (door->type == AGENT_DOOR_TRANSPARENT) {
+        rc = agent_transparent_prepare(open->fd, (enum agent_intercept)door->intercept,
+                                       &open->bound, err);
+        if (rc != SP_OK)
+            return rc;
+    }
+    *ret_key = door->allow_texts.count ? "allow_users" : "listen";
+    if (doors->owner || open->unix_path || !wants_owner(config, door))
         return SP_OK;
     return agent_owner_new(&open->bound, &doors->owner, err);
 }
@@ -266,10 +356,8 @@ enum sp_err agent_doors_prepare(struct agent_doors *doors, const struct agent_co
         opened[i] = find_door(doors, door, opened, i);
         if (!opened[i])
             rc = door_open(doors, door, &opened[i], err);
-        if (rc == SP_OK) {
-            key = "allow_users";
-            rc = prepare_owner(doors, opened[i], door, err);
-        }
+        if (rc == SP_OK)
+            rc = equip(doors, config, opened[i], door, &key, err);
         if (rc != SP_OK) {
             if (door->unix_path)
                 sp_error_prefix(err, "%s", door->unix_path);
@@ -294,6 +382,36 @@ static void take_mode(struct agent_open_door *open)
         sp_log_message(open->doors->clients->log, SP_LOG_ERROR, "trouble", "%s", err.text);
 }
 
+static void add_users(struct agent_doors *doors, const struct sp_json_strings *names)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        struct known_user *user = &doors->users[doors->user_count];
+
+        user->name = names->items[i];
+        if (agent_owner_find(user->name, &user->uid)) /* else it is a login, or nobody's */
+            doors->user_count++;
+    }
+}
+
+/* So that no connection waits for the machine's user database. */
+static void learn_users(struct agent_doors *doors)
+{
+    const struct agent_config *config = doors->config;
+    size_t most = 1;
+
+    for (size_t i = 0; i < config->route_count; i++)
+        most += config->routes[i].users.count;
+    for (size_t i = 0; i < config->door_count; i++)
+        most += config->doors[i].allow_texts.count;
+    free(doors->users);
+    doors->users = sp_calloc(most, sizeof *doors->users);
+    doors->user_count = 0;
+    for (size_t i = 0; i < config->route_count; i++)
+        add_users(doors, &config->routes[i].users);
+    for (size_t i = 0; i < config->door_count; i++)
+        add_users(doors, &config->doors[i].allow_texts);
+}
+
 void agent_doors_commit(struct agent_doors *doors, struct agent_config *config,
                         struct agent_open_door **opened)
 {
@@ -313,6 +431,7 @@ void agent_doors_commit(struct agent_doors *doors, struct agent_config *config,
     doors->open = opened;
     agent_config_unref(doors->config);
     doors->config = agent_config_ref(config);
+    learn_users(doors);
 }
 
 void agent_doors_close(struct agent_doors *doors)
@@ -365,6 +484,7 @@ void agent_doors_free(struct agent_doors *doors)
         return;
     agent_doors_close(doors);
     agent_owner_free(doors->owner);
+    free(doors->users);
     agent_config_unref(doors->config);
     free(doors);
 }

@@ -1,15 +1,30 @@
 #include "agent/local.h"
 
 #include "agent/client.h"
+#include "agent/config.h"
+#include "agent/pac.h"
 #include "agent/status.h"
 #include "common/http1.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* The browser that has it from this door will come in by it. */
+static void write_pac(const struct agent_local_request *request, FILE *out)
+{
+    const struct agent_config *config = *agent_client_all(request->client)->config;
+    char proxy[SP_TARGET_TEXT];
+
+    agent_pac_write(config, agent_client_door(request->client)->name,
+                    sp_target_format(&request->self, proxy), out);
+}
+
 static const struct agent_local_page pages[] = {
     {.path = "/", .write = agent_status_page, .refresh_s = 5},
     {.path = "/status.json", .content_type = "application/json", .write = agent_status_page_json},
+    {.path = "/proxy.pac",
+     .content_type = "application/x-ns-proxy-autoconfig",
+     .write = write_pac},
     {.path = NULL},
 };
 

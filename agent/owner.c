@@ -162,7 +162,7 @@ enum sp_err agent_owner_new(const struct sp_addr *listening, struct agent_owner 
         agent_owner_free(owner);
         return sp_error_set(err, SP_ERR_SYS,
                             "the kernel does not tell who owns a connection (is the module "
-                            "tcp_diag missing?), so \"allow_users\" cannot be kept");
+                            "tcp_diag missing?), so rules for users cannot be kept");
     }
     *ret_owner = owner;
     return SP_OK;

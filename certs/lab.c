@@ -276,7 +276,9 @@ static void put_agent(FILE *out, const struct certs_lab_plan *plan, const char *
     fputs(" }", out);
     for (size_t i = 0; i < forward_count; i++)
         put_forward(out, &plan->forwards[i]);
+    /* A laboratory is one machine: what is on loopback is the gateway's to reach, too. */
     fputs("\n  ],\n"
+          "  \"routes\": [{ \"via\": \"tunnel\" }],\n"
           "  \"tunnels\": 2,\n"
           "  \"log\": { \"level\": \"info\" }\n"
           "}\n",

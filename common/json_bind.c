@@ -255,21 +255,40 @@ static enum sp_err check_count(struct binder *b, const struct sp_json_field *f, 
 
 static const char *wanted_strings(const struct sp_json_field *f)
 {
+    if (f->or_number)
+        return "a number, a string or an array of them";
     if (f->type == SP_JSON_PATHS)
         return f->or_one ? "a path or an array of paths" : "an array of paths";
     return f->or_one ? "a string or an array of strings" : "an array of strings";
 }
 
+/* One of a list of strings or paths. */
+static enum sp_err parse_item(struct binder *b, const struct sp_json_field *f, const json_t *value,
+                              char **ret_text)
+{
+    SP_AUTO_FREE char *text = NULL;
+    enum sp_err rc;
+
+    if (!f->or_number || !json_is_integer(value))
+        return parse_string(b, f, f->type == SP_JSON_PATHS, value, 0, 0, ret_text);
+    SP_REQUIRE(asprintf(&text, "%" JSON_INTEGER_FORMAT, json_integer_value(value)) > 0);
+    rc = run_check(b, f, text);
+    if (rc)
+        return rc;
+    *ret_text = text;
+    text = NULL;
+    return SP_OK;
+}
+
 static enum sp_err bind_strings(struct binder *b, const struct sp_json_field *f,
                                 const json_t *value, struct sp_json_strings *slot)
 {
-    bool is_path = f->type == SP_JSON_PATHS;
     size_t count = json_array_size(value);
     enum sp_err rc;
 
-    if (f->or_one && json_is_string(value)) {
+    if (f->or_one && (json_is_string(value) || (f->or_number && json_is_integer(value)))) {
         slot->items = sp_calloc(2, sizeof *slot->items);
-        rc = parse_string(b, f, is_path, value, 0, 0, &slot->items[0]);
+        rc = parse_item(b, f, value, &slot->items[0]);
         slot->count = rc == SP_OK;
         return rc;
     }
@@ -280,7 +299,7 @@ static enum sp_err bind_strings(struct binder *b, const struct sp_json_field *f,
     for (size_t i = 0; i < count && !rc; i++) {
         size_t before = path_push(b, "[%zu]", i);
 
-        rc = parse_string(b, f, is_path, json_array_get(value, i), 0, 0, &slot->items[i]);
+        rc = parse_item(b, f, json_array_get(value, i), &slot->items[i]);
         if (rc)
             return rc;
         slot->count = i + 1;

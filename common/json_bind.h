@@ -47,6 +47,7 @@ struct sp_json_field {
     size_t offset;
     bool required;
     bool or_one;                        /* strings, paths: one string stands for a list of one */
+    bool or_number;                     /* strings: a whole number stands for its decimal text */
     uint64_t min, max;                  /* see the type */
     uint64_t default_uint;              /* bool, uint, enum, enum map */
     const char *default_string;         /* string; NULL: none */

@@ -141,3 +141,14 @@ bool sp_tls_peek_hello(const struct sp_tls_session *s, char ret_name[SP_HOST_MAX
     *ret_resumes = hello.has_ticket;
     return true;
 }
+
+bool sp_tls_hello_name(const uint8_t *body, size_t len, char ret_name[SP_HOST_MAX + 1])
+{
+    struct hello hello = {0};
+    gnutls_datum_t datum = {.size = (unsigned)len};
+
+    memcpy(&datum.data, &body, sizeof datum.data); /* GnuTLS's datum has no const */
+    return gnutls_ext_raw_parse(&hello, on_hello_extension, &datum,
+                                GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO) >= 0 &&
+           hello.name.data && sp_host_fold((const char *)hello.name.data, hello.name.len, ret_name);
+}

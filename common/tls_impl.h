@@ -66,6 +66,9 @@ struct sp_tls_session {
     bool too_late;             /* on_peer would wait where nothing can */
 };
 
+/* The body of a ClientHello, as its sender wrote it: true when it names exactly one host, well
+ * formed; folded. For one that is none of our sessions'. */
+bool sp_tls_hello_name(const uint8_t *body, size_t len, char ret_name[SP_HOST_MAX + 1]);
 /* Whether the peer has proved that the chain is its own, in this handshake or, when resumed, in the
  * one that the ticket is of. */
 bool sp_tls_key_was_proved(const struct sp_tls_session *session);

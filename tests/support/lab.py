@@ -159,14 +159,15 @@ def _before_exec():
 class Program:
     """A running gateway or agent."""
 
-    def __init__(self, name, *args, cwd=None, log_file=None):
+    def __init__(self, name, *args, cwd=None, log_file=None, prefix=()):
+        """prefix: a command that ends in becoming the one after it (netns.Space.prefix)."""
         self.name = name
         self.lines = []   # as written
         self.events = []  # those that are JSON
         self.changed = threading.Condition()
         self.ended = False
         self.process = subprocess.Popen(
-            [program(name), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [*prefix, program(name), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, cwd=cwd, env=environment(), preexec_fn=_before_exec)
         self.pid = self.process.pid
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -288,6 +289,7 @@ class Lab:
         self.gateway = None
         self.agent = None
         self.programs = []
+        self.gateway_prefix = self.agent_prefix = ()
         self._load()
         self.a, self.b = self._two_tenants()
         self.ca = {}
@@ -351,7 +353,8 @@ class Lab:
     # -- processes --
     def start_gateway(self):
         self.save()
-        self.gateway = Program("sallyport-gateway", "--config", self.file("gateway.json"))
+        self.gateway = Program("sallyport-gateway", "--config", self.file("gateway.json"),
+                               prefix=self.gateway_prefix)
         self.programs.append(self.gateway)
         ready = self.gateway.wait("ready", timeout=20)
         self.listen = [parse_address(text) for text in ready["listen"]]
@@ -360,8 +363,13 @@ class Lab:
 
     def start_agent(self, wait_up=True):
         self.agent_config["gateways"] = [format_address(self.address)]
+        return self.start_agent_as_it_is(wait_up)
+
+    def start_agent_as_it_is(self, wait_up=True):
+        """With the gateways that agent_config has."""
         self.save()
-        self.agent = Program("sallyport-agent", "--config", self.file("agent.json"))
+        self.agent = Program("sallyport-agent", "--config", self.file("agent.json"),
+                             prefix=self.agent_prefix)
         self.programs.append(self.agent)
         ready = self.agent.wait("ready", timeout=20)
         self.doors = [parse_address(door.split("=", 1)[1]) for door in ready["doors"]]
@@ -426,6 +434,9 @@ class Lab:
 
 
 def parse_address(text):
+    """(host, port); a UNIX socket's is its path."""
+    if text.startswith("unix:"):
+        return text[len("unix:"):]
     host, port = text.rsplit(":", 1)
     return host.strip("[]"), int(port)
 
@@ -435,6 +446,11 @@ def format_address(address):
 
 
 def connect(address, timeout=10):
+    if isinstance(address, str):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout * SLOW)
+        sock.connect(address)
+        return sock
     sock = socket.create_connection(address[:2], timeout=timeout * SLOW)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
