@@ -3,6 +3,7 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/crls.h"
+#include "agent/diagnosis.h"
 #include "agent/doors.h"
 #include "agent/hosts.h"
 #include "agent/status.h"
@@ -41,6 +42,7 @@ struct agent {
     struct sp_fetcher *fetcher;
     struct agent_crls *crls;
     struct sp_stapler *stapler;
+    struct agent_diagnosis *diagnosis;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
     struct agent_doors *doors;
@@ -127,6 +129,8 @@ static void connect_uplink(struct agent *a)
         .resolver = a->resolver,
         .on_gone = on_uplink_gone,
         .ctx = pool,
+        .observer = &agent_diagnosis_observer,
+        .observer_ctx = a->diagnosis,
     };
 
     pool->agent = a;
@@ -135,6 +139,7 @@ static void connect_uplink(struct agent *a)
     if (pool->next)
         pool->next->prev = &pool->next;
     a->pools = pool;
+    agent_diagnosis_begin(a->diagnosis, a->config);
     pool->uplink = agent_uplink_new(&options, a->config);
     a->clients.uplink = pool->uplink;
     if (old)
@@ -277,6 +282,13 @@ static void on_end_signal(void *ctx)
 
 /* ---- the status ---- */
 
+static void view_state(void *ctx, struct agent_state_view *ret)
+{
+    const struct agent *a = ctx;
+
+    agent_diagnosis_view(a->diagnosis, ret);
+}
+
 static void collect(void *ctx, struct agent_status *ret)
 {
     const struct agent *a = ctx;
@@ -303,6 +315,60 @@ static void log_ready(struct agent *a)
     sp_log_end(&line);
 }
 
+/* What may go direct is another now: who waits for a tunnel may not have to. */
+static bool may_fall_back(void *ctx, const struct sp_target *target,
+                          const struct agent_refusal *refusal, const char **ret_rule)
+{
+    struct agent *a = ctx;
+
+    (void)target;
+    (void)refusal;
+    *ret_rule = "$.when_unreachable";
+    return agent_diagnosis_may_go_direct(a->diagnosis);
+}
+
+/* A portal's host may be named by whoever runs the network; where the administrator names it too,
+ * his word counts. */
+static bool may_be_portal(const struct agent *a, const struct sp_target *target,
+                          const struct agent_way *way)
+{
+    if (way->route >= 0 && agent_route_is_particular(&a->config->routes[way->route]))
+        return false;
+    return agent_diagnosis_is_portal(a->diagnosis, target);
+}
+
+static bool is_direct_instead(void *ctx, const struct sp_target *target,
+                              const struct agent_way *way, const char **ret_rule)
+{
+    struct agent *a = ctx;
+
+    *ret_rule = "$.captive_portal";
+    return may_be_portal(a, target, way) || may_fall_back(a, target, NULL, ret_rule);
+}
+
+static bool is_better_off(void *ctx, const struct sp_target *target)
+{
+    const char *rule;
+
+    return may_fall_back(ctx, target, NULL, &rule);
+}
+
+static void on_ways_changed(void *ctx)
+{
+    struct agent *a = ctx;
+
+    if (a->clients.uplink)
+        agent_uplink_end_waits(a->clients.uplink, is_better_off, a);
+}
+
+static void on_hope(void *ctx)
+{
+    struct agent *a = ctx;
+
+    if (a->clients.uplink)
+        agent_uplink_hope(a->clients.uplink);
+}
+
 /* All that the agent fetches for itself. */
 static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
 {
@@ -311,6 +377,13 @@ static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
         .loop = a->loop,
         .log = a->log,
         .reach = SP_FETCH_NOT_LOCAL, /* a company's responder may have a private address */
+    };
+    struct agent_diagnosis_options diagnosis = {
+        .loop = a->loop,
+        .log = a->log,
+        .on_change = on_ways_changed,
+        .on_hope = on_hope,
+        .ctx = a,
     };
     enum sp_err rc = sp_resolver_new(a->loop, &resolver, &a->resolver, err);
 
@@ -321,6 +394,8 @@ static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
     a->crls = agent_crls_new(a->loop, a->fetcher, a->log, on_crls_changed, a);
     stapler.fetcher = a->fetcher;
     a->stapler = sp_stapler_new(&stapler);
+    diagnosis.fetcher = a->fetcher;
+    a->diagnosis = agent_diagnosis_new(&diagnosis);
     return SP_OK;
 }
 
@@ -333,6 +408,9 @@ static void start_clients(struct agent *a)
     a->clients.hosts = agent_hosts_new(NULL);
     a->clients.on_empty = on_clients_gone;
     a->clients.ctx = a;
+    a->clients.direct_instead = is_direct_instead;
+    a->clients.fall_back = may_fall_back;
+    a->clients.state = view_state;
     a->clients.collect = collect;
     a->started = sp_clock_wall_s();
     a->doors = agent_doors_new(&a->clients);
@@ -382,6 +460,7 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
+    agent_diagnosis_free(a->diagnosis);
     agent_crls_free(a->crls);
     sp_stapler_free(a->stapler);
     sp_fetcher_free(a->fetcher);

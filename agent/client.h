@@ -66,8 +66,10 @@ struct agent_clients {
     void (*collect)(void *ctx, struct agent_status *ret_status);
     /* What may overrule the routes; NULL: nothing. *ret_rule says what it was
      * ("$.when_unreachable"), and is static. True: the channel, which the routes send through the
-     * tunnel, goes directly. */
-    bool (*direct_instead)(void *ctx, const struct sp_target *target, const char **ret_rule);
+     * tunnel for the reason `way`, goes directly. Neither is asked about a fixed destination (see
+     * struct agent_route_question): it means a name of the far side's network. */
+    bool (*direct_instead)(void *ctx, const struct sp_target *target, const struct agent_way *way,
+                           const char **ret_rule);
     /* The same, after it was refused for want of a tunnel (refusal->no_tunnel). */
     bool (*fall_back)(void *ctx, const struct sp_target *target,
                       const struct agent_refusal *refusal, const char **ret_rule);

@@ -12,8 +12,11 @@
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
+#include "common/url.h"
 
 static enum sp_err check_server_name(const char *value, struct sp_error *err);
+
+static enum sp_err check_probe_url(const char *value, struct sp_error *err);
 
 static const char *const mode_names[] = {
     [AGENT_PINNED] = "pinned",
@@ -37,6 +40,11 @@ static const struct sp_json_field identity_fields[] = {
      .type = SP_JSON_PATH,
      .offset = offsetof(struct agent_identity, private_key),
      .required = true},
+    {.key = "warn_days",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_identity, warn_days),
+     .max = 3650,
+     .default_uint = 14},
     {.key = NULL},
 };
 
@@ -77,6 +85,38 @@ static const struct sp_json_field limits_fields[] = {
     LIMIT(handshake_ms, 100, 60000, 5000),
     LIMIT(wait_ms, 0, 600000, 5000),
     LIMIT(connections, 1, 1000000, 10000),
+    {.key = NULL},
+};
+
+static const char *const unreachable_names[] = {
+    [AGENT_UNREACHABLE_BLOCK] = "block",
+    [AGENT_UNREACHABLE_DIRECT] = "direct",
+    NULL,
+};
+
+static const struct sp_json_field portal_fields[] = {
+    {.key = "probe_url",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct agent_portal_settings, probe_url),
+     .required = true,
+     .check = check_probe_url},
+    {.key = "expect_status",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_portal_settings, expect_status),
+     .min = 200,
+     .max = 299,
+     .default_uint = 204},
+    {.key = "expect_body",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct agent_portal_settings, expect_body),
+     .min = 1,
+     .max = 1024},
+    {.key = "minutes",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_portal_settings, minutes),
+     .min = 1,
+     .max = 1440,
+     .default_uint = 10},
     {.key = NULL},
 };
 
@@ -131,6 +171,12 @@ static const struct sp_json_field agent_fields[] = {
     OBJECT(keepalive, false, sp_settings_keepalive_fields),
     OBJECT(limits, false, limits_fields),
     OBJECT(stapling, false, sp_settings_stapling_fields),
+    {.key = "when_unreachable",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct agent_config, when_unreachable),
+     .default_uint = AGENT_UNREACHABLE_BLOCK,
+     .names = unreachable_names},
+    OBJECT(captive_portal, false, portal_fields),
     {.key = NULL},
 };
 
@@ -144,6 +190,20 @@ static enum sp_err check_server_name(const char *value, struct sp_error *err)
     return sp_error_set(err, SP_ERR_CONFIG,
                         "\"%.260s\" is neither a host name nor an address; wanted: the name in the "
                         "gateway's certificate, as in c1.example.net",
+                        value);
+}
+
+/* A portal cannot answer in the place of an https server; that is what https is for. */
+static enum sp_err check_probe_url(const char *value, struct sp_error *err)
+{
+    struct sp_url url;
+    enum sp_err rc = sp_url_parse(value, &url, err);
+
+    if (rc != SP_OK || !url.https)
+        return rc;
+    return sp_error_set(err, SP_ERR_CONFIG,
+                        "\"%.260s\" is https, in whose place no portal can answer; wanted: an "
+                        "http URL, as in http://probe.example.net/generate_204",
                         value);
 }
 
@@ -208,6 +268,11 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
         if (rc != SP_OK)
             return rc;
     }
+    if (config->when_unreachable == AGENT_UNREACHABLE_DIRECT)
+        sp_warnings_add(&config->warnings, config->path, "$.when_unreachable",
+                        "\"direct\": while no gateway can be connected to, applications go "
+                        "straight to their destinations, in the clear and from this machine's own "
+                        "address");
     rc = agent_routes_finish(config, err);
     if (rc == SP_OK)
         rc = check_validation(config, err);

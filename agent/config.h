@@ -26,6 +26,7 @@ struct sp_tls_trust;
 
 struct agent_identity {
     char *certificate, *private_key;
+    uint64_t warn_days; /* before its end the state says so */
 };
 
 enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
@@ -79,6 +80,16 @@ struct agent_limits {
     uint64_t connections;  /* of applications, all doors together */
 };
 
+/* What a network that wants people to sign in first would answer in another's place. */
+struct agent_portal_settings {
+    char *probe_url; /* NULL: nothing is asked, no portal is ever seen */
+    uint64_t expect_status;
+    char *expect_body; /* NULL: any */
+    uint64_t minutes;  /* that the portal's own hosts may go direct */
+};
+
+enum agent_unreachable { AGENT_UNREACHABLE_BLOCK, AGENT_UNREACHABLE_DIRECT };
+
 struct agent_config {
     _Atomic size_t refs;
     char *path; /* as given */
@@ -100,6 +111,8 @@ struct agent_config {
     struct sp_log_settings log;
     struct sp_keepalive_settings keepalive;
     struct agent_limits limits;
+    int when_unreachable; /* enum agent_unreachable */
+    struct agent_portal_settings captive_portal;
     struct sp_stapling_settings stapling; /* of our own certificate */
 
     struct sp_tls_cred *cred;

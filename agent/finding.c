@@ -84,7 +84,7 @@ static void say_dns(const struct agent_failure *f, struct agent_state_view *ret)
     say(ret, "the name of the gateway cannot be looked up: %s", f->why->text);
 }
 
-static void say_portal(const struct agent_evidence *e, struct agent_state_view *ret)
+void agent_finding_portal(const struct agent_evidence *e, struct agent_state_view *ret)
 {
     set(ret, AGENT_STATE_CAPTIVE_PORTAL,
         "Open the portal's page in a browser and do what it asks for; the tunnel comes up by "
@@ -208,9 +208,13 @@ static bool has(const struct agent_failure *f, enum sp_reason reason)
 
 /* Another certificate than ours may have good reasons; but one that nobody we trust has issued,
  * from an address where ours should be, is what an inspecting middlebox shows. */
-static bool is_inspection(const struct agent_failure *f)
+static bool is_inspection(const struct agent_failure *f, const struct agent_evidence *e)
 {
-    return has(f, SP_REASON_UNTRUSTED_ISSUER) || has(f, SP_REASON_MISSING_INTERMEDIATE);
+    if (has(f, SP_REASON_UNTRUSTED_ISSUER))
+        return true;
+    /* A gateway may forget its intermediate, but then the issuer is who it was. */
+    return has(f, SP_REASON_MISSING_INTERMEDIATE) && e->last->seen &&
+           strcmp(e->last->issuer, f->facts->issuer) != 0;
 }
 
 static void say_inspection(const struct agent_failure *f, const struct agent_evidence *e,
@@ -318,7 +322,7 @@ static void say_tls(const struct agent_failure *f, const struct agent_evidence *
 
     if (kind == SP_ERR_PEER_ALERT && is_about_our_certificate(f->why->code))
         say_refused(f, e, ret);
-    else if (is_blocked(f) && is_inspection(f))
+    else if (is_blocked(f) && is_inspection(f, e))
         say_inspection(f, e, ret);
     else if (is_blocked(f) && is_clock(f, e))
         say_clock(f, e, ret);
@@ -337,7 +341,7 @@ void agent_finding_make(const struct agent_failure *f, const struct agent_eviden
         return;
     }
     if (e->probe == AGENT_PROBE_PORTAL) {
-        say_portal(e, ret);
+        agent_finding_portal(e, ret);
         return;
     }
     switch (f->stage) {

@@ -41,6 +41,8 @@ struct agent_evidence {
 /* .since is left alone. */
 void agent_finding_make(const struct agent_failure *failure, const struct agent_evidence *evidence,
                         struct agent_state_view *ret_view);
+/* evidence->probe is AGENT_PROBE_PORTAL, and no gateway was heard of yet. */
+void agent_finding_portal(const struct agent_evidence *evidence, struct agent_state_view *ret_view);
 /* Of a tunnel that is up. warn_s: how long before its end our certificate is worth a word. */
 void agent_finding_up(const struct agent_success *success, const struct agent_evidence *evidence,
                       int64_t warn_s, struct agent_state_view *ret_view);

@@ -19,6 +19,7 @@ struct agent_outlet {
     struct agent_way way;
     struct agent_refusal refusal;
     struct sp_target target;
+    bool is_fixed;
 };
 
 static void on_refuse_soon(void *ctx)
@@ -91,7 +92,7 @@ static void on_tunnel_refused(void *ctx, const struct agent_refusal *refusal)
     const char *rule;
 
     o->request = NULL;
-    if (refusal->no_tunnel && clients->fall_back &&
+    if (refusal->no_tunnel && !o->is_fixed && clients->fall_back &&
         clients->fall_back(clients->ctx, &o->target, refusal, &rule)) {
         o->way = (struct agent_way){.via = AGENT_VIA_DIRECT, .route = -1, .words = rule};
         go_direct(o);
@@ -126,12 +127,13 @@ struct agent_outlet *agent_outlet_open(struct agent_clients *clients,
     o->callbacks = callbacks;
     o->ctx = ctx;
     o->target = *question->target;
+    o->is_fixed = question->fixed;
     sp_task_init(&o->refuse_soon, on_refuse_soon, o);
     agent_hosts_refresh(clients->hosts);
     whole.hosts = clients->hosts;
     o->way = agent_route_decide(*clients->config, &whole);
-    if (o->way.via == AGENT_VIA_TUNNEL && clients->direct_instead &&
-        clients->direct_instead(clients->ctx, &o->target, &rule))
+    if (o->way.via == AGENT_VIA_TUNNEL && !o->is_fixed && clients->direct_instead &&
+        clients->direct_instead(clients->ctx, &o->target, &o->way, &rule))
         o->way = (struct agent_way){.via = AGENT_VIA_DIRECT, .route = -1, .words = rule};
     switch (o->way.via) {
     case AGENT_VIA_TUNNEL:

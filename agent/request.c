@@ -274,3 +274,11 @@ void agent_requests_leave(struct agent_uplink *uplink, struct agent_uplink *heir
             request_refuse(r, &refusal);
     }
 }
+
+void agent_uplink_end_waits(struct agent_uplink *uplink,
+                            bool (*wanted)(void *ctx, const struct sp_target *target), void *ctx)
+{
+    for (struct agent_request *r = uplink->first; r; r = r->next)
+        if (!r->channel && !r->refused && wanted(ctx, &r->target))
+            sp_timer_start(r->deadline, 0);
+}

@@ -330,3 +330,11 @@ const char *agent_route_rule(const struct agent_config *config, const struct age
         snprintf(buf, AGENT_RULE_TEXT, "%s", way->words);
     return buf;
 }
+
+bool agent_route_is_particular(const struct agent_route *route)
+{
+    for (size_t i = 0; i < route->hosts.count; i++)
+        if (strcmp(route->hosts.items[i], "*") != 0)
+            return true;
+    return route->cidr_texts.count > 0;
+}

@@ -67,6 +67,8 @@ const char *agent_route_rule(const struct agent_config *config, const struct age
 
 /* One condition each, for who knows less than a whole question. name: folded. */
 bool agent_route_host_matches(const char *pattern, const char *name);
+/* It is about certain destinations: says more of hosts than "*", or has a cidr. */
+bool agent_route_is_particular(const struct agent_route *route);
 bool agent_route_is_localhost(const char *name); /* with what is below it */
 bool agent_route_has_door(const struct agent_route *route, const char *door);
 #endif

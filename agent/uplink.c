@@ -69,6 +69,19 @@ void agent_uplink_kick(struct agent_uplink *uplink)
     }
 }
 
+void agent_uplink_hope(struct agent_uplink *uplink)
+{
+    for (size_t i = 0; i < uplink->slot_count && !uplink->retired; i++) {
+        struct slot *slot = &uplink->slots[i];
+
+        if (slot->attempt)
+            continue;
+        slot->failures = 0;
+        slot->retry_at_ms = sp_loop_now_ms(uplink->options.loop);
+        sp_timer_start(slot->retry, 0);
+    }
+}
+
 /* Its place is free: the next attempt comes later, at the next gateway. */
 static void slot_wait(struct slot *slot)
 {

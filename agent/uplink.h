@@ -64,4 +64,10 @@ struct agent_request_callbacks {
 struct agent_request *agent_uplink_open(struct agent_uplink *uplink, const struct sp_target *target,
                                         const struct agent_request_callbacks *callbacks, void *ctx);
 void agent_request_cancel(struct agent_request *request);
+/* Those that wait for a tunnel and that `wanted` is true of are refused now, as if their time were
+ * over (no_tunnel); from the loop. */
+void agent_uplink_end_waits(struct agent_uplink *uplink,
+                            bool (*wanted)(void *ctx, const struct sp_target *target), void *ctx);
+/* There is reason to hope: whoever waits to try again does so now. */
+void agent_uplink_hope(struct agent_uplink *uplink);
 #endif
