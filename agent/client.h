@@ -11,8 +11,8 @@
 #ifndef SALLYPORT_AGENT_CLIENT_H
 #define SALLYPORT_AGENT_CLIENT_H
 #include "agent/answer.h"
-#include "agent/tally.h"
 #include "agent/routes.h"
+#include "agent/tally.h"
 #include "agent/uplink.h"
 #include "common/buf.h"
 
@@ -60,7 +60,7 @@ struct agent_clients {
     size_t unwelcome_count;      /* those who only wait for an answer that says so */
     bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
-    struct agent_tally tally; /* of those who have ended */
+    struct agent_tally tally;    /* of those who have ended */
     /* For the pages: how the agent is; NULL: not known. */
     void (*state)(void *ctx, struct agent_state_view *ret_view);
     void (*collect)(void *ctx, struct agent_status *ret_status);

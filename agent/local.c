@@ -22,9 +22,7 @@ static void write_pac(const struct agent_local_request *request, FILE *out)
 static const struct agent_local_page pages[] = {
     {.path = "/", .write = agent_status_page, .refresh_s = 5},
     {.path = "/status.json", .content_type = "application/json", .write = agent_status_page_json},
-    {.path = "/proxy.pac",
-     .content_type = "application/x-ns-proxy-autoconfig",
-     .write = write_pac},
+    {.path = "/proxy.pac", .content_type = "application/x-ns-proxy-autoconfig", .write = write_pac},
     {.path = NULL},
 };
 
@@ -97,7 +95,7 @@ static void write_head(FILE *out, const char *content_type, size_t body_len)
             "Content-Type: %s\r\n"
             "Content-Length: %zu\r\n"
             "Cache-Control: no-store\r\n"
-            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+            "Content-Security-Policy: default-src 'none'; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
             "Cross-Origin-Resource-Policy: same-origin\r\n"
             "Referrer-Policy: no-referrer\r\n"

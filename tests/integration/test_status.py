@@ -218,6 +218,7 @@ class Status(PersonCase):
     def setUp(self):
         super().setUp()
         self.lab.agent_config["doors"].append({"type": "socks5", "listen": "127.0.0.1:0"})
+        self.lab.agent_config["routes"] = [{"via": "tunnel"}]  # loopback too
         self.lab.start()
 
     def status(self):
@@ -258,6 +259,16 @@ class Status(PersonCase):
         self.assertNotIn("last_refusal", status)
 
     def test_channels_and_bytes_are_counted_while_they_are_open_and_after(self):
+        self.count_bytes(1)
+
+    def test_channels_that_go_directly_are_counted_too(self):
+        self.lab.agent_config["routes"] = [{"via": "direct"}]
+        self.lab.save()
+        self.lab.agent.signal(signal.SIGHUP)
+        self.lab.agent.wait("reload", lambda e: e["ok"])
+        self.count_bytes(0)
+
+    def count_bytes(self, by_tunnel):
         with origin.Origin() as servers:
             address = servers.start(origin.echo)
             with lab.connect(self.lab.doors[0]) as sock:
@@ -274,7 +285,7 @@ class Status(PersonCase):
                 channels = self.status()["channels"]
                 self.assertEqual((channels["open"], channels["total"]), (1, 1))
                 self.assertEqual((channels["bytes_up"], channels["bytes_down"]), (1000, 1000))
-                self.assertEqual(sum(t["channels"] for t in self.status()["tunnels"]), 1)
+                self.assertEqual(sum(t["channels"] for t in self.status()["tunnels"]), by_tunnel)
             self.lab.agent.wait("channel", lambda e: e["how"] != "refused")
         channels = self.status()["channels"]
         self.assertEqual((channels["open"], channels["total"]), (0, 1))
@@ -364,11 +375,10 @@ class StatusCommand(PersonCase):
             process.stdout.close()
 
     def test_nobody_answers(self):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        made = self.run_agent("status", "--door", "127.0.0.1:%d" % port)
-        self.assertEqual((made.returncode, made.stdout), (1, ""))
-        self.assertIn("no agent answers at 127.0.0.1:%d: is it running?" % port, made.stderr)
+        with refusing() as nobody:
+            made = self.run_agent("status", "--door", nobody.name)
+            self.assertEqual((made.returncode, made.stdout), (1, ""))
+            self.assertIn("no agent answers at %s: is it running?" % nobody.name, made.stderr)
 
     def test_what_answers_is_data(self):
         answers = {
@@ -410,6 +420,19 @@ class StatusCommand(PersonCase):
         made = self.run_agent("status", "--help")
         self.assertEqual(made.returncode, 0)
         self.assertIn("usage:", made.stdout)
+
+
+class refusing:  # pylint: disable=invalid-name
+    """An address that nobody listens at, and that nobody else is given meanwhile."""
+
+    def __enter__(self):
+        self.sock = socket.socket()
+        self.sock.bind(("127.0.0.1", 0))
+        self.name = lab.format_address(self.sock.getsockname())
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
 
 
 def answer_once(server, answer):
@@ -455,7 +478,8 @@ class Diagnose(PersonCase):
             address = lab.format_address(servers.start(origin.echo))
             steps = self.diagnose(address, code=0)
         self.assertEqual(steps["channel"]["found"], address + " is connected")
-        steps = self.diagnose(address, code=1)  # nobody is there any more
+        with refusing() as nobody:
+            steps = self.diagnose(nobody.name, code=1)
         self.assertIn("connection_refused", steps["channel"]["found"])
         self.assertIn("port", steps["channel"]["advice"])
         steps = self.diagnose(FORBIDDEN, code=1)
@@ -463,19 +487,19 @@ class Diagnose(PersonCase):
         self.assertIn("403, http_request_denied", steps["channel"]["found"])
 
     def test_the_gateway_is_down(self):
-        self.lab.stop(self.lab.gateway)
-        self.lab.gateway = None
-        steps = self.diagnose(code=1)
+        with refusing() as nobody:
+            self.lab.agent_config["gateways"] = [nobody.name]
+            steps = self.diagnose(code=1)
         self.assertEqual(self.failed(steps), ["TCP"])
         self.assertIn("Connection refused", steps["TCP"]["found"])
         self.assertTrue(steps["TCP"]["state"] and steps["TCP"]["advice"])
 
     def test_one_of_two_gateways_is_down(self):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            nobody = "127.0.0.1:%d" % taken.getsockname()[1]
-        self.lab.agent_config["gateways"].insert(0, nobody)
-        self.diagnose(code=1)
-        self.assertEqual([s["part"] for s in self.steps if not s["ok"]], ["Gateway " + nobody])
+        with refusing() as nobody:
+            self.lab.agent_config["gateways"].insert(0, nobody.name)
+            self.diagnose(code=1)
+        self.assertEqual([s["part"] for s in self.steps if not s["ok"]],
+                         ["Gateway " + nobody.name])
         self.assertTrue(self.steps[-1]["ok"])
         self.assertEqual(self.steps[-1]["name"], "channel")
 
