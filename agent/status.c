@@ -41,7 +41,7 @@ void agent_status_add_tunnel(void *ctx, struct agent_link *link, bool is_drainin
     SP_REQUIRE(s->tunnels);
     t = &s->tunnels[s->tunnel_count++];
     *t = (struct agent_status_tunnel){
-        .since = s->now - (int64_t)(s->now_ms - sp_tunnel_opened_ms(tunnel)) / 1000,
+        .since = (sp_clock_wall_ms() - (int64_t)(s->now_ms - sp_tunnel_opened_ms(tunnel))) / 1000,
         .channels = sp_tunnel_channel_count(tunnel),
         .is_draining = is_draining,
     };
