@@ -178,23 +178,30 @@ static bool is_object(const char *text)
     return sp_json_load_line("status", text, strlen(text), nothing, &none, &err) == SP_OK;
 }
 
+static enum sp_err ask_status(const struct agent_bundle *bundle, char **ret_body,
+                              struct sp_error *err)
+{
+    static const char path[] = "/status.json", type[] = "application/json";
+    struct agent_ask_door door;
+
+    if (!bundle->door)
+        return agent_ask_any(bundle->config, path, type, ASK_MS, ret_body, err);
+    if (agent_ask_parse_door(bundle->door, &door, err) != SP_OK)
+        return err->kind;
+    return agent_ask(&door, path, type, ASK_MS, ret_body, err);
+}
+
 static void put_status(const struct agent_bundle *bundle, struct sp_json_out *json)
 {
     SP_AUTO_FREE char *body = NULL;
     SP_AUTO_FREE char *shown = NULL;
-    struct agent_ask_door door;
     struct sp_error err;
     char message[768];
     enum sp_err rc;
 
     if (!bundle->door && !bundle->config)
         return;
-    if (bundle->door)
-        rc = agent_ask_parse_door(bundle->door, &door, &err);
-    if (bundle->door && rc == SP_OK)
-        rc = agent_ask(&door, "/status.json", "application/json", ASK_MS, &body, &err);
-    else if (!bundle->door)
-        rc = agent_ask_any(bundle->config, "/status.json", "application/json", ASK_MS, &body, &err);
+    rc = ask_status(bundle, &body, &err);
     if (rc == SP_OK && !is_object(body))
         rc = sp_error_set(&err, SP_ERR_JSON, "the answer is no JSON object");
     if (rc != SP_OK) {
