@@ -6,7 +6,9 @@
 #include "agent/diagnosis.h"
 #include "agent/doors.h"
 #include "agent/hosts.h"
+#include "agent/status.h"
 #include "agent/uplink.h"
+#include "common/clock.h"
 #include "common/fetch.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -48,6 +50,7 @@ struct agent {
     struct agent_clients clients;
     struct sp_signal *on_hup, *on_term, *on_int;
     struct sp_timer *end_late;
+    int64_t started; /* unix seconds */
     enum { SERVING, DRAINING, CLOSING } phase;
 };
 
@@ -277,6 +280,26 @@ static void on_end_signal(void *ctx)
     check_over(a);
 }
 
+/* ---- the status ---- */
+
+static void view_state(void *ctx, struct agent_state_view *ret)
+{
+    const struct agent *a = ctx;
+
+    agent_diagnosis_view(a->diagnosis, ret);
+}
+
+static void collect(void *ctx, struct agent_status *ret)
+{
+    const struct agent *a = ctx;
+
+    agent_status_begin(ret, a->config, &a->clients, a->started);
+    for (const struct pool *pool = a->pools; pool; pool = pool->next)
+        agent_uplink_visit(pool->uplink, agent_status_add_tunnel, ret);
+    agent_doors_visit(a->doors, agent_status_add_door, ret);
+    agent_status_end(ret);
+}
+
 /* ---- start ---- */
 
 static void log_ready(struct agent *a)
@@ -387,6 +410,11 @@ static void start_clients(struct agent *a)
     a->clients.fall_back = may_fall_back;
     a->clients.on_empty = on_clients_gone;
     a->clients.ctx = a;
+    a->clients.direct_instead = is_direct_instead;
+    a->clients.fall_back = may_fall_back;
+    a->clients.state = view_state;
+    a->clients.collect = collect;
+    a->started = sp_clock_wall_s();
     a->doors = agent_doors_new(&a->clients);
 }
 

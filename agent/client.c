@@ -3,7 +3,9 @@
 #include "agent/config.h"
 #include "agent/outlet.h"
 #include "agent/owner.h"
+#include "agent/refusal_page.h"
 #include "common/channel.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/sock.h"
@@ -44,6 +46,7 @@ struct agent_client {
     bool too_many;
     bool is_inner, ended_well; /* see agent_client_inner */
     bool asked_before;
+    enum agent_form form;
     void *door_state;
     char *answer; /* see agent_client_answer */
     size_t answer_len, answer_sent;
@@ -56,6 +59,9 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
     char text[SP_TARGET_TEXT], rule[AGENT_RULE_TEXT];
     struct sp_log_line line;
 
+    if (c->refusal.support_id[0])
+        agent_tally_refused(&c->all->tally, &c->refusal, c->has_target ? &c->target : NULL,
+                            sp_clock_wall_s());
     /* Of those who are too many the `limit` line tells. */
     if (c->too_many || !sp_log_begin(&line, c->all->log, SP_LOG_INFO, "channel"))
         return;
@@ -80,6 +86,8 @@ static void log_end(const struct agent_client *c, const struct sp_channel_end *e
         sp_log_int(&line, "status", c->refusal.status);
         sp_log_str(&line, "error", c->refusal.error[0] ? c->refusal.error : NULL);
         sp_log_str(&line, "detail", c->refusal.text);
+        if (c->refusal.support_id[0])
+            sp_log_str(&line, "support_id", c->refusal.support_id);
     }
     sp_log_end(&line);
 }
@@ -116,6 +124,8 @@ static void on_channel_closed(void *ctx, struct sp_channel *channel,
 
     (void)channel;
     c->ended_well = end->how == SP_CHANNEL_DONE;
+    c->all->tally.bytes_up += end->bytes_out;
+    c->all->tally.bytes_down += end->bytes_in;
     log_end(c, end);
     client_free(c);
 }
@@ -216,8 +226,10 @@ void agent_client_say(struct agent_client *c, const void *text, size_t len)
 void agent_client_refuse(struct agent_client *c, const struct agent_refusal *refusal)
 {
     c->refusal = *refusal;
+    if (!c->refusal.support_id[0])
+        agent_refusal_page_id(c->refusal.support_id);
     if (c->kind->on_refused) {
-        c->kind->on_refused(c, refusal);
+        c->kind->on_refused(c, &c->refusal);
         return;
     }
     log_end(c, NULL);
@@ -260,6 +272,7 @@ static void on_open(void *ctx, struct sp_channel *channel)
     leave_outlet(c);
     c->channel = channel;
     c->state = RELAYING;
+    c->all->tally.channels++;
     c->kind->on_open(c);
     sp_channel_set_owner(channel, &channel_callbacks, c);
     c->sock = NULL;
@@ -491,6 +504,42 @@ void agent_clients_close(struct agent_clients *clients)
         else
             client_free(c);
     }
+}
+
+void agent_clients_tally(const struct agent_clients *clients, struct agent_tally *ret)
+{
+    *ret = clients->tally;
+    ret->open = 0;
+    for (const struct agent_client *c = clients->first; c; c = c->next) {
+        struct sp_channel_end so_far;
+
+        if (!c->channel)
+            continue;
+        sp_channel_so_far(c->channel, &so_far);
+        ret->open++;
+        ret->bytes_up += so_far.bytes_out;
+        ret->bytes_down += so_far.bytes_in;
+    }
+}
+
+enum agent_form agent_client_form(const struct agent_client *c)
+{
+    return c->form;
+}
+
+void agent_client_set_form(struct agent_client *c, enum agent_form form)
+{
+    c->form = form;
+}
+
+const struct sp_target *agent_client_target(const struct agent_client *c)
+{
+    return c->has_target ? &c->target : NULL;
+}
+
+const struct agent_config *agent_client_config(const struct agent_client *c)
+{
+    return c->config;
 }
 
 const struct agent_door *agent_client_door(const struct agent_client *c)

@@ -10,7 +10,9 @@
  */
 #ifndef SALLYPORT_AGENT_CLIENT_H
 #define SALLYPORT_AGENT_CLIENT_H
+#include "agent/answer.h"
 #include "agent/routes.h"
+#include "agent/tally.h"
 #include "agent/uplink.h"
 #include "common/buf.h"
 
@@ -18,6 +20,8 @@ struct agent_client;
 struct agent_config;
 struct agent_door;
 struct agent_hosts;
+struct agent_state_view;
+struct agent_status;
 struct sp_log;
 struct sp_loop;
 struct sp_resolver;
@@ -56,6 +60,10 @@ struct agent_clients {
     size_t unwelcome_count;      /* those who only wait for an answer that says so */
     bool ending;                 /* nobody gets to ask for another thing */
     void (*on_empty)(void *ctx); /* count has come down to 0 */
+    struct agent_tally tally;    /* of those who have ended */
+    /* For the pages: how the agent is; NULL: not known. */
+    void (*state)(void *ctx, struct agent_state_view *ret_view);
+    void (*collect)(void *ctx, struct agent_status *ret_status);
     /* What may overrule the routes; NULL: nothing. *ret_rule says what it was
      * ("$.when_unreachable"), and is static. True: the channel, which the routes send through the
      * tunnel for the reason `way`, goes directly. Neither is asked about a fixed destination (see
@@ -87,6 +95,8 @@ void agent_client_start(struct agent_clients *clients, int fd, const struct agen
 /* Those that have not asked for anything yet, now: on_empty may follow. */
 void agent_clients_dismiss_idle(struct agent_clients *clients);
 void agent_clients_close(struct agent_clients *clients); /* all, now; on_empty follows */
+/* What has been counted, with what is open now. */
+void agent_clients_tally(const struct agent_clients *clients, struct agent_tally *ret_tally);
 
 /* ---- for doors ---- */
 #define AGENT_CLIENT_INPUT_MAX 32768 /* what may be read before the channel is asked for */
@@ -119,7 +129,13 @@ void agent_client_say(struct agent_client *client, const void *text, size_t len)
 void agent_client_answer(struct agent_client *client, char *text, size_t len);
 /* The address that the application has connected to; false: none, or it cannot be said. */
 bool agent_client_local(const struct agent_client *client, struct sp_addr *ret_addr);
-/* The door itself refuses: on_refused follows, from inside this call. */
+/* The form in which the present request likes an answer; text until it is set. */
+enum agent_form agent_client_form(const struct agent_client *client);
+void agent_client_set_form(struct agent_client *client, enum agent_form form);
+/* What the channel was asked for; NULL: nothing yet, or requests of its own (plain.h). */
+const struct sp_target *agent_client_target(const struct agent_client *client);
+const struct agent_config *agent_client_config(const struct agent_client *client);
+/* The door itself refuses: on_refused follows, from inside this call, with a support id. */
 void agent_client_refuse(struct agent_client *client, const struct agent_refusal *refusal);
 /* Ends it after what was said: FIN, and a moment for the application to read it. */
 void agent_client_hang_up(struct agent_client *client);

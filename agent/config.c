@@ -10,6 +10,7 @@
 #include "agent/proxy.h"
 #include "common/clock.h"
 #include "common/crl_source.h"
+#include "common/json_out.h"
 #include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
@@ -188,6 +189,10 @@ static const struct sp_json_field agent_fields[] = {
      .min = 1,
      .max = AGENT_TUNNELS_MAX,
      .default_uint = 2},
+    {.key = "contact",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct agent_config, contact),
+     .max = AGENT_CONTACT_MAX},
     {.key = "cache_dir", .type = SP_JSON_PATH, .offset = offsetof(struct agent_config, cache_dir)},
     OBJECT(tls, false, sp_settings_tls_fields),
     OBJECT(log, false, sp_settings_log_fields),
@@ -377,6 +382,29 @@ enum sp_err agent_config_load(const char *path, struct agent_config **ret_config
     return SP_OK;
 }
 
+enum sp_err agent_config_read(const char *path, struct agent_config **ret_config,
+                              struct sp_error *err)
+{
+    struct agent_config *config = sp_calloc(1, sizeof *config);
+    enum sp_err rc = sp_json_load(path, agent_fields, config, err);
+
+    atomic_init(&config->refs, 1);
+    config->path = sp_strdup(path);
+    if (rc == SP_OK) {
+        parse_texts(config);
+        config->doors = config->door_rows.items;
+        config->door_count = config->door_rows.count;
+    }
+    for (size_t i = 0; rc == SP_OK && i < config->door_count; i++)
+        rc = agent_config_finish_listen(config, i, err);
+    if (rc != SP_OK) {
+        agent_config_unref(config);
+        return rc;
+    }
+    *ret_config = config;
+    return SP_OK;
+}
+
 /* The new one borrows from the origin, which lives as long; so there is never a chain of them. */
 enum sp_err agent_config_renew_crls(struct agent_config *config,
                                     const struct sp_crl_source *fetched,
@@ -398,6 +426,12 @@ enum sp_err agent_config_renew_crls(struct agent_config *config,
     next->origin = agent_config_ref(origin);
     *ret_config = next;
     return SP_OK;
+}
+
+void agent_config_write(const struct agent_config *config, struct sp_json_out *json,
+                        agent_config_show_cb show, void *ctx)
+{
+    sp_json_out_bound(json, agent_fields, config, show, ctx);
 }
 
 struct agent_config *agent_config_ref(struct agent_config *config)

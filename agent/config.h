@@ -16,12 +16,14 @@
 struct agent_proxy;
 struct agent_users;
 struct sp_crl_source;
+struct sp_json_out;
 struct sp_tls_cred;
 struct sp_tls_crl_set;
 struct sp_tls_trust;
 
 #define AGENT_GATEWAYS_MAX 16
 #define AGENT_TUNNELS_MAX  64
+#define AGENT_CONTACT_MAX  500
 
 struct agent_identity {
     char *certificate, *private_key;
@@ -110,6 +112,7 @@ struct agent_config {
     struct agent_route *routes; /* route_rows.items */
     size_t route_count;
     uint64_t tunnels;
+    char *contact; /* whom a person may ask, as pages show it; NULL: none */
     struct sp_tls_settings tls;
     struct sp_log_settings log;
     struct sp_keepalive_settings keepalive;
@@ -129,11 +132,21 @@ struct agent_config {
 
 SP_MUST_USE enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
                                           struct sp_error *err);
+/* Only what the file itself says: no key, certificate or password is read, so anybody may who may
+ * read the file. cred, trust, crls, users are not there. */
+SP_MUST_USE enum sp_err agent_config_read(const char *path, struct agent_config **ret_config,
+                                          struct sp_error *err);
 /* The same with the CRLs as they are now: files read again, URLs as `fetched` has them. */
 SP_MUST_USE enum sp_err agent_config_renew_crls(struct agent_config *config,
                                                 const struct sp_crl_source *fetched,
                                                 struct agent_config **ret_config,
                                                 struct sp_error *err);
+/* What the file says, defaults included, as members of the object that was begun; see json_out.h.
+ */
+typedef const char *(*agent_config_show_cb)(void *ctx, const struct sp_json_field *field,
+                                            const char *value);
+void agent_config_write(const struct agent_config *config, struct sp_json_out *json,
+                        agent_config_show_cb show, void *ctx);
 struct agent_config *agent_config_ref(struct agent_config *config);
 void agent_config_unref(struct agent_config *config); /* NULL is fine */
 #endif

@@ -116,7 +116,8 @@ static bool same_listen(const struct agent_door *a, const struct agent_door *b)
 }
 
 /* Where it listens; a path is relative to the file. */
-static enum sp_err finish_listen(struct agent_config *config, size_t index, struct sp_error *err)
+enum sp_err agent_config_finish_listen(struct agent_config *config, size_t index,
+                                       struct sp_error *err)
 {
     struct agent_door *door = &config->doors[index];
     char path[48];
@@ -255,7 +256,7 @@ enum sp_err agent_config_finish_door(struct agent_config *config, size_t index,
     snprintf(path, sizeof path, "$.doors[%zu].intercept", index);
     if (door->type != AGENT_DOOR_TRANSPARENT && door->has_intercept)
         return sp_json_error(err, file, path, "is for doors of type \"transparent\"");
-    rc = finish_listen(config, index, err);
+    rc = agent_config_finish_listen(config, index, err);
     if (rc == SP_OK)
         rc = finish_allowed(config, index, err);
     if (rc != SP_OK)

@@ -9,6 +9,9 @@
 
 /* One of $.doors: struct agent_door. */
 extern const struct sp_json_field agent_config_door_fields[];
+/* Where it listens: the part of agent_config_finish_door that reads no other file. */
+enum sp_err agent_config_finish_listen(struct agent_config *config, size_t index,
+                                       struct sp_error *err);
 /* After binding; the doors before it are finished. */
 enum sp_err agent_config_finish_door(struct agent_config *config, size_t index,
                                      struct sp_error *err);

@@ -21,7 +21,11 @@ static void on_refused(struct agent_client *client, const struct agent_refusal *
 {
     const struct agent_plain *plain = agent_client_state(client);
 
-    agent_plain_say_refusal(client, refusal, plain && agent_plain_is_head(plain));
+    if (plain)
+        agent_plain_say_refusal(client, refusal, agent_plain_target(plain),
+                                agent_plain_is_head(plain));
+    else
+        agent_plain_say_refusal(client, refusal, agent_client_target(client), false);
     agent_client_hang_up(client);
 }
 
@@ -61,6 +65,7 @@ static void on_input(struct agent_client *client)
 
     if (rc == SP_AGAIN)
         return;
+    agent_client_set_form(client, rc == SP_OK ? agent_answer_form(&head) : AGENT_FORM_TEXT);
     if (rc == SP_OK && agent_local_serve(client, &head))
         return;
     if (rc == SP_OK)

@@ -2,6 +2,7 @@
  * where the door has users. */
 #include "agent/client.h"
 #include "agent/config.h"
+#include "agent/socks_code.h"
 #include "agent/users.h"
 #include "common/socks5.h"
 
@@ -31,38 +32,10 @@ static void done(struct agent_client *client)
     free(agent_client_state(client));
 }
 
-/* The table stands in README.md. */
-static enum sp_socks5_code code_of(const struct agent_refusal *refusal)
-{
-    static const struct {
-        const char *error;
-        enum sp_socks5_code code;
-    } rows[] = {
-        {"http_request_denied", SP_SOCKS5_NOT_ALLOWED},
-        {"destination_ip_prohibited", SP_SOCKS5_NOT_ALLOWED},
-        {"dns_error", SP_SOCKS5_HOST_UNREACHABLE},
-        {"dns_timeout", SP_SOCKS5_HOST_UNREACHABLE},
-        {"destination_unavailable", SP_SOCKS5_HOST_UNREACHABLE},
-        {"destination_ip_unroutable", SP_SOCKS5_NETWORK_UNREACHABLE},
-        {"connection_refused", SP_SOCKS5_REFUSED},
-        {"connection_timeout", SP_SOCKS5_TTL_EXPIRED},
-        {"socks_no_such_command", SP_SOCKS5_NO_SUCH_COMMAND},
-        {"socks_no_such_address_type", SP_SOCKS5_NO_SUCH_ADDRESS_TYPE},
-    };
-
-    if (refusal->no_tunnel)
-        return SP_SOCKS5_NETWORK_UNREACHABLE;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (strcmp(refusal->error, rows[i].error) == 0)
-            return rows[i].code;
-    }
-    return SP_SOCKS5_FAILED;
-}
-
 static void on_refused(struct agent_client *client, const struct agent_refusal *refusal)
 {
     uint8_t reply[SP_SOCKS5_REPLY_MAX];
-    size_t len = sp_socks5_reply(socks_of(client), code_of(refusal), reply);
+    size_t len = sp_socks5_reply(socks_of(client), agent_socks_code(refusal), reply);
 
     agent_client_say(client, reply, len);
     agent_client_hang_up(client);

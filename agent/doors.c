@@ -442,19 +442,30 @@ void agent_doors_close(struct agent_doors *doors)
     doors->open = NULL;
 }
 
-void agent_doors_log(const struct agent_doors *doors, struct sp_log_line *line)
+void agent_doors_visit(const struct agent_doors *doors, void (*visit)(void *ctx, const char *door),
+                       void *ctx)
 {
     char text[SP_ADDR_TEXT], item[AGENT_UNIX_PATH_MAX + 32];
 
-    sp_log_array_begin(line, "doors");
     for (size_t i = 0; i < open_count(doors); i++) {
         const struct agent_open_door *open = doors->open[i];
 
         snprintf(item, sizeof item, "%s=%s%s", kinds[open->door->type]->name,
                  open->unix_path ? "unix:" : "",
                  open->unix_path ? open->unix_path : sp_addr_format(&open->bound, text));
-        sp_log_item(line, item);
+        visit(ctx, item);
     }
+}
+
+static void log_door(void *ctx, const char *door)
+{
+    sp_log_item(ctx, door);
+}
+
+void agent_doors_log(const struct agent_doors *doors, struct sp_log_line *line)
+{
+    sp_log_array_begin(line, "doors");
+    agent_doors_visit(doors, log_door, line);
     sp_log_array_end(line);
 }
 

@@ -28,6 +28,9 @@ void agent_doors_forget(struct agent_doors *doors, struct agent_open_door **open
 void agent_doors_commit(struct agent_doors *doors, struct agent_config *config,
                         struct agent_open_door **opened);
 void agent_doors_close(struct agent_doors *doors); /* all; those who came in stay */
+/* Each open door, as "type=address". */
+void agent_doors_visit(const struct agent_doors *doors, void (*visit)(void *ctx, const char *door),
+                       void *ctx);
 /* "doors": one "type=address" each. */
 void agent_doors_log(const struct agent_doors *doors, struct sp_log_line *line);
 void agent_doors_free(struct agent_doors *doors); /* closes them; NULL is fine */

@@ -84,6 +84,13 @@ static void tell_failure(struct agent_link *link, enum agent_stage stage,
     link->callbacks->on_failure(link->ctx, link, &failure);
 }
 
+static void tell_step(struct agent_link *link, enum agent_stage stage, const struct sp_addr *addrs,
+                      size_t count)
+{
+    if (link->callbacks->on_step)
+        link->callbacks->on_step(link->ctx, link, stage, addrs, count);
+}
+
 /* How far a tunnel had come that ended so. Under TLS 1.3 a gateway's refusal of our certificate
  * comes when our part of the handshake is long done. */
 static enum agent_stage stage_of(const struct agent_link *link, const struct sp_error *why)
@@ -282,7 +289,10 @@ static enum sp_tls_judgement on_peer(void *ctx, const struct sp_tls_peer *peer, 
 
     decide(link, peer->chain, peer);
     *ret_alert = link->decision->verdict.alert;
-    return link->decision->verdict.action != SP_ACTION_BLOCK ? SP_TLS_ACCEPT : SP_TLS_REFUSE;
+    if (link->decision->verdict.action == SP_ACTION_BLOCK)
+        return SP_TLS_REFUSE;
+    tell_step(link, AGENT_STAGE_TLS, NULL, 0);
+    return SP_TLS_ACCEPT;
 }
 
 static void on_up(void *ctx)
@@ -420,6 +430,7 @@ static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *ad
         return;
     }
     link->addr = *addr;
+    tell_step(link, AGENT_STAGE_CONNECT, addr, 1);
     fd = sp_sock_release(sock);
     if (sp_tunnel_new(link->options.loop, fd, &options, &tunnel_callbacks, link, &link->tunnel,
                       &err) != SP_OK) {
@@ -442,6 +453,7 @@ static void on_resolved(void *ctx, const struct sp_addr *addrs, size_t count,
         return;
     }
     link->last = addrs[count - 1];
+    tell_step(link, AGENT_STAGE_RESOLVE, addrs, count);
     link->dial = sp_dial(link->options.loop, addrs, count, NULL, on_dialled, link);
 }
 
@@ -514,6 +526,11 @@ void agent_link_renew(struct agent_link *link, struct agent_config *config)
 const struct sp_target *agent_link_gateway(const struct agent_link *link)
 {
     return &link->gateway;
+}
+
+const struct sp_addr *agent_link_address(const struct agent_link *link)
+{
+    return &link->addr;
 }
 
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link)

@@ -8,13 +8,12 @@
  */
 #ifndef SALLYPORT_AGENT_LINK_H
 #define SALLYPORT_AGENT_LINK_H
+#include "agent/failure.h"
 #include "common/addr.h"
 #include "common/error.h"
 
 struct agent_config;
-struct agent_failure;
 struct agent_link; /* opaque */
-struct agent_success;
 struct sp_log;
 struct sp_loop;
 struct sp_resolver;
@@ -38,11 +37,18 @@ struct agent_link_callbacks {
     void (*on_failure)(void *ctx, struct agent_link *link, const struct agent_failure *failure);
     /* why is a sentence for people; kind SP_OK: an orderly end. was_up: it had been up. */
     void (*on_gone)(void *ctx, struct agent_link *link, const struct sp_error *why, bool was_up);
+    /* NULL: not told. It has got through this stage: RESOLVE (addrs has all of them), CONNECT
+     * (addrs is the one), TLS (none; the verdict, too, was good, but the gateway may still refuse
+     * us). */
+    void (*on_step)(void *ctx, struct agent_link *link, enum agent_stage stage,
+                    const struct sp_addr *addrs, size_t count);
 };
 
 struct agent_link *agent_link_new(const struct agent_link_options *options,
                                   const struct agent_link_callbacks *callbacks, void *ctx);
 const struct sp_target *agent_link_gateway(const struct agent_link *link);
+/* Connected to; family 0: not yet. */
+const struct sp_addr *agent_link_address(const struct agent_link *link);
 struct sp_tunnel *agent_link_tunnel(struct agent_link *link); /* NULL unless up or draining */
 /* The same configuration with other CRLs. One that is up is decided again: what no longer passes is
  * closed, with its channels. */

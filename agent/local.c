@@ -3,6 +3,7 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/pac.h"
+#include "agent/status.h"
 #include "common/http1.h"
 
 #include <stdlib.h>
@@ -19,8 +20,10 @@ static void write_pac(const struct agent_local_request *request, FILE *out)
 }
 
 static const struct agent_local_page pages[] = {
-    {"/proxy.pac", "application/x-ns-proxy-autoconfig", write_pac},
-    {NULL, NULL, NULL},
+    {.path = "/", .write = agent_status_page, .refresh_s = 5},
+    {.path = "/status.json", .content_type = "application/json", .write = agent_status_page_json},
+    {.path = "/proxy.pac", .content_type = "application/x-ns-proxy-autoconfig", .write = write_pac},
+    {.path = NULL},
 };
 
 static bool is_word(struct sp_http1_span span, const char *word)
@@ -88,22 +91,24 @@ static void write_head(FILE *out, const char *content_type, size_t body_len)
 {
     fprintf(out,
             "HTTP/1.1 200 OK\r\n"
+            "Server: sallyport-agent/%s\r\n"
             "Content-Type: %s\r\n"
             "Content-Length: %zu\r\n"
             "Cache-Control: no-store\r\n"
-            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+            "Content-Security-Policy: default-src 'none'; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
             "Cross-Origin-Resource-Policy: same-origin\r\n"
             "Referrer-Policy: no-referrer\r\n"
             "X-Content-Type-Options: nosniff\r\n"
-            "Connection: close\r\n\r\n",
-            content_type, body_len);
+            "Connection: close\r\n",
+            SALLYPORT_VERSION, content_type, body_len);
 }
 
 static void answer(const struct agent_local_request *request, const struct agent_local_page *page)
 {
     char *body = NULL, *text = NULL;
     size_t body_len, len;
+    enum agent_form form;
     FILE *out = open_memstream(&body, &body_len);
 
     SP_REQUIRE(out);
@@ -111,7 +116,12 @@ static void answer(const struct agent_local_request *request, const struct agent
     SP_REQUIRE(fclose(out) == 0);
     out = open_memstream(&text, &len);
     SP_REQUIRE(out);
-    write_head(out, page->content_type, body_len);
+    form = agent_answer_form(request->head);
+    write_head(out, page->content_type ? page->content_type : agent_answer_content_type(form),
+               body_len);
+    if (page->refresh_s && form == AGENT_FORM_HTML)
+        fprintf(out, "Refresh: %u\r\n", page->refresh_s);
+    fputs("\r\n", out);
     if (!is_word(request->head->method, "HEAD"))
         fwrite(body, 1, body_len, out);
     SP_REQUIRE(fclose(out) == 0);

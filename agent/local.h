@@ -24,8 +24,11 @@ struct agent_local_request {
 
 struct agent_local_page {
     const char *path; /* without a query */
-    const char *content_type;
+    const char
+        *content_type; /* NULL: by the request's Accept (answer.h), so write looks at it too */
+
     void (*write)(const struct agent_local_request *request, FILE *out);
+    unsigned refresh_s; /* a browser asks again after so long; 0: it does not */
 };
 
 /* GET or HEAD in origin form: answers it, or refuses it (400, 404, 421), and the client may be gone

@@ -11,8 +11,10 @@
 
 /* One row each. */
 static const struct agent_command *const commands[] = {
+    &agent_diagnose_command,
     &agent_route_command,
     &agent_rules_command,
+    &agent_status_command,
     NULL,
 };
 

@@ -1,7 +1,11 @@
 #include "agent/plain.h"
 
 #include "agent/client.h"
+#include "agent/config.h"
 #include "agent/leg.h"
+#include "agent/refusal_page.h"
+#include "agent/state.h"
+#include "common/clock.h"
 #include "common/loop.h"
 #include "common/sock.h"
 
@@ -41,8 +45,9 @@ struct agent_plain {
     bool answered;  /* the final head */
     bool leg_ended; /* the leg sends no more; for a leg that is gone: */
     bool ended_well;
-    bool tunnel; /* both ways are bytes, not HTTP */
-    bool closes; /* the application was told that this is its last response */
+    bool tunnel;  /* both ways are bytes, not HTTP */
+    bool serving; /* a request: plan is that of the present one */
+    bool closes;  /* the application was told that this is its last response */
 };
 
 static void begin(struct agent_plain *p);
@@ -144,15 +149,27 @@ static void cut(struct agent_plain *p)
 }
 
 void agent_plain_say_refusal(struct agent_client *client, const struct agent_refusal *refusal,
-                             bool head_only)
+                             const struct sp_target *destination, bool head_only)
 {
-    char value[SP_PROXY_STATUS_MAX], text[2048];
+    const struct agent_clients *all = agent_client_all(client);
+    struct agent_state_view view = {.advice = NULL};
+    char where[SP_TARGET_TEXT];
+    struct agent_refusal_page page = {
+        .refusal = refusal,
+        .contact = agent_client_config(client)->contact,
+        .destination = destination ? sp_target_format(destination, where) : NULL,
+        .time = sp_clock_wall_s(),
+        .form = agent_client_form(client),
+        .head_only = head_only,
+    };
+    SP_AUTO_FREE char *text = NULL;
     size_t len;
 
-    sp_proxy_status(value, "sallyport-agent", refusal->error, refusal->text);
-    len = sp_http1_refusal(text, sizeof text, refusal->status, value, refusal->text);
-    if (head_only && len)
-        len = (size_t)(strstr(text, "\r\n\r\n") + 4 - text);
+    if (refusal->no_tunnel && all->state) {
+        all->state(all->ctx, &view);
+        page.advice = view.advice;
+    }
+    text = agent_refusal_page_format(&page, &len);
     agent_client_say(client, text, len);
 }
 
@@ -196,6 +213,7 @@ static void response_done(struct agent_plain *p)
         drop_leg(p);
     sp_buf_consume(&p->down, p->down.len);
     forget_request(p);
+    p->serving = false;
     agent_client_give_back(p->client);
 }
 
@@ -415,7 +433,7 @@ static bool relay_body(struct agent_plain *p)
 /* The channel was refused; its own line in the log says so. */
 static void tell_refusal(struct agent_plain *p)
 {
-    agent_plain_say_refusal(p->client, &p->refusal, p->plan.is_head);
+    agent_plain_say_refusal(p->client, &p->refusal, &p->plan.target, p->plan.is_head);
     finish(p);
 }
 
@@ -514,6 +532,11 @@ bool agent_plain_is_head(const struct agent_plain *p)
     return p->plan.is_head;
 }
 
+const struct sp_target *agent_plain_target(const struct agent_plain *p)
+{
+    return p->serving ? &p->plan.target : NULL;
+}
+
 struct agent_plain *agent_plain_new(struct agent_client *client)
 {
     struct agent_plain *p = sp_calloc(1, sizeof *p);
@@ -545,6 +568,7 @@ void agent_plain_serve(struct agent_plain *p, const struct sp_http1_head *head,
     enum sp_err rc;
 
     p->plan = *plan;
+    p->serving = true;
     p->answered = p->tunnel = p->closes = p->app_ended = false;
     p->up_ready = p->down_ready = 0;
     sp_http1_body_init(&p->up, plan->framing, plan->length);

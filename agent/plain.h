@@ -17,14 +17,17 @@ struct agent_client;
 struct agent_plain; /* opaque */
 struct agent_refusal;
 
-/* Tells the application, in HTTP; head_only: without the body that HEAD has none of. */
+/* Tells the application, in HTTP and in the form that it likes; head_only: without the body that
+ * HEAD has none of. destination NULL: not known. */
 void agent_plain_say_refusal(struct agent_client *client, const struct agent_refusal *refusal,
-                             bool head_only);
+                             const struct sp_target *destination, bool head_only);
 
 struct agent_plain *agent_plain_new(struct agent_client *client);
 void agent_plain_free(struct agent_plain *plain); /* the client goes; NULL is fine */
 /* Whether the present request is answered by a head alone. */
 bool agent_plain_is_head(const struct agent_plain *plain);
+/* Where it goes; NULL: none is being served. */
+const struct sp_target *agent_plain_target(const struct agent_plain *plain);
 /* Serves the request whose head is at the front of the client's input, and consumes it; its body
  * follows there. The client may be gone when this returns. */
 void agent_plain_serve(struct agent_plain *plain, const struct sp_http1_head *head,

@@ -353,8 +353,12 @@ static void on_link_gone(void *ctx, struct agent_link *link, const struct sp_err
     agent_uplink_check_gone(uplink);
 }
 
-static const struct agent_link_callbacks link_callbacks = {on_link_up, on_link_draining,
-                                                           on_link_failure, on_link_gone};
+static const struct agent_link_callbacks link_callbacks = {
+    .on_up = on_link_up,
+    .on_draining = on_link_draining,
+    .on_failure = on_link_failure,
+    .on_gone = on_link_gone,
+};
 
 void agent_uplink_attempt(struct agent_uplink *uplink, struct slot *slot, size_t gateway)
 {
@@ -453,4 +457,12 @@ void agent_uplink_close(struct agent_uplink *uplink)
     agent_requests_leave(uplink, NULL);
     uplink->held = false;
     agent_uplink_check_gone(uplink);
+}
+
+void agent_uplink_visit(const struct agent_uplink *uplink, agent_uplink_visit_cb visit, void *ctx)
+{
+    for (const struct attempt *a = uplink->attempts; a; a = a->next) {
+        if (agent_link_tunnel(a->link))
+            visit(ctx, a->link, !a->slot || uplink->retired);
+    }
 }

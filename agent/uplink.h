@@ -11,6 +11,7 @@
 #include "common/error.h"
 
 struct agent_config;
+struct agent_link;
 struct agent_observer; /* agent/failure.h */
 struct agent_request;  /* opaque: a channel that was asked for */
 struct agent_uplink;   /* opaque */
@@ -40,13 +41,17 @@ void agent_uplink_renew(struct agent_uplink *uplink, struct agent_config *config
  * to `heir`, or is refused where that is NULL. Ends in on_gone, which may come from inside this
  * call. */
 void agent_uplink_retire(struct agent_uplink *uplink, struct agent_uplink *heir);
+/* Each tunnel that is up, or drains. is_draining: it takes no new channels. */
+typedef void (*agent_uplink_visit_cb)(void *ctx, struct agent_link *link, bool is_draining);
+void agent_uplink_visit(const struct agent_uplink *uplink, agent_uplink_visit_cb visit, void *ctx);
 void agent_uplink_close(struct agent_uplink *uplink); /* retire, and cut what is open, at once */
 
 struct agent_refusal {
-    int status;     /* what an HTTP client is told: 403, 502, 503, 504 */
-    char error[40]; /* RFC 9209 error type */
-    char text[512]; /* for people */
-    bool no_tunnel; /* it is the way to the gateway that is missing */
+    int status;          /* what an HTTP client is told: 403, 502, 503, 504 */
+    char error[40];      /* RFC 9209 error type */
+    char text[512];      /* for people */
+    bool no_tunnel;      /* it is the way to the gateway that is missing */
+    char support_id[10]; /* by which its line in the log is found; set by agent_client_refuse */
 };
 
 struct agent_request_callbacks {

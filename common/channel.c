@@ -47,16 +47,22 @@ const char *sp_channel_how_name(enum sp_channel_how how)
     return how_names[how];
 }
 
-static void on_gone(void *ctx)
+void sp_channel_so_far(const struct sp_channel *ch, struct sp_channel_end *ret)
 {
-    struct sp_channel *ch = ctx;
-    const struct sp_channel_end end = {
+    *ret = (struct sp_channel_end){
         .how = ch->how,
         .bytes_in = ch->bytes_in,
         .bytes_out = ch->bytes_out,
         .duration_ms = sp_loop_now_ms(ch->loop) - ch->started_ms,
     };
+}
 
+static void on_gone(void *ctx)
+{
+    struct sp_channel *ch = ctx;
+    struct sp_channel_end end;
+
+    sp_channel_so_far(ch, &end);
     if (ch->callbacks)
         ch->callbacks->on_closed(ch->ctx, ch, &end);
     sp_timer_free(ch->last_bytes);

@@ -51,6 +51,8 @@ struct sp_channel_callbacks {
 void sp_channel_set_owner(struct sp_channel *channel, const struct sp_channel_callbacks *callbacks,
                           void *ctx);
 const struct sp_target *sp_channel_target(const struct sp_channel *channel);
+/* The bytes of one that is open; `how` says nothing. */
+void sp_channel_so_far(const struct sp_channel *channel, struct sp_channel_end *ret_end);
 /* Takes over sock and relays from now on; `first` bytes were read from it before and go first. On a
  * channel that came to us this also answers 200. */
 void sp_channel_attach(struct sp_channel *channel, struct sp_sock *sock, const void *first,

@@ -469,6 +469,11 @@ struct sp_tls_session *sp_conn_tls(struct sp_conn *c)
     return c->tls;
 }
 
+struct sp_sock *sp_conn_sock(struct sp_conn *c)
+{
+    return c->sock;
+}
+
 uint64_t sp_conn_last_read_ms(const struct sp_conn *c)
 {
     return c->last_read_ms;

@@ -13,6 +13,7 @@
 #include "common/tls_session.h"
 
 struct sp_conn; /* opaque */
+struct sp_sock;
 struct sp_loop;
 
 /* .code of an SP_ERR_TLS why: the first byte could not begin a TLS record. */
@@ -65,5 +66,6 @@ void sp_conn_close(struct sp_conn *conn, const struct sp_error *why);
 void sp_conn_refuse(struct sp_conn *conn, int alert, const struct sp_error *why);
 void sp_conn_abort(struct sp_conn *conn, const struct sp_error *why); /* RST */
 struct sp_tls_session *sp_conn_tls(struct sp_conn *conn);
+struct sp_sock *sp_conn_sock(struct sp_conn *conn); /* borrowed; NULL: it is gone */
 uint64_t sp_conn_last_read_ms(const struct sp_conn *conn);
 #endif

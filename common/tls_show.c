@@ -202,3 +202,9 @@ bool sp_tls_show_is_trusted_name(const struct sp_tls_trust *trust, const char *n
     }
     return false;
 }
+
+const char *sp_tls_show_library(char buf[48])
+{
+    snprintf(buf, 48, "GnuTLS %s", gnutls_check_version(NULL));
+    return buf;
+}

@@ -45,6 +45,9 @@ struct sp_tls_shown {
  * stands in the path of a line of the log. By the name alone: another key is not noticed. */
 bool sp_tls_show_is_trusted_name(const struct sp_tls_trust *trust, const char *name);
 
+/* The TLS library and its version: "GnuTLS 3.7.9". */
+const char *sp_tls_show_library(char buf[48]);
+
 /* False: it cannot be parsed; the fingerprint is there all the same. */
 bool sp_tls_show(const struct sp_bytes *der, struct sp_tls_shown *ret_shown);
 #endif

@@ -2,6 +2,8 @@
 
 #include "common/h2_session.h"
 #include "common/loop.h"
+#include "common/sock.h"
+#include "common/traffic.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,6 +260,13 @@ struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *t)
 const char *sp_tunnel_goaway_text(const struct sp_tunnel *t)
 {
     return t->goaway_text;
+}
+
+bool sp_tunnel_traffic(const struct sp_tunnel *t, struct sp_traffic *ret)
+{
+    const struct sp_sock *sock = sp_conn_sock(t->conn);
+
+    return sock && sp_traffic_read(sp_sock_fd(sock), ret);
 }
 
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *t)

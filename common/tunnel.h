@@ -13,6 +13,7 @@
 
 struct sp_tunnel; /* opaque */
 struct sp_loop;
+struct sp_traffic; /* common/traffic.h */
 
 struct sp_tunnel_callbacks {
     struct sp_tls_callbacks tls; /* on_hello, on_bad_name, on_claim (server); on_peer: verdict */
@@ -65,6 +66,8 @@ struct sp_tls_session *sp_tunnel_tls(struct sp_tunnel *tunnel);
 /* The text of the other end's GOAWAY, cut to fit; "" when there was none. It is the peer's: data.
  */
 const char *sp_tunnel_goaway_text(const struct sp_tunnel *tunnel);
+/* On the wire, TLS included. False: not known. */
+bool sp_tunnel_traffic(const struct sp_tunnel *tunnel, struct sp_traffic *ret_traffic);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */
 /* HTTP/2, up: does the other end live? PING now, whether it is idle or not; nothing heard within
  * ping_timeout_ms ends the tunnel as always. */
