@@ -158,6 +158,18 @@ class FailBack(Case):
 
 
 class Fastest(Case):
+    def goes_by(self, gateways):
+        """Which gateway a channel goes by now."""
+        marks = [g.mark() for g in gateways.programs]
+        sock = self.channel()
+        self.check_echo(sock)
+        sock.close()
+
+        def carried():
+            return [i for i, g in enumerate(gateways.programs) if g.all("channel", since=marks[i])]
+
+        return lab.until(carried, 20, "the channel's line in a gateway's log")[0]
+
     def test_the_quickest_is_found_and_left_when_another_one_has_been_quicker_for_long(self):
         gateways = fleet.Fleet(self.lab, 2)
         far, near = (fleet.Relay(a) for a in gateways.addresses)
@@ -169,18 +181,15 @@ class Fastest(Case):
         agent = gateways.start_agent([lab.format_address(far.address),
                                       lab.format_address(near.address)],
                                      tunnels=1, selection="fastest", failback_s=3, probe_s=1)
-        near_name, far_name = (lab.format_address(r.address) for r in (near, far))
-        agent.wait("tunnel_moved", lambda e: e.gateway == near_name, timeout=60)
-        self.check_echo(self.channel())
+        far_name = lab.format_address(far.address)
+        lab.until(lambda: self.goes_by(gateways) == 1, 60, "a channel by the near gateway", 0.5)
         mark = agent.mark()
         near.delay, far.delay = 0.4 * lab.SLOW, 0.0
         swapped = time.time()
         moved = agent.wait("tunnel_moved", lambda e: e.gateway == far_name, since=mark, timeout=90)
         self.assertEqual(moved.cause, "faster")
         self.assertGreaterEqual(seconds(moved) - swapped, 2.9)
-        with fleet.Load(self.lab.doors[0], self.echo, threads=1) as load:
-            load.wait_more(3)
-        self.assertEqual(load.unopened + load.broken, [])
+        self.assertEqual(self.goes_by(gateways), 0)
 
 
 class Network(Case):
@@ -248,11 +257,11 @@ class Network(Case):
     def test_an_address_that_answers_to_nobody_costs_a_quarter_of_a_second(self):
         """RFC 8305: a name that leads to a black hole first, and to a gateway behind it."""
         self.here.ip("route", "add", "10.77.9.0/24", "via", "10.77.1.1")
-        self.here.ip("addr", "add", "fd77::2/64", "dev", "eth0", "nodad")
-        self.far.ip("addr", "add", "fd77::1/64", "dev", "eth0", "nodad")
+        self.here.ip("addr", "add", "2001:db8:77::2/64", "dev", "eth0", "nodad")
+        self.far.ip("addr", "add", "2001:db8:77::1/64", "dev", "eth0", "nodad")
         self.far.nft("table ip6 t {\n chain c {\n  type filter hook input priority 0\n"
-                     "  ip6 daddr fd77::1 tcp dport 1-65535 counter drop\n }\n}\n")
-        hosts = self.lab.write("hosts", "127.0.0.1 localhost\nfd77::1 gw.test\n10.77.9.1 gw.test\n")
+                     "  ip6 daddr 2001:db8:77::1 tcp dport 1-65535 counter drop\n }\n}\n")
+        hosts = self.lab.write("hosts", "127.0.0.1 localhost\n2001:db8:77::1 gw.test\n10.77.9.1 gw.test\n")
         self.here.must("mount", "--bind", hosts, "/etc/hosts")
         gateways = fleet.Fleet(self.lab, 1, [self.far.prefix], ["10.77.9.1"])
         begun = time.monotonic()
