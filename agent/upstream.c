@@ -261,6 +261,9 @@ static enum step read_head(struct agent_upstream *u, struct sp_error *err)
     copy_told(reason, &head.reason);
     if (head.status == 407)
         describe_407(u, &head, err);
+    else if (head.status == 401 && u->options.proxy->user) /* tinyproxy, of a wrong password */
+        sp_error_code(err, SP_ERR_DENIED, 401, "refused the login of user \"%.60s\" (401%s%s)",
+                      u->options.proxy->user, reason[0] ? " " : "", reason);
     else
         sp_error_code(err, SP_ERR_DENIED, head.status, "answered CONNECT %.260s with %d%s%s",
                       sp_target_format(&u->gateway, gateway), head.status, reason[0] ? " " : "",

@@ -179,6 +179,11 @@ static const struct {
      true,
      "wants a login (407 Proxy Authentication Required; it offers: Negotiate): put user and "
      "password into upstream_proxy"},
+    {"http://u:hunter2@",
+     "gw.example:443",
+     {SAYS(HEAD_LEN, "HTTP/1.1 401 Unauthorized\r\n\r\n")},
+     true,
+     "refused the login of user \"u\" (401 Unauthorized)"},
     {"http://",
      "gw.example:443",
      {SAYS(HEAD_LEN, "HTTP/1.1 403 Filtered\r\n\r\n<html>")},
