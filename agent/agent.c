@@ -3,6 +3,7 @@
 #include "agent/client.h"
 #include "agent/config.h"
 #include "agent/crls.h"
+#include "agent/identity_watch.h"
 #include "agent/uplink.h"
 #include "common/fetch.h"
 #include "common/log.h"
@@ -10,6 +11,7 @@
 #include "common/resolve.h"
 #include "common/sock.h"
 #include "common/stapler.h"
+#include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_session.h"
 #include "common/token_bucket.h"
@@ -47,6 +49,7 @@ struct agent {
     struct sp_resolver *resolver;
     struct sp_fetcher *fetcher;
     struct agent_crls *crls;
+    struct agent_identity_watch *identity;
     struct sp_stapler *stapler;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     struct agent_config *config;
@@ -60,20 +63,31 @@ struct agent {
     enum { SERVING, DRAINING, CLOSING } phase;
 };
 
+static void print_warnings(FILE *out, const struct sp_warnings *warnings)
+{
+    for (size_t i = 0; i < warnings->count; i++)
+        fprintf(out, "%s: warning: %s\n", warnings->items[i].where, warnings->items[i].text);
+}
+
 enum sp_err agent_check(const char *config_path, char **ret_summary, struct sp_error *err)
 {
+    struct sp_warnings told = {.items = NULL};
     struct agent_config *config;
+    char text[AGENT_OWN_TEXT];
     size_t len;
-    FILE *out;
-    enum sp_err rc = agent_config_load(config_path, &config, err);
+    FILE *out = open_memstream(ret_summary, &len);
+    enum sp_err rc = agent_config_load_told(config_path, &config, &told, err);
 
-    if (rc != SP_OK)
-        return sp_error_as_config(err);
-    out = open_memstream(ret_summary, &len);
     SP_REQUIRE(out);
-    for (size_t i = 0; i < config->warnings.count; i++)
-        fprintf(out, "%s: warning: %s\n", config->warnings.items[i].where,
-                config->warnings.items[i].text);
+    if (rc != SP_OK) {
+        print_warnings(out, &told);
+        sp_warnings_done(&told);
+        fclose(out);
+        return sp_error_as_config(err);
+    }
+    print_warnings(out, &config->warnings);
+    fprintf(out, "%s: identity: %s\n", config_path,
+            agent_own_describe(&config->own, text, sizeof text));
     fprintf(out, "%s: good: %zu door%s, %zu warning%s\n", config_path, config->door_count,
             config->door_count == 1 ? "" : "s", config->warnings.count,
             config->warnings.count == 1 ? "" : "s");
@@ -82,11 +96,11 @@ enum sp_err agent_check(const char *config_path, char **ret_summary, struct sp_e
     return SP_OK;
 }
 
-static void log_warnings(struct agent *a)
+static void log_warnings(struct agent *a, const struct sp_warnings *warnings)
 {
-    for (size_t i = 0; i < a->config->warnings.count; i++)
-        sp_log_message(a->log, SP_LOG_WARNING, "configuration", "%s: %s",
-                       a->config->warnings.items[i].where, a->config->warnings.items[i].text);
+    for (size_t i = 0; i < warnings->count; i++)
+        sp_log_message(a->log, SP_LOG_WARNING, "configuration", "%s: %s", warnings->items[i].where,
+                       warnings->items[i].text);
 }
 
 /* ---- doors ---- */
@@ -364,17 +378,38 @@ static void on_crls_changed(void *ctx)
         log_reload(a, "crl", NULL);
 }
 
+/* The same configuration with a certificate that was renewed: as with a reload, new tunnels are
+ * made, and the channels of the old ones may finish. */
+static void on_identity_renewed(void *ctx, struct agent_own *own)
+{
+    struct agent *a = ctx;
+    struct agent_config *next;
+
+    if (a->phase != SERVING) {
+        agent_own_done(own);
+        return;
+    }
+    next = agent_config_with_own(a->config, own);
+    agent_config_unref(a->config);
+    a->config = next;
+    agent_identity_watch_follow(a->identity, a->config);
+    follow_staple(a);
+    connect_uplink(a);
+}
+
 static void on_hup(void *ctx)
 {
     struct agent *a = ctx;
     struct agent_config *next = NULL;
     struct open_door **opened = NULL;
+    struct sp_warnings told = {.items = NULL};
     struct sp_error err;
     enum sp_err rc;
+    bool other;
 
     if (a->phase != SERVING)
         return;
-    rc = agent_config_load(a->config_path, &next, &err);
+    rc = agent_config_load_told(a->config_path, &next, &told, &err);
     if (rc == SP_OK)
         rc = agent_crls_take(a->crls, &next, &err);
     if (rc == SP_OK)
@@ -388,14 +423,20 @@ static void on_hup(void *ctx)
     if (rc != SP_OK) {
         agent_config_unref(next);
         log_reload(a, NULL, &err);
+        log_warnings(a, &told);
+        sp_warnings_done(&told);
         return;
     }
+    other = !sp_tls_cred_same(a->config->cred, next->cred);
     doors_commit(a, next, opened);
     agent_crls_follow(a->crls, a->config);
+    agent_identity_watch_follow(a->identity, a->config);
     follow_staple(a);
     connect_uplink(a);
     log_reload(a, NULL, NULL);
-    log_warnings(a);
+    if (other)
+        agent_own_log(&a->config->own, a->log, "reload");
+    log_warnings(a, &a->config->warnings);
 }
 
 static void end_now(struct agent *a)
@@ -483,6 +524,7 @@ static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
     a->crls = agent_crls_new(a->loop, a->fetcher, a->log, on_crls_changed, a);
     stapler.fetcher = a->fetcher;
     a->stapler = sp_stapler_new(&stapler);
+    a->identity = agent_identity_watch_new(a->loop, a->log, on_identity_renewed, a);
     return SP_OK;
 }
 
@@ -520,6 +562,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     a->on_term = sp_signal_new(a->loop, SIGTERM, on_end_signal, a);
     a->on_int = sp_signal_new(a->loop, SIGINT, on_end_signal, a);
     a->end_late = sp_timer_new(a->loop, on_end_late, a);
+    agent_identity_watch_follow(a->identity, a->config);
     follow_staple(a);
     connect_uplink(a);
     return SP_OK;
@@ -532,6 +575,7 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_term);
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
+    agent_identity_watch_free(a->identity);
     agent_crls_free(a->crls);
     sp_stapler_free(a->stapler);
     sp_fetcher_free(a->fetcher);
@@ -554,7 +598,8 @@ enum sp_err agent_run(const char *config_path, struct sp_error *err)
     sp_descriptors_raise();
     rc = start(&a, err);
     if (rc == SP_OK) {
-        log_warnings(&a);
+        log_warnings(&a, &a.config->warnings);
+        agent_own_log(&a.config->own, a.log, "start");
         log_ready(&a);
         sp_signals_hold(false);
         sp_loop_run(a.loop);

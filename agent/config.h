@@ -7,6 +7,7 @@
  */
 #ifndef SALLYPORT_AGENT_CONFIG_H
 #define SALLYPORT_AGENT_CONFIG_H
+#include "agent/identity.h"
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/settings.h"
@@ -20,10 +21,6 @@ struct sp_tls_trust;
 
 #define AGENT_GATEWAYS_MAX 16
 #define AGENT_TUNNELS_MAX  64
-
-struct agent_identity {
-    char *certificate, *private_key;
-};
 
 enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
 
@@ -79,16 +76,23 @@ struct agent_config {
     struct agent_limits limits;
     struct sp_stapling_settings stapling; /* of our own certificate */
 
-    struct sp_tls_cred *cred;
+    struct agent_own own;     /* what `identity` came to */
+    struct sp_tls_cred *cred; /* own.cred */
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */
     struct sp_warnings warnings; /* for the caller to log */
     char *cache_dir;             /* folder of what was fetched; NULL: kept in memory only */
-    struct agent_config *origin; /* not NULL: it owns all here but `crls` */
+    struct agent_config *origin; /* not NULL: it owns all here but `crls` and `own` */
 };
 
 SP_MUST_USE enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
                                           struct sp_error *err);
+/* The same, where a failure has warnings too: *ret_told (the caller's, freed with sp_warnings_done)
+ * are those of what could not be loaded, else untouched. */
+SP_MUST_USE enum sp_err agent_config_load_told(const char *path, struct agent_config **ret_config,
+                                               struct sp_warnings *ret_told, struct sp_error *err);
+/* The same configuration with another credential, which is taken over. */
+struct agent_config *agent_config_with_own(struct agent_config *config, struct agent_own *own);
 /* The same with the CRLs as they are now: files read again, URLs as `fetched` has them. */
 SP_MUST_USE enum sp_err agent_config_renew_crls(struct agent_config *config,
                                                 const struct sp_crl_source *fetched,

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define SCHEME     "pkcs11:"
 #define TOKENS_MAX 64 /* looked at for a message */
@@ -15,7 +14,7 @@
 
 bool sp_tls_cred_is_uri(const char *text)
 {
-    return !strncasecmp(text, SCHEME, strlen(SCHEME));
+    return !strncmp(text, SCHEME, strlen(SCHEME));
 }
 
 /* Whether the URI (RFC 7512) has this attribute. */
