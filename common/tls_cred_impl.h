@@ -57,6 +57,7 @@ SP_MUST_USE enum sp_err sp_tls_pkcs11_key(const struct sp_tls_cred_source *sourc
                                           enum sp_tls_cred_part *ret_part, struct sp_error *err);
 SP_MUST_USE enum sp_err sp_tls_pkcs11_certificates(const struct sp_tls_cred_source *source,
                                                    struct sp_tls_cred_parts *parts,
+                                                   enum sp_tls_cred_part *ret_part,
                                                    struct sp_error *err);
 void sp_tls_pkcs11_end(void); /* of the tokens' libraries */
 

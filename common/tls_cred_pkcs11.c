@@ -10,7 +10,6 @@
 
 #define SCHEME     "pkcs11:"
 #define TOKENS_MAX 64 /* looked at for a message */
-#define CLIMB_MAX  16 /* issuers above a certificate */
 
 bool sp_tls_cred_is_uri(const char *text)
 {
@@ -260,29 +259,6 @@ enum sp_err sp_tls_pkcs11_key(const struct sp_tls_cred_source *source,
 
 /* ---- certificates ---- */
 
-/* What stands above it on the same token: an object of its own each, with a name of its own. */
-static void climb(const char *uri, struct sp_tls_cred_parts *parts, gnutls_x509_crt_t crt)
-{
-    for (unsigned i = 0; i < CLIMB_MAX && parts->count < SP_TLS_CERTS_READ_MAX; i++) {
-        gnutls_datum_t der = {NULL, 0};
-        gnutls_x509_crt_t issuer;
-        int tls;
-
-        if (gnutls_x509_crt_check_issuer(crt, crt) ||
-            gnutls_pkcs11_get_raw_issuer(uri, crt, &der, GNUTLS_X509_FMT_DER, 0) < 0)
-            return;
-        SP_REQUIRE(gnutls_x509_crt_init(&issuer) == 0);
-        tls = gnutls_x509_crt_import(issuer, &der, GNUTLS_X509_FMT_DER);
-        gnutls_free(der.data);
-        if (tls < 0) {
-            gnutls_x509_crt_deinit(issuer);
-            return;
-        }
-        sp_tls_cred_parts_add(parts, issuer);
-        crt = issuer;
-    }
-}
-
 static bool is_better(gnutls_x509_crt_t a, gnutls_x509_crt_t b, int64_t now)
 {
     int64_t a_from = gnutls_x509_crt_get_activation_time(a);
@@ -309,54 +285,87 @@ static void sort_best_first(struct sp_tls_cred_parts *parts)
     }
 }
 
-static enum sp_err import_objects(const char *uri, const gnutls_pkcs11_obj_t *objects,
-                                  unsigned count, struct sp_tls_cred_parts *parts,
-                                  struct sp_error *err)
+/* One object, if it is wanted. */
+static enum sp_err import_object(gnutls_pkcs11_obj_t object, bool only_ca,
+                                 struct sp_tls_cred_parts *parts, struct sp_error *err)
 {
-    for (unsigned i = 0; i < count; i++) {
-        gnutls_x509_crt_t crt;
-        int tls;
+    gnutls_x509_crt_t crt;
+    int tls;
 
-        SP_REQUIRE(gnutls_x509_crt_init(&crt) == 0);
-        tls = gnutls_x509_crt_import_pkcs11(crt, objects[i]);
-        if (tls < 0) {
-            gnutls_x509_crt_deinit(crt);
-            return sp_error_code(err, SP_ERR_CONFIG, tls,
-                                 "a certificate of the token cannot be read: %s",
-                                 gnutls_strerror(tls));
-        }
-        sp_tls_cred_parts_add(parts, crt);
+    SP_REQUIRE(gnutls_x509_crt_init(&crt) == 0);
+    tls = gnutls_x509_crt_import_pkcs11(crt, object);
+    if (tls < 0 || (only_ca && gnutls_x509_crt_get_ca_status(crt, NULL) <= 0)) {
+        gnutls_x509_crt_deinit(crt);
+        if (tls >= 0 || only_ca)
+            return SP_OK;
+        return sp_error_code(err, SP_ERR_CONFIG, tls,
+                             "a certificate of the token cannot be read: %s", gnutls_strerror(tls));
     }
-    sort_best_first(parts);
-    for (unsigned i = 0; i < count; i++)
-        climb(uri, parts, parts->crts[i]);
+    sp_tls_cred_parts_add(parts, crt);
     return SP_OK;
 }
 
-enum sp_err sp_tls_pkcs11_certificates(const struct sp_tls_cred_source *source,
-                                       struct sp_tls_cred_parts *parts, struct sp_error *err)
+static enum sp_err import_objects(const char *uri, bool only_ca, struct sp_tls_cred_parts *parts,
+                                  struct sp_error *err)
 {
-    const char *uri = source->certificate;
     gnutls_pkcs11_obj_t *objects = NULL;
-    enum sp_tls_cred_part part;
     unsigned count = 0;
-    enum sp_err rc = load_module(source, &part, err);
-    int tls;
+    int tls = gnutls_pkcs11_obj_list_import_url4(&objects, &count, uri, GNUTLS_PKCS11_OBJ_FLAG_CRT);
+    enum sp_err rc = SP_OK;
+
+    if (tls < 0 || !count)
+        return only_ca ? SP_OK : say_missing(uri, "certificate", tls, err);
+    if (count > SP_TLS_CERTS_READ_MAX)
+        rc = sp_error_set(err, SP_ERR_CONFIG, "%u certificates of the token fit, %d at most", count,
+                          SP_TLS_CERTS_READ_MAX);
+    for (unsigned i = 0; i < count && rc == SP_OK; i++)
+        rc = import_object(objects[i], only_ca, parts, err);
+    free_objects(objects, count);
+    return rc;
+}
+
+/* The same token, whatever object of it was named. */
+static char *token_of(const char *uri)
+{
+    static const char *const of_object[] = {"object=", "id=", "type=", NULL};
+    char *token = sp_calloc(strlen(uri) + 1, 1);
+    size_t used = strlen(SCHEME);
+
+    memcpy(token, SCHEME, used);
+    for (const char *at = uri + used; *at && *at != '?'; at += *at == ';') {
+        size_t len = strcspn(at, ";?");
+        bool keep = len > 0;
+
+        for (size_t i = 0; of_object[i]; i++)
+            keep = keep && strncmp(at, of_object[i], strlen(of_object[i])) != 0;
+        if (keep) {
+            if (used > strlen(SCHEME))
+                token[used++] = ';';
+            memcpy(token + used, at, len);
+            used += len;
+        }
+        at += len;
+    }
+    return token;
+}
+
+enum sp_err sp_tls_pkcs11_certificates(const struct sp_tls_cred_source *source,
+                                       struct sp_tls_cred_parts *parts,
+                                       enum sp_tls_cred_part *ret_part, struct sp_error *err)
+{
+    SP_AUTO_FREE char *token = token_of(source->certificate);
+    enum sp_err rc = load_module(source, ret_part, err);
 
     if (rc != SP_OK)
         return rc;
-    tls = gnutls_pkcs11_obj_list_import_url4(&objects, &count, uri, GNUTLS_PKCS11_OBJ_FLAG_CRT);
-    if (tls < 0 || !count)
-        rc = say_missing(uri, "certificate", tls, err);
-    else if (count > SP_TLS_CERTS_READ_MAX)
-        rc = sp_error_set(err, SP_ERR_CONFIG, "more than %d certificates of the token fit",
-                          SP_TLS_CERTS_READ_MAX);
-    else
-        rc = import_objects(uri, objects, count, parts, err);
-    if (tls >= 0)
-        free_objects(objects, count);
+    rc = import_objects(source->certificate, false, parts, err);
+    if (rc == SP_OK)
+        sort_best_first(parts);
+    /* What stands above the leaf are objects with names of their own. */
+    if (rc == SP_OK)
+        rc = import_objects(token, true, parts, err);
     if (rc != SP_OK)
-        sp_error_where(err, "%s", uri);
+        sp_error_where(err, "%s", source->certificate);
     return rc;
 }
 

@@ -219,7 +219,7 @@ static enum sp_err read_pair(const struct sp_tls_cred_source *source,
     if (rc != SP_OK || !is_in_token)
         return rc;
     *part = SP_CRED_CERTIFICATE;
-    return sp_tls_pkcs11_certificates(source, parts, err);
+    return sp_tls_pkcs11_certificates(source, parts, part, err);
 }
 
 enum sp_err sp_tls_cred_load_source(const struct sp_tls_cred_source *source,
