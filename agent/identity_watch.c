@@ -31,6 +31,7 @@ struct agent_identity_watch {
     char *folder_names[FOLDERS_MAX];
     size_t folder_count;
     struct sp_timer *look, *settle;
+    uint64_t settle_at_ms; /* 0: not awaited */
     unsigned look_ms, tries;
     uint64_t seen;           /* the stamp of what was read last; 0: unknown */
     int64_t again_at;        /* what did not change may count from then on */
@@ -142,6 +143,17 @@ static void list_broken(const struct sp_warnings *warnings, char *buf, size_t si
 
 /* ---- reading ---- */
 
+/* Only ever earlier: a folder in which something always happens must not put it off for good. */
+static void read_in(struct agent_identity_watch *w, uint64_t in_ms)
+{
+    uint64_t at = sp_loop_now_ms(w->loop) + in_ms;
+
+    if (w->settle_at_ms && w->settle_at_ms <= at)
+        return;
+    w->settle_at_ms = at;
+    sp_timer_start(w->settle, in_ms);
+}
+
 /* Bad at first sight is most often a file that is still being written. */
 static void is_bad(struct agent_identity_watch *w, const char *text)
 {
@@ -152,7 +164,7 @@ static void is_bad(struct agent_identity_watch *w, const char *text)
     if (now - w->bad_since_ms >= BAD_MS)
         complain(w, text);
     else if (strcmp(w->told, text) != 0)
-        sp_timer_start(w->settle, BAD_MS - (now - w->bad_since_ms));
+        read_in(w, BAD_MS - (now - w->bad_since_ms));
 }
 
 static void is_fine(struct agent_identity_watch *w)
@@ -229,9 +241,10 @@ static void read_again(struct agent_identity_watch *w)
     bool torn;
 
     if (!before && w->tries++ < SETTLE_TRIES) {
-        sp_timer_start(w->settle, SETTLE_MS);
+        read_in(w, SETTLE_MS);
         return;
     }
+    w->tries = 0;
     if (!needs_reading(w, before))
         return;
     rc = agent_identity_load(identity, w->config->path, sp_clock_wall_s(), &warnings, &own, &err);
@@ -239,7 +252,7 @@ static void read_again(struct agent_identity_watch *w)
     w->seen = torn ? 0 : before;
     if (torn) {
         agent_own_done(&own);
-        sp_timer_start(w->settle, SETTLE_MS);
+        read_in(w, SETTLE_MS);
     } else if (rc != SP_OK) {
         is_bad(w, sp_error_message(&err, message, sizeof message));
     } else {
@@ -250,13 +263,10 @@ static void read_again(struct agent_identity_watch *w)
 
 static void on_settled(void *ctx)
 {
-    read_again(ctx);
-}
+    struct agent_identity_watch *w = ctx;
 
-static void look_soon(struct agent_identity_watch *w)
-{
-    w->tries = 0;
-    sp_timer_start(w->settle, SETTLE_MS);
+    w->settle_at_ms = 0;
+    read_again(w);
 }
 
 /* ---- folders ---- */
@@ -269,7 +279,7 @@ static void on_change(void *ctx, const char *const *names, size_t count)
      * say whether it concerns us. */
     (void)names;
     (void)count;
-    look_soon(w);
+    read_in(w, SETTLE_MS);
 }
 
 static void watch_folders(struct agent_identity_watch *w)
@@ -331,7 +341,7 @@ static void on_look(void *ctx)
     }
     watch_folders(w);
     sp_timer_start(w->look, w->look_ms);
-    look_soon(w);
+    read_in(w, SETTLE_MS);
 }
 
 /* ---- life ---- */
@@ -383,6 +393,8 @@ void agent_identity_watch_follow(struct agent_identity_watch *w, struct agent_co
     forget_folders(w);
     sp_timer_stop(w->settle);
     sp_timer_stop(w->look);
+    w->settle_at_ms = 0;
+    w->tries = 0;
     is_fine(w);
     if (has_token(&config->identity))
         return;
@@ -393,5 +405,5 @@ void agent_identity_watch_follow(struct agent_identity_watch *w, struct agent_co
     w->seen = 0; /* and read once more: it may have changed before it was watched */
     w->again_at = config->own.again_at;
     sp_timer_start(w->look, w->look_ms);
-    look_soon(w);
+    read_in(w, SETTLE_MS);
 }

@@ -102,7 +102,7 @@ static enum sp_err take_bags(struct reading *reading, gnutls_pkcs12_t p12, struc
         if (tls == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
             break;
         if (tls < 0)
-            rc = cannot(err, tls, "a part of it cannot be decrypted");
+            rc = cannot(err, tls, "a part of it cannot be decrypted with this password");
     }
     return rc;
 }
@@ -114,6 +114,8 @@ static int verify(struct reading *reading, gnutls_pkcs12_t p12, const struct sp_
 
     reading->password = secret->text;
     tls = gnutls_pkcs12_verify_mac(p12, secret->text);
+    if (tls == GNUTLS_E_ASN1_ELEMENT_NOT_FOUND)
+        return 0; /* it has none: as good as PEM, and the key is asked for its certificate anyway */
     if (tls != GNUTLS_E_MAC_VERIFY_FAILED || secret->text[0])
         return tls;
     reading->password = NULL;

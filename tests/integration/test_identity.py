@@ -131,6 +131,14 @@ class Files(Case):
         cert = self.client()
         self.serves(cert, pkcs12=self.p12(cert, password=""))
 
+    def test_pkcs12_without_a_mac_is_read_but_not_with_another_password(self):
+        cert = self.client()
+        path = self.p12(cert, "-nomac")
+        status, said = self.check(pkcs12=path, password_file=self.secret("password", PASSWORD))
+        self.assertEqual(status, 0, said)
+        self.refuses(".pkcs12", "cannot be", pkcs12=path,
+                     password_file=self.secret("wrong", "wrong horse"))
+
     def test_what_is_wrong_with_a_file_is_said(self):
         cert, other = self.client(), self.client("other")
         right = self.secret("password", PASSWORD)
