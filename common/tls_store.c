@@ -146,7 +146,7 @@ static enum sp_err look_around(struct store *store, struct sp_error *err)
     }
     free(entries);
     if (too_many)
-        return sp_error_set(err, SP_ERR_LIMIT, "%d certificate files are in it, %d at most", count,
+        return sp_error_set(err, SP_ERR_CONFIG, "%d certificate files are in it, %d at most", count,
                             SP_TLS_STORE_MAX);
     return SP_OK;
 }
