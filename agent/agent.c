@@ -6,6 +6,7 @@
 #include "agent/diagnosis.h"
 #include "agent/doors.h"
 #include "agent/hosts.h"
+#include "agent/identity_watch.h"
 #include "agent/status.h"
 #include "agent/uplink.h"
 #include "common/clock.h"
@@ -15,6 +16,7 @@
 #include "common/resolve.h"
 #include "common/sock.h"
 #include "common/stapler.h"
+#include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_session.h"
 
@@ -41,6 +43,7 @@ struct agent {
     struct sp_resolver *resolver;
     struct sp_fetcher *fetcher;
     struct agent_crls *crls;
+    struct agent_identity_watch *identity;
     struct sp_stapler *stapler;
     struct agent_diagnosis *diagnosis;
     struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
@@ -54,20 +57,31 @@ struct agent {
     enum { SERVING, DRAINING, CLOSING } phase;
 };
 
+static void print_warnings(FILE *out, const struct sp_warnings *warnings)
+{
+    for (size_t i = 0; i < warnings->count; i++)
+        fprintf(out, "%s: warning: %s\n", warnings->items[i].where, warnings->items[i].text);
+}
+
 enum sp_err agent_check(const char *config_path, char **ret_summary, struct sp_error *err)
 {
+    struct sp_warnings told = {.items = NULL};
     struct agent_config *config;
+    char text[AGENT_OWN_TEXT];
     size_t len;
-    FILE *out;
-    enum sp_err rc = agent_config_load(config_path, &config, err);
+    FILE *out = open_memstream(ret_summary, &len);
+    enum sp_err rc = agent_config_load_told(config_path, &config, &told, err);
 
-    if (rc != SP_OK)
-        return sp_error_as_config(err);
-    out = open_memstream(ret_summary, &len);
     SP_REQUIRE(out);
-    for (size_t i = 0; i < config->warnings.count; i++)
-        fprintf(out, "%s: warning: %s\n", config->warnings.items[i].where,
-                config->warnings.items[i].text);
+    if (rc != SP_OK) {
+        print_warnings(out, &told);
+        sp_warnings_done(&told);
+        fclose(out);
+        return sp_error_as_config(err);
+    }
+    print_warnings(out, &config->warnings);
+    fprintf(out, "%s: identity: %s\n", config_path,
+            agent_own_describe(&config->own, text, sizeof text));
     fprintf(out, "%s: good: %zu door%s, %zu warning%s\n", config_path, config->door_count,
             config->door_count == 1 ? "" : "s", config->warnings.count,
             config->warnings.count == 1 ? "" : "s");
@@ -76,11 +90,11 @@ enum sp_err agent_check(const char *config_path, char **ret_summary, struct sp_e
     return SP_OK;
 }
 
-static void log_warnings(struct agent *a)
+static void log_warnings(struct agent *a, const struct sp_warnings *warnings)
 {
-    for (size_t i = 0; i < a->config->warnings.count; i++)
-        sp_log_message(a->log, SP_LOG_WARNING, "configuration", "%s: %s",
-                       a->config->warnings.items[i].where, a->config->warnings.items[i].text);
+    for (size_t i = 0; i < warnings->count; i++)
+        sp_log_message(a->log, SP_LOG_WARNING, "configuration", "%s: %s", warnings->items[i].where,
+                       warnings->items[i].text);
 }
 
 /* ---- uplinks ---- */
@@ -201,17 +215,38 @@ static void take_config(struct agent *a, struct agent_config *config,
     a->config = config;
 }
 
+/* The same configuration with a certificate that was renewed: as with a reload, new tunnels are
+ * made, and the channels of the old ones may finish. */
+static void on_identity_renewed(void *ctx, struct agent_own *own)
+{
+    struct agent *a = ctx;
+    struct agent_config *next;
+
+    if (a->phase != SERVING) {
+        agent_own_done(own);
+        return;
+    }
+    next = agent_config_with_own(a->config, own);
+    agent_config_unref(a->config);
+    a->config = next;
+    agent_identity_watch_follow(a->identity, a->config);
+    follow_staple(a);
+    connect_uplink(a);
+}
+
 static void on_hup(void *ctx)
 {
     struct agent *a = ctx;
     struct agent_config *next = NULL;
     struct agent_open_door **opened = NULL;
+    struct sp_warnings told = {.items = NULL};
     struct sp_error err;
     enum sp_err rc;
+    bool other;
 
     if (a->phase != SERVING)
         return;
-    rc = agent_config_load(a->config_path, &next, &err);
+    rc = agent_config_load_told(a->config_path, &next, &told, &err);
     if (rc == SP_OK)
         rc = agent_crls_take(a->crls, &next, &err);
     if (rc == SP_OK)
@@ -225,14 +260,20 @@ static void on_hup(void *ctx)
     if (rc != SP_OK) {
         agent_config_unref(next);
         log_reload(a, NULL, &err);
+        log_warnings(a, &told);
+        sp_warnings_done(&told);
         return;
     }
+    other = !sp_tls_cred_same(a->config->cred, next->cred);
     take_config(a, next, opened);
     agent_crls_follow(a->crls, a->config);
+    agent_identity_watch_follow(a->identity, a->config);
     follow_staple(a);
     connect_uplink(a);
     log_reload(a, NULL, NULL);
-    log_warnings(a);
+    if (other)
+        agent_own_log(&a->config->own, a->log, "reload");
+    log_warnings(a, &a->config->warnings);
 }
 
 static void end_now(struct agent *a)
@@ -396,6 +437,7 @@ static enum sp_err start_fetching(struct agent *a, struct sp_error *err)
     a->stapler = sp_stapler_new(&stapler);
     diagnosis.fetcher = a->fetcher;
     a->diagnosis = agent_diagnosis_new(&diagnosis);
+    a->identity = agent_identity_watch_new(a->loop, a->log, on_identity_renewed, a);
     return SP_OK;
 }
 
@@ -449,6 +491,7 @@ static enum sp_err start(struct agent *a, struct sp_error *err)
     a->on_term = sp_signal_new(a->loop, SIGTERM, on_end_signal, a);
     a->on_int = sp_signal_new(a->loop, SIGINT, on_end_signal, a);
     a->end_late = sp_timer_new(a->loop, on_end_late, a);
+    agent_identity_watch_follow(a->identity, a->config);
     follow_staple(a);
     connect_uplink(a);
     return SP_OK;
@@ -463,6 +506,7 @@ static void agent_free(struct agent *a)
     sp_signal_free(a->on_int);
     sp_timer_free(a->end_late);
     agent_diagnosis_free(a->diagnosis);
+    agent_identity_watch_free(a->identity);
     agent_crls_free(a->crls);
     sp_stapler_free(a->stapler);
     sp_fetcher_free(a->fetcher);
@@ -486,7 +530,8 @@ enum sp_err agent_run(const char *config_path, struct sp_error *err)
     sp_memory_keep_some();
     rc = start(&a, err);
     if (rc == SP_OK) {
-        log_warnings(&a);
+        log_warnings(&a, &a.config->warnings);
+        agent_own_log(&a.config->own, a.log, "start");
         log_ready(&a);
         sp_signals_hold(false);
         sp_loop_run(a.loop);

@@ -11,7 +11,6 @@
 #include "common/clock.h"
 #include "common/crl_source.h"
 #include "common/json_out.h"
-#include "common/tls_cred.h"
 #include "common/tls_crl.h"
 #include "common/tls_trust.h"
 #include "common/url.h"
@@ -37,23 +36,6 @@ static const char *const selection_names[] = {
     [AGENT_ORDERED] = "ordered",
     [AGENT_FASTEST] = "fastest",
     NULL,
-};
-
-static const struct sp_json_field identity_fields[] = {
-    {.key = "certificate",
-     .type = SP_JSON_PATH,
-     .offset = offsetof(struct agent_identity, certificate),
-     .required = true},
-    {.key = "private_key",
-     .type = SP_JSON_PATH,
-     .offset = offsetof(struct agent_identity, private_key),
-     .required = true},
-    {.key = "warn_days",
-     .type = SP_JSON_UINT,
-     .offset = offsetof(struct agent_identity, warn_days),
-     .max = 3650,
-     .default_uint = 14},
-    {.key = NULL},
 };
 
 static const struct sp_json_field server_validation_fields[] = {
@@ -167,7 +149,7 @@ static const struct sp_json_field agent_fields[] = {
      .offset = offsetof(struct agent_config, server_name),
      .required = true,
      .check = check_server_name},
-    OBJECT(identity, true, identity_fields),
+    OBJECT(identity, true, agent_identity_fields),
     OBJECT(server_validation, true, server_validation_fields),
     {.key = "doors",
      .type = SP_JSON_ARRAY,
@@ -318,7 +300,9 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
                         "\"direct\": while no gateway can be connected to, applications go "
                         "straight to their destinations, in the clear and from this machine's own "
                         "address");
-    rc = agent_routes_finish(config, err);
+    rc = agent_identity_check(&config->identity, config->path, err);
+    if (rc == SP_OK)
+        rc = agent_routes_finish(config, err);
     if (rc == SP_OK)
         rc = check_validation(config, err);
     if (rc == SP_OK)
@@ -347,23 +331,20 @@ static enum sp_err load_crls(const struct agent_config *config, const struct sp_
 
 static enum sp_err load_keys(struct agent_config *config, struct sp_error *err)
 {
-    const struct agent_identity *identity = &config->identity;
     const struct agent_server_validation *validation = &config->server_validation;
-    enum sp_err rc;
+    enum sp_err rc = agent_identity_load(&config->identity, config->path, sp_clock_wall_s(),
+                                         &config->warnings, &config->own, err);
 
-    rc = sp_settings_load_cred(config->path, "$.identity", identity->certificate,
-                               identity->private_key, &config->cred, err);
     if (rc != SP_OK)
         return rc;
-    sp_settings_warn_validity(&config->warnings, config->path, "$.identity.certificate",
-                              identity->certificate, config->cred, sp_clock_wall_s());
+    config->cred = config->own.cred;
     rc = sp_settings_load_trust(config->path, "$.server_validation.ca_files", &validation->ca_files,
                                 validation->mode == AGENT_TRUST_STORE, &config->trust, err);
     return rc == SP_OK ? load_crls(config, NULL, &config->warnings, &config->crls, err) : rc;
 }
 
-enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
-                              struct sp_error *err)
+enum sp_err agent_config_load_told(const char *path, struct agent_config **ret_config,
+                                   struct sp_warnings *ret_told, struct sp_error *err)
 {
     struct agent_config *config = sp_calloc(1, sizeof *config);
     enum sp_err rc = sp_json_load(path, agent_fields, config, err);
@@ -375,6 +356,8 @@ enum sp_err agent_config_load(const char *path, struct agent_config **ret_config
     if (rc == SP_OK)
         rc = load_keys(config, err);
     if (rc != SP_OK) {
+        *ret_told = config->warnings;
+        config->warnings = (struct sp_warnings){.items = NULL};
         agent_config_unref(config);
         return rc;
     }
@@ -405,26 +388,52 @@ enum sp_err agent_config_read(const char *path, struct agent_config **ret_config
     return SP_OK;
 }
 
-/* The new one borrows from the origin, which lives as long; so there is never a chain of them. */
+enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
+                              struct sp_error *err)
+{
+    struct sp_warnings told = {.items = NULL};
+    enum sp_err rc = agent_config_load_told(path, ret_config, &told, err);
+
+    sp_warnings_done(&told);
+    return rc;
+}
+
+/* The new one borrows from the origin, which lives as long; so there is never a chain of them. Its
+ * lists and its credential are its own. */
+static struct agent_config *derive(struct agent_config *config, struct agent_own *own,
+                                   struct sp_tls_crl_set *crls)
+{
+    struct agent_config *origin = config->origin ? config->origin : config;
+    struct agent_config *next = sp_calloc(1, sizeof *next);
+
+    memcpy(next, origin, sizeof *next);
+    atomic_init(&next->refs, 1);
+    next->own = *own;
+    next->cred = own->cred;
+    next->crls = crls;
+    next->origin = agent_config_ref(origin);
+    return next;
+}
+
+struct agent_config *agent_config_with_own(struct agent_config *config, struct agent_own *own)
+{
+    return derive(config, own, sp_tls_crl_set_ref(config->crls));
+}
+
 enum sp_err agent_config_renew_crls(struct agent_config *config,
                                     const struct sp_crl_source *fetched,
                                     struct agent_config **ret_config, struct sp_error *err)
 {
-    struct agent_config *origin = config->origin ? config->origin : config;
     struct sp_warnings warnings = {.items = NULL};
     struct sp_tls_crl_set *crls;
-    struct agent_config *next;
+    struct agent_own own;
     enum sp_err rc = load_crls(config, fetched, &warnings, &crls, err);
 
     sp_warnings_done(&warnings);
     if (rc != SP_OK)
         return rc;
-    next = sp_calloc(1, sizeof *next);
-    memcpy(next, origin, sizeof *next);
-    atomic_init(&next->refs, 1);
-    next->crls = crls;
-    next->origin = agent_config_ref(origin);
-    *ret_config = next;
+    agent_own_copy(&config->own, &own);
+    *ret_config = derive(config, &own, crls);
     return SP_OK;
 }
 
@@ -445,6 +454,7 @@ void agent_config_unref(struct agent_config *config)
     if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;
     sp_tls_crl_set_unref(config->crls);
+    agent_own_done(&config->own);
     if (config->origin) {
         agent_config_unref(config->origin);
         free(config);
@@ -458,7 +468,6 @@ void agent_config_unref(struct agent_config *config)
     agent_routes_done(config);
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);
-    sp_tls_cred_unref(config->cred);
     sp_tls_trust_unref(config->trust);
     free(config->policy_source);
     free(config->path);

@@ -8,6 +8,7 @@
 #ifndef SALLYPORT_AGENT_CONFIG_H
 #define SALLYPORT_AGENT_CONFIG_H
 #include "agent/routes.h"
+#include "agent/identity.h"
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/settings.h"
@@ -24,11 +25,6 @@ struct sp_tls_trust;
 #define AGENT_GATEWAYS_MAX 16
 #define AGENT_TUNNELS_MAX  64
 #define AGENT_CONTACT_MAX  500
-
-struct agent_identity {
-    char *certificate, *private_key;
-    uint64_t warn_days; /* before its end the state says so */
-};
 
 enum agent_validation_mode { AGENT_PINNED, AGENT_TRUST_STORE };
 
@@ -122,12 +118,13 @@ struct agent_config {
     struct sp_stapling_settings stapling; /* of our own certificate */
 
     struct agent_proxy *upstream; /* NULL: gateways are reached directly */
-    struct sp_tls_cred *cred;
+    struct agent_own own;         /* what `identity` came to */
+    struct sp_tls_cred *cred;     /* own.cred */
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */
     struct sp_warnings warnings; /* for the caller to log */
     char *cache_dir;             /* folder of what was fetched; NULL: kept in memory only */
-    struct agent_config *origin; /* not NULL: it owns all here but `crls` */
+    struct agent_config *origin; /* not NULL: it owns all here but `crls` and `own` */
 };
 
 SP_MUST_USE enum sp_err agent_config_load(const char *path, struct agent_config **ret_config,
@@ -136,6 +133,12 @@ SP_MUST_USE enum sp_err agent_config_load(const char *path, struct agent_config 
  * read the file. cred, trust, crls, users are not there. */
 SP_MUST_USE enum sp_err agent_config_read(const char *path, struct agent_config **ret_config,
                                           struct sp_error *err);
+/* The same, where a failure has warnings too: *ret_told (the caller's, freed with sp_warnings_done)
+ * are those of what could not be loaded, else untouched. */
+SP_MUST_USE enum sp_err agent_config_load_told(const char *path, struct agent_config **ret_config,
+                                               struct sp_warnings *ret_told, struct sp_error *err);
+/* The same configuration with another credential, which is taken over. */
+struct agent_config *agent_config_with_own(struct agent_config *config, struct agent_own *own);
 /* The same with the CRLs as they are now: files read again, URLs as `fetched` has them. */
 SP_MUST_USE enum sp_err agent_config_renew_crls(struct agent_config *config,
                                                 const struct sp_crl_source *fetched,

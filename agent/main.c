@@ -67,12 +67,12 @@ int main(int argc, char **argv)
     rc = options.action == SP_OPTIONS_CHECK ? agent_check(options.config_path, &summary, &err)
                                             : agent_run(options.config_path, &err);
     sp_tls_keys_gone();
+    if (summary)
+        fputs(summary, stdout);
+    free(summary);
     if (rc != SP_OK) {
         fprintf(stderr, "sallyport-agent: %s\n", sp_error_message(&err, message, sizeof message));
         return exit_status(&err);
     }
-    if (summary)
-        fputs(summary, stdout);
-    free(summary);
     return SP_EXIT_OK;
 }

@@ -176,7 +176,7 @@ bool sp_json_is_url(const char *value)
 {
     size_t len = strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
-    return len > 1 && !strncmp(value + len, ":/", 2);
+    return (len > 1 && !strncmp(value + len, ":/", 2)) || !strncmp(value, "pkcs11:", 7);
 }
 
 /* A string or path; min and max are its lengths. */

@@ -55,13 +55,14 @@ struct sp_json_field {
     const char *const *key_names;       /* enum map: keys */
     const struct sp_json_field *fields; /* object, array: the inner table; ends with key NULL */
     size_t size;                        /* array: sizeof one item */
-    bool or_url; /* path, paths: "scheme:/..." is no path and is left as it is, for .check */
+    bool or_url; /* path, paths: "scheme:/..." and "pkcs11:..." are no paths and are left as they
+                    are, for .check */
     size_t present_offset; /* != 0: a bool at this offset - 1 is set when the key is there */
     /* Extra check of a string (a path: resolved) or of each of an array; NULL: none. On failure say
      * what is wanted in err; json_bind adds the place. */
     enum sp_err (*check)(const char *value, struct sp_error *err);
 };
-/* What `or_url` takes for a URL: "scheme:/...", whether or not it is a good one. */
+/* What `or_url` takes for a URL: "scheme:/...", "pkcs11:...", whether or not it is a good one. */
 bool sp_json_is_url(const char *value);
 #define SP_JSON_PRESENT(type, member) (offsetof(type, member) + 1)
 

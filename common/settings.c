@@ -302,25 +302,38 @@ static void blame(struct sp_error *err, const char *file, const char *json_path)
     sp_error_where(err, "%s: %s", file, json_path);
 }
 
-enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const char *certificate,
-                                  const char *private_key, struct sp_tls_cred **ret_cred,
-                                  struct sp_error *err)
+static const char *const part_names[] = {
+    [SP_CRED_CERTIFICATE] = "certificate", [SP_CRED_PRIVATE_KEY] = "private_key",
+    [SP_CRED_PKCS12] = "pkcs12",           [SP_CRED_PASSWORD_FILE] = "password_file",
+    [SP_CRED_PIN_FILE] = "pin_file",       [SP_CRED_PKCS11_MODULE] = "pkcs11_module",
+};
+
+enum sp_err sp_settings_load_source(const char *file, const char *json_path,
+                                    const struct sp_tls_cred_source *source,
+                                    struct sp_tls_cred **ret_cred, struct sp_error *err)
 {
     struct sp_error why = {.kind = SP_OK};
-    enum sp_err rc = sp_tls_cred_load(certificate, private_key, ret_cred, &why);
-    bool about_key;
+    enum sp_tls_cred_part part = SP_CRED_CERTIFICATE;
+    enum sp_err rc = sp_tls_cred_load_source(source, ret_cred, &part, &why);
     char path[128];
 
     if (rc == SP_OK)
         return SP_OK;
-    /* One file may hold both: then the text says which half it was. */
-    about_key = !strcmp(why.where, private_key) &&
-                (strcmp(certificate, private_key) != 0 || strstr(why.text, "private key"));
-    snprintf(path, sizeof path, "%s.%s", json_path, about_key ? "private_key" : "certificate");
+    snprintf(path, sizeof path, "%s.%s", json_path, part_names[part]);
     blame(&why, file, path);
     if (err)
         *err = why;
     return rc;
+}
+
+enum sp_err sp_settings_load_cred(const char *file, const char *json_path, const char *certificate,
+                                  const char *private_key, struct sp_tls_cred **ret_cred,
+                                  struct sp_error *err)
+{
+    const struct sp_tls_cred_source source = {
+        .certificate = certificate, .private_key = private_key, .plain = true};
+
+    return sp_settings_load_source(file, json_path, &source, ret_cred, err);
 }
 
 /* As above for one of an array of paths. */

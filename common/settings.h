@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct sp_tls_cred;
+struct sp_tls_cred_source;
 struct sp_tls_crl_pool;
 struct sp_tls_crl_set;
 struct sp_tls_trust;
@@ -131,6 +132,12 @@ void sp_warnings_done(struct sp_warnings *warnings);
 SP_MUST_USE enum sp_err sp_settings_load_cred(const char *file, const char *json_path,
                                               const char *certificate, const char *private_key,
                                               struct sp_tls_cred **ret_cred, struct sp_error *err);
+/* The same of any kind; json_path is that of the object whose keys are called as the members of
+ * struct sp_tls_cred_source. */
+SP_MUST_USE enum sp_err sp_settings_load_source(const char *file, const char *json_path,
+                                                const struct sp_tls_cred_source *source,
+                                                struct sp_tls_cred **ret_cred,
+                                                struct sp_error *err);
 SP_MUST_USE enum sp_err sp_settings_load_trust(const char *file, const char *json_path,
                                                const struct sp_json_strings *ca_paths,
                                                bool use_system, struct sp_tls_trust **ret_trust,

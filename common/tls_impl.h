@@ -28,6 +28,9 @@ struct sp_tls_identity {
     struct sp_tls_staple *staple;
 };
 void sp_tls_cred_identity(struct sp_tls_cred *cred, struct sp_tls_identity *ret_identity);
+/* A copy, one reference; NULL: len 0, or more than TLS can carry. */
+struct sp_tls_staple *sp_tls_staple_new(const void *der, size_t len);
+void sp_tls_staple_ref(struct sp_tls_staple *staple);
 /* As GnuTLS wants it, valid while the reference is held. */
 gnutls_ocsp_data_st *sp_tls_staple_data(struct sp_tls_staple *staple);
 void sp_tls_staple_unref(struct sp_tls_staple *staple);

@@ -5,6 +5,7 @@ code on purpose, and may be wrong in any way a test asks for.  Nothing here is e
 """
 
 import os
+import shutil
 import subprocess
 import time
 
@@ -118,7 +119,7 @@ class Pki:
         return path
 
     def _sign(self, subject, extensions, issuer, key="ec", md="sha256", not_before=None,
-              not_after=None):
+              not_after=None, reuse=None):
         now = time.time()
         not_before = now - HOUR if not_before is None else not_before
         not_after = now + 30 * DAY if not_after is None else not_after
@@ -128,8 +129,11 @@ class Pki:
         key_path = self._path(stem + ".key")
         kind = (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"] if key == "ec" else
                 ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:" + key.split(":")[1]])
-        with open(os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(_openssl("genpkey", *kind))
+        if reuse:  # the private key of another one, as after a renewal
+            shutil.copy(reuse, key_path)
+        else:
+            with open(os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+                out.write(_openssl("genpkey", *kind))
         config = os.path.join(work, "ca.cnf")
         with open(config, "w", encoding="utf-8") as out:
             out.write("[ca]\ndefault_ca=d\n[d]\ndatabase=%s/index\nnew_certs_dir=%s\n"
