@@ -128,6 +128,10 @@ static void publish(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, const struct 
         gw_ocsp_entry_set_response(e, result->body, result->len);
         ocsp->dirty = true;
     } else {
+        if (status->answer.status == SP_OCSP_UNKNOWN) {
+            gw_ocsp_entry_disown(e, &status->answer);
+            ocsp->dirty = true;
+        }
         set(&e->failed, status);
         e->retry_at =
             now + (e->failures < RETRY_DOUBLINGS ? 1 << e->failures : GW_OCSP_RETRY_MAX_S);
@@ -196,7 +200,7 @@ static bool judge(const struct job *job, const struct sp_fetch_result *result,
     if (outdates) {
         answer->status = SP_OCSP_INVALID;
         snprintf(answer->detail, sizeof answer->detail,
-                 "an older answer than the one that said that it is revoked");
+                 "an older answer than the one that said that it is not good");
     }
     if (answer->status == SP_OCSP_GOOD || answer->status == SP_OCSP_REVOKED)
         return true;

@@ -107,10 +107,27 @@ int64_t gw_ocsp_entry_expires(const struct gw_ocsp_entry *e)
     return oldest < expires ? oldest : expires;
 }
 
+void gw_ocsp_entry_disown(struct gw_ocsp_entry *e, const struct sp_ocsp_answer *unknown)
+{
+    if (unknown->this_update > e->unknown_at)
+        e->unknown_at = unknown->this_update;
+    if (!e->status || e->status->answer.status == SP_OCSP_REVOKED ||
+        unknown->this_update < e->status->answer.this_update)
+        return;
+    free(e->status);
+    e->status = NULL;
+    free(e->response); /* without a status it would be one from the cache file */
+    e->response = NULL;
+    e->response_len = 0;
+}
+
 bool gw_ocsp_entry_outdates(const struct gw_ocsp_entry *e, const struct sp_ocsp_answer *answer)
 {
-    return e->status && e->status->answer.status == SP_OCSP_REVOKED &&
-           answer->status == SP_OCSP_GOOD && answer->this_update < e->status->answer.this_update;
+    if (answer->status != SP_OCSP_GOOD)
+        return false;
+    return answer->this_update < e->unknown_at ||
+           (e->status && e->status->answer.status == SP_OCSP_REVOKED &&
+            answer->this_update < e->status->answer.this_update);
 }
 
 bool gw_ocsp_may_log(struct gw_ocsp *ocsp)

@@ -237,10 +237,80 @@ START_TEST(an_older_good_does_not_undo_a_revoked)
     look = look_at(ocsp_world.leaf);
     ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
     ck_assert_ptr_nonnull(strstr(read_log(), "an older answer than the one that said"));
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &older, false);
+    ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
     look = look_as(ocsp_world.tenant, ocsp_world.leaf, &newer, true);
     ck_assert_int_eq(known(&look), IS_GOOD);
     free((void *)(uintptr_t)older.data);
     free((void *)(uintptr_t)newer.data);
+}
+END_TEST
+
+/* The newer statement counts, and `unknown` is never good: not until the good one would have ended.
+ */
+START_TEST(an_unknown_takes_the_place_of_an_older_good_until_there_is_a_newer_one)
+{
+    struct sp_bytes older = ocsp_world_say(ocsp_world.leaf, GOOD, -100, 3600);
+    struct sp_bytes newer = ocsp_world_say(ocsp_world.leaf, GOOD, 0, 3600);
+    struct gw_ocsp_entry *e;
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf, GOOD, 3600);
+    look = look_at(ocsp_world.leaf);
+    e = entry_of(&look);
+    sp_heap_put(&ocsp->schedule, &e->due, sp_clock_wall_s()); /* a refresh */
+    RUN_UNTIL(fetch_count == 2);
+    answer_with(1, ocsp_world.leaf, OCSP_SAYS_UNKNOWN, -5, 3600);
+    ck_assert_uint_eq(status_count, 2); /* open tunnels are decided again ... */
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    ck_assert_int_eq(known(&look), SP_OCSP_UNKNOWN); /* ... by this */
+    ck_assert_ptr_nonnull(strstr(look.status.answer.detail, "does not know the certificate"));
+    ck_assert_int_le(e->retry_at, sp_clock_wall_s() + 1);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &older, false); /* does not undo it */
+    ck_assert_int_eq(known(&look), SP_OCSP_UNKNOWN);
+    RUN_UNTIL(look_at(ocsp_world.leaf).reply == GW_OCSP_LATER); /* soon asked again */
+    RUN_UNTIL(fetch_count == 3);
+    answer(2, &older); /* nor from the responder */
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, NULL, false);
+    ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &newer, true);
+    ck_assert_int_eq(known(&look), IS_GOOD);
+    free((void *)(uintptr_t)older.data);
+    free((void *)(uintptr_t)newer.data);
+}
+END_TEST
+
+START_TEST(an_unknown_that_is_older_changes_nothing_and_none_undoes_a_revoked)
+{
+    static const enum ocsp_said before[] = {GOOD, OCSP_SAYS_REVOKED};
+    static const int64_t begins[] = {-20, -5};
+    struct look look;
+
+    ask_and_answer(ocsp_world.leaf, before[_i], 3600);
+    look = look_at(ocsp_world.leaf);
+    sp_heap_put(&ocsp->schedule, &entry_of(&look)->due, sp_clock_wall_s());
+    RUN_UNTIL(fetch_count == 2);
+    answer_with(1, ocsp_world.leaf, OCSP_SAYS_UNKNOWN, begins[_i], 3600);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), _i ? SP_OCSP_REVOKED : IS_GOOD);
+}
+END_TEST
+
+/* A certificate that was issued a moment ago: its responder hears of it a little later. */
+START_TEST(an_unknown_is_no_answer_to_be_kept_and_is_forgotten_over_a_restart)
+{
+    struct sp_bytes good = ocsp_world_say(ocsp_world.leaf, GOOD, -10, 3600);
+    struct look look = look_as(ocsp_world.tenant, ocsp_world.leaf, &good, true);
+
+    ck_assert_int_eq(known(&look), IS_GOOD);
+    run_ms(10);
+    sp_heap_put(&ocsp->schedule, &entry_of(&look)->due, sp_clock_wall_s());
+    RUN_UNTIL(fetch_count == 1);
+    answer_with(0, ocsp_world.leaf, OCSP_SAYS_UNKNOWN, -5, 3600);
+    table_close();
+    table_open();
+    ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
+    free((void *)(uintptr_t)good.data);
 }
 END_TEST
 
@@ -383,6 +453,10 @@ int main(void)
     tcase_add_test(tcase, a_reload_that_changes_the_responder_asks_again_at_once);
     tcase_add_test(tcase, a_revoked_one_stays_revoked_when_nobody_answers_any_more);
     tcase_add_test(tcase, an_older_good_does_not_undo_a_revoked);
+    tcase_add_test(tcase, an_unknown_takes_the_place_of_an_older_good_until_there_is_a_newer_one);
+    tcase_add_loop_test(tcase, an_unknown_that_is_older_changes_nothing_and_none_undoes_a_revoked,
+                        0, 2);
+    tcase_add_test(tcase, an_unknown_is_no_answer_to_be_kept_and_is_forgotten_over_a_restart);
     tcase_add_test(tcase,
                    a_staple_answers_in_place_of_the_responder_if_it_is_about_this_certificate);
     tcase_add_test(tcase, an_answer_is_refreshed_while_somebody_uses_it_and_forgotten_after);
