@@ -612,6 +612,18 @@ static const struct {
     {{.extensions = "300c0603551d1c0101ff04023000"}, "for one distribution point"},
     {{.extensions = "300b06022a030101ff04020500"}, "the critical extension 1.2.3, which is not"},
     {{.extensions = "300806022a0304020500"}, NULL}, /* the same, not critical */
+    {{.extensions = "300b06022a0301010004020500"}, NULL},
+    {{.extensions = "300a06022a03010004020500"},
+     "an extension is malformed"}, /* critical: nothing */
+    {{.extensions = "300b06022a0301010104020500"}, "an extension is malformed"},
+    {{.extensions = "300c06022a030102000004020500"}, "an extension is malformed"},
+    {{.extensions = "300c06022a030102ffff04020500"}, "an extension is malformed"},
+    {{.entries = 1, .entry_extensions = "300a06022a03010004020500"},
+     "entry's extension is malformed"},
+    {{.entries = 1, .entry_extensions = "300b06022a0301010104020500"},
+     "entry's extension is malformed"},
+    {{.entries = 1, .entry_extensions = "300c06022a030102000004020500"},
+     "entry's extension is malformed"},
     {{.entries = 1, .entry_extensions = "300c0603551d1d0101ff04023000"}, "is an indirect one"},
     {{.entries = 1, .entry_extensions = "300b06022a030101ff04020500"}, "entry with the critical"},
     {{.no_next_update = true}, "no nextUpdate"},
