@@ -272,8 +272,7 @@ static void take_answer(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, const str
         e->status = sp_calloc(1, sizeof *e->status);
     *e->status = *status;
     e->status_since = now;
-    if (der->data != e->response)
-        gw_ocsp_entry_set_response(e, der->data, der->len);
+    gw_ocsp_entry_set_response(e, der->data, der->len);
     tell_main(ocsp, e);
 }
 
