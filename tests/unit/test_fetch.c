@@ -7,6 +7,7 @@
 #include "tests/support/scratch.h"
 
 #include <check.h>
+#include <errno.h>
 #include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
