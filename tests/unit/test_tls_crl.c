@@ -393,7 +393,8 @@ END_TEST
 
 START_TEST(every_kind_of_key_signs_lists)
 {
-    static const enum certs_key keys[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_RSA2048};
+    static const enum certs_key keys[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_ED448,
+                                          CERTS_RSA2048};
     struct certs_pair *ca = mint_as("CN=Keys", true, NULL, keys[_i]);
     struct certs_pair *client = mint_as("CN=client", false, ca, CERTS_P256);
     struct sp_tls_crl_set *set;
@@ -655,6 +656,31 @@ START_TEST(a_list_of_a_kind_that_could_mislead_is_refused_and_named)
 }
 END_TEST
 
+START_TEST(a_list_that_is_signed_with_less_than_sha_256_is_refused)
+{
+    static const struct {
+        uint8_t last; /* byte of the algorithm's OID */
+        const char *refusal;
+    } rows[] = {{1, "signed with ECDSA-SHA224, which is too weak"},
+                {0x7f, "signed with an algorithm that is not known, which is too weak"}};
+    static const struct form form = {.entries = 1};
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bytes der = forge(&form);
+        uint8_t *at = der.data;
+        int count = 0;
+
+        for (; (at = memmem(at, der.len - (size_t)(at - der.data), algorithm, sizeof algorithm));
+             count++)
+            at[sizeof algorithm - 1] = rows[i].last;
+        ck_assert_int_eq(count, 2); /* inside and outside */
+        write_bytes("a.crl", der.data, der.len);
+        free(der.data);
+        ck_assert_ptr_nonnull(strstr(refusal("a.crl"), rows[i].refusal));
+    }
+}
+END_TEST
+
 START_TEST(the_cause_of_a_revocation_is_told_where_there_is_one)
 {
     static const struct {
@@ -865,9 +891,10 @@ int main(void)
     tcase_add_test(tcase, of_several_lists_of_one_issuer_the_newest_that_began_speaks);
     tcase_add_test(tcase, a_list_that_a_trusted_ca_of_that_name_did_not_sign_is_an_error);
     tcase_add_test(tcase, of_two_trusted_cas_of_one_name_each_has_its_own_list);
-    tcase_add_loop_test(tcase, every_kind_of_key_signs_lists, 0, 4);
+    tcase_add_loop_test(tcase, every_kind_of_key_signs_lists, 0, 5);
     tcase_add_loop_test(tcase, a_list_of_a_kind_that_could_mislead_is_refused_and_named, 0,
                         (int)(sizeof forms / sizeof forms[0]));
+    tcase_add_test(tcase, a_list_that_is_signed_with_less_than_sha_256_is_refused);
     tcase_add_test(tcase, the_cause_of_a_revocation_is_told_where_there_is_one);
     tcase_add_loop_test(tcase, pem_and_der_several_a_file, 0, 2);
     tcase_add_test(tcase, a_damaged_list_never_passes);
