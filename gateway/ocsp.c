@@ -86,9 +86,7 @@ static void put_on_schedule(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, int64
 
     if (e->asking)
         return;
-    if (!e->status && e->response) /* from the cache file: as long as it said */
-        sp_heap_put(&ocsp->schedule, &e->due, e->status_since);
-    else if (now >= expires)
+    if (now >= expires)
         sp_heap_put(&ocsp->schedule, &e->due, now + FORGET_S);
     else if (e->failed) /* the refresh failed: once more before it is stale */
         sp_heap_put(&ocsp->schedule, &e->due, e->retry_at < expires ? e->retry_at : expires);

@@ -256,6 +256,23 @@ START_TEST(a_clients_names_must_fit_what_his_tenant_says)
 }
 END_TEST
 
+START_TEST(a_certificate_without_a_purpose_passes_only_where_none_is_required)
+{
+    const struct certs_spec spec = {.dn = "CN=x", .path_len = -1, .eku = CERTS_EKU_NONE};
+    struct certs_pair *leaf = NULL;
+    struct gw_decision d;
+    struct sp_chain chain;
+
+    ck_assert_int_eq(certs_mint(&spec, ocsp_world.ca, &leaf, NULL), SP_OK);
+    for (int required = 0; required < 2; required++) {
+        ocsp_world.config.client_validation.require_eku = required;
+        examine(&d, leaf, &chain);
+        ck_assert_uint_eq(d.facts.observed, required ? BIT(WRONG_PURPOSE) : 0);
+    }
+    certs_pair_free(leaf);
+}
+END_TEST
+
 /* ---- what is logged ---- */
 
 static void log_decision(struct scratch *s, const struct gw_decision *d)
@@ -343,6 +360,7 @@ int main(void)
     tcase_add_test(tcase, who_has_no_tenant_or_too_many_is_told_apart_and_by_what_was_found);
     tcase_add_loop_test(tcase, a_clients_names_must_fit_what_his_tenant_says, 0,
                         sizeof matches / sizeof matches[0]);
+    tcase_add_test(tcase, a_certificate_without_a_purpose_passes_only_where_none_is_required);
     tcase_add_test(tcase, a_line_has_the_alert_that_was_sent_and_none_where_none_was);
     tcase_add_test(tcase, a_line_tells_of_a_shadow_that_would_decide_otherwise);
     suite_add_tcase(suite, tcase);
