@@ -173,10 +173,20 @@ static bool is_current(const struct gw_ocsp_entry *e, int64_t now)
     return now < gw_ocsp_entry_expires(e);
 }
 
-static void copy_status(const struct gw_ocsp_entry *e, struct sp_status *ret)
+static bool disown(const struct gw_decision *d, struct sp_status *status)
+{
+    return sp_status_disown(status, d->query.crls, d->facts.issuer, d->query.now);
+}
+
+/* Of an answer whose signer is revoked it is asked again soon: he may have a new certificate. */
+static void copy_status(struct gw_ocsp_entry *e, const struct gw_decision *d, struct sp_status *ret)
 {
     *ret = *e->status;
     ret->holds_until = gw_ocsp_entry_expires(e);
+    if (!disown(d, ret))
+        return;
+    if (ret->holds_until > d->query.now + GW_OCSP_RETRY_MAX_S)
+        ret->holds_until = e->status->holds_until = d->query.now + GW_OCSP_RETRY_MAX_S;
 }
 
 /* What a look needs of the chain, found once it is wanted: that costs as much as a handshake. */
@@ -213,6 +223,7 @@ static bool is_usable(struct evidence *ev, const struct sp_bytes *response, bool
     sp_ocsp_examine(response, &query, &ret->answer);
     ret->holds_until = ret->answer.expires;
     snprintf(ret->from, sizeof ret->from, "%s", stapled ? "staple" : "cache");
+    disown(ev->d, ret);
     return ret->answer.status == SP_OCSP_GOOD || ret->answer.status == SP_OCSP_REVOKED;
 }
 
@@ -367,7 +378,7 @@ static enum gw_ocsp_reply look_again(struct gw_ocsp *ocsp, struct evidence *ev, 
     }
     note_use(e, d->tenant->config);
     if (is_current(e, now)) { /* it came meanwhile */
-        copy_status(e, ret);
+        copy_status(e, d, ret);
         return GW_OCSP_KNOWN;
     }
     if (!take_certificates(e, ev)) {
@@ -397,7 +408,7 @@ enum gw_ocsp_reply gw_ocsp_look(struct gw_ocsp *ocsp, const struct gw_decision *
     if (e)
         note_use(e, d->tenant->config);
     if (e && is_current(e, d->query.now)) {
-        copy_status(e, ret_status);
+        copy_status(e, d, ret_status);
         pthread_mutex_unlock(&ocsp->lock);
         return GW_OCSP_KNOWN;
     }

@@ -1,4 +1,5 @@
 /* OCSP at the gateway without a network: who asks, how often, what is believed and for how long. */
+#include "common/tls_crl.h"
 #include "tests/support/ocsp_table.h"
 
 #define GOOD    OCSP_SAYS_GOOD
@@ -363,6 +364,92 @@ START_TEST(a_staple_answers_in_place_of_the_responder_if_it_is_about_this_certif
 }
 END_TEST
 
+/* What the CA's delegate says. */
+static struct sp_bytes delegate_says(const struct certs_pair *delegate, enum ocsp_said said)
+{
+    const int64_t begin = sp_clock_wall_s() - 10;
+    const struct ocsp_entry entry = {.cert = ocsp_world.leaf,
+                                     .issuer = ocsp_world.ca,
+                                     .said = said,
+                                     .revoked_at = begin,
+                                     .this_update = begin,
+                                     .next_update = begin + 3600};
+    const struct sp_bytes cert = ocsp_der(delegate);
+    const struct ocsp_spec spec = {.entries = &entry,
+                                   .count = 1,
+                                   .produced_at = begin,
+                                   .signer = delegate,
+                                   .certs = &cert,
+                                   .cert_count = 1};
+    struct sp_bytes response;
+
+    response.data = ocsp_make(&spec, &response.len);
+    return response;
+}
+
+static struct sp_tls_crl_set *list_of(const struct certs_pair *revoked)
+{
+    struct sp_tls_crl_pool *pool = sp_tls_crl_pool_new();
+    struct sp_tls_crl_set *set = NULL;
+    char path[300], *pem = certs_mint_crl_pem(ocsp_world.ca, &revoked, 1, ocsp_world.now - 10,
+                                              ocsp_world.now + 3600);
+    const char *const names[] = {path};
+
+    scratch_write(folder, "ca.crl", pem);
+    free(pem);
+    snprintf(path, sizeof path, "%s/ca.crl", folder->path);
+    ck_assert_int_eq(sp_tls_crl_set_load(pool, names, 1, ocsp_world.tenant->trust, &set, NULL),
+                     SP_OK);
+    sp_tls_crl_pool_free(pool);
+    return set;
+}
+
+/* RFC 6960 4.2.2.2.1: known from the lists of the tenant, whenever those come. */
+START_TEST(what_a_delegate_says_who_is_revoked_himself_is_no_good_answer)
+{
+    const struct certs_spec spec = {
+        .dn = "CN=Responder", .path_len = -1, .eku = CERTS_EKU_OCSP_SIGNING};
+    struct certs_pair *delegate = NULL;
+    struct sp_bytes good, bad;
+    struct look look;
+    struct gw_ocsp_entry *e;
+
+    ck_assert_int_eq(certs_mint(&spec, ocsp_world.ca, &delegate, NULL), SP_OK);
+    good = delegate_says(delegate, GOOD);
+    bad = delegate_says(delegate, OCSP_SAYS_REVOKED);
+    look_at(ocsp_world.leaf);
+    RUN_UNTIL(fetch_count);
+    answer(0, &good);
+    ocsp_world.tenant->crls = list_of(ocsp_world.leaf2);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), IS_GOOD); /* the list is about others */
+    sp_tls_crl_set_unref(ocsp_world.tenant->crls);
+    ocsp_world.tenant->crls = list_of(delegate);
+    for (int i = 0; i < 2; i++) {
+        look = look_at(ocsp_world.leaf);
+        ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
+        ck_assert_ptr_nonnull(strstr(look.status.answer.detail,
+                                     "the certificate of its signer 'CN=Responder' was revoked"));
+        ck_assert_int_gt(look.status.holds_until, ocsp_world.now);
+        ck_assert_int_le(look.status.holds_until, sp_clock_wall_s() + 64); /* asked again then */
+    }
+    e = entry_of(&look);
+    ck_assert_int_eq(e->status->holds_until, look.status.holds_until);
+    e->status->holds_until = sp_clock_wall_s() - 1;
+    look = look_as(ocsp_world.tenant, ocsp_world.leaf, &good, true); /* as little as a staple */
+    ck_assert_int_eq(look.reply, GW_OCSP_LATER);
+    RUN_UNTIL(fetch_count == 2);
+    answer(1, &bad); /* but nobody is let in because of it */
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
+    sp_tls_crl_set_unref(ocsp_world.tenant->crls);
+    ocsp_world.tenant->crls = NULL;
+    free((void *)(uintptr_t)good.data);
+    free((void *)(uintptr_t)bad.data);
+    certs_pair_free(delegate);
+}
+END_TEST
+
 START_TEST(an_answer_is_refreshed_while_somebody_uses_it_and_forgotten_after)
 {
     struct gw_ocsp_entry *e;
@@ -521,6 +608,7 @@ int main(void)
     tcase_add_test(tcase, an_unknown_is_no_answer_to_be_kept_and_is_forgotten_over_a_restart);
     tcase_add_test(tcase,
                    a_staple_answers_in_place_of_the_responder_if_it_is_about_this_certificate);
+    tcase_add_test(tcase, what_a_delegate_says_who_is_revoked_himself_is_no_good_answer);
     tcase_add_test(tcase, an_answer_is_refreshed_while_somebody_uses_it_and_forgotten_after);
     tcase_add_test(tcase, a_refresh_that_fails_is_tried_again_before_the_end);
     tcase_add_test(tcase, a_failure_is_remembered_for_five_minutes_and_then_forgotten);
