@@ -810,6 +810,48 @@ static gnutls_x509_crt_t with_serial(size_t serial)
     return crt;
 }
 
+START_TEST(what_a_file_said_before_goes_on_when_it_cannot_be_used_any_more)
+{
+    static const char *const names[] = {"a.crl", "b.crl"};
+    struct sp_tls_crl_pool *pool;
+    struct sp_tls_crl_set *before = NULL, *next = NULL;
+    struct sp_tls_trust *others = trust_of(other), *of_root = trust_of(root);
+    struct sp_facts facts;
+
+    write_crl("a.crl", root, leaf, -DAY, DAY);
+    write_crl("b.crl", middle, NULL, -DAY, DAY);
+    pool = sp_tls_crl_pool_new();
+    ck_assert_int_eq(sp_tls_crl_set_load(pool, names, 2, trust, &before, NULL), SP_OK);
+    sp_tls_crl_pool_free(pool);
+    for (int broken = 0; broken < 2; broken++) {
+        if (broken == 0) /* nobody's, or forged: signed by another CA of that name */
+            scene_write("a.crl", "half a file");
+        else
+            write_crl("a.crl", twin, NULL, -DAY, DAY);
+        write_crl("b.crl", middle, below, -DAY, DAY);
+        pool = sp_tls_crl_pool_new();
+        ck_assert_int_ne(sp_tls_crl_set_load(pool, names, 2, trust, &next, NULL), SP_OK);
+        sp_tls_crl_pool_fall_back(pool, before);
+        ck_assert_int_eq(sp_tls_crl_set_load(pool, names, 2, trust, &next, NULL), SP_OK);
+        examine(next, leaf, NULL, &facts);
+        ck_assert_uint_eq(facts.observed, BIT(REVOKED));
+        examine(next, below, middle, &facts);
+        ck_assert_uint_eq(facts.observed, BIT(REVOKED));
+        ck_assert(sp_tls_crl_set_is_outdated(next, NULL)); /* a.crl is still to be read */
+        sp_tls_crl_set_unref(next);
+        /* Nothing is made of what another file, or for other CAs, was. */
+        ck_assert_int_ne(load_with(pool, "c.crl", trust, &next, NULL), SP_OK);
+        ck_assert_int_ne(load_with(pool, "a.crl", broken ? of_root : others, &next, NULL), SP_OK);
+        sp_tls_crl_pool_fall_back(pool, NULL);
+        ck_assert_int_ne(sp_tls_crl_set_load(pool, names, 2, trust, &next, NULL), SP_OK);
+        sp_tls_crl_pool_free(pool);
+    }
+    sp_tls_crl_set_unref(before);
+    sp_tls_trust_unref(others);
+    sp_tls_trust_unref(of_root);
+}
+END_TEST
+
 START_TEST(each_of_many_entries_is_found_and_none_between_them)
 {
     static const struct form form = {.entries = MANY,
@@ -899,6 +941,7 @@ int main(void)
     tcase_add_loop_test(tcase, pem_and_der_several_a_file, 0, 2);
     tcase_add_test(tcase, a_damaged_list_never_passes);
     tcase_add_test(tcase, a_file_without_a_list_is_refused);
+    tcase_add_test(tcase, what_a_file_said_before_goes_on_when_it_cannot_be_used_any_more);
     tcase_add_test(tcase, each_of_many_entries_is_found_and_none_between_them);
     tcase_add_test(tcase, the_digest_follows_the_content_and_a_change_is_noticed);
     suite_add_tcase(suite, tcase);
