@@ -200,7 +200,8 @@ static void log_draining(const struct agent_link *link)
 
 /* What is stapled counts when it is good or revoked; otherwise the detail says why it does not. */
 static void judge_staple(const struct sp_bytes *staple, const struct sp_chain *chain,
-                         const struct sp_chain_query *query, struct sp_status *ret)
+                         const struct sp_chain_query *query, const char *issuer_dn,
+                         struct sp_status *ret)
 {
     struct sp_ocsp_query ocsp = {.cert = chain->certs[0], .now = query->now};
     char why[sizeof ret->answer.detail];
@@ -222,6 +223,7 @@ static void judge_staple(const struct sp_bytes *staple, const struct sp_chain *c
     sp_ocsp_examine(staple, &ocsp, &ret->answer);
     free(issuer);
     ret->holds_until = ret->answer.expires;
+    sp_status_disown(ret, query->crls, issuer_dn, query->now);
     if (ret->answer.status == SP_OCSP_GOOD || ret->answer.status == SP_OCSP_REVOKED)
         return;
     snprintf(why, sizeof why, "the stapled OCSP response does not count: %.400s",
@@ -274,7 +276,7 @@ static void decide(struct agent_link *link, const struct sp_chain *chain,
     sp_chain_examine(chain, &query, &d->facts);
     if (peer && chain->count && validation->staple != AGENT_STAPLE_IGNORE) {
         link->status = sp_calloc(1, sizeof *link->status);
-        judge_staple(&peer->staple, chain, &query, link->status);
+        judge_staple(&peer->staple, chain, &query, d->facts.issuer, link->status);
     }
     if (link->status && chain->count)
         add_status(link->status, (enum agent_staple)validation->staple, &chain->certs[0],

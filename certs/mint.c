@@ -37,6 +37,9 @@ static int generate_key(enum certs_key kind, gnutls_x509_privkey_t key)
     case CERTS_ED25519:
         return gnutls_x509_privkey_generate(key, GNUTLS_PK_EDDSA_ED25519,
                                             GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_ED25519), 0);
+    case CERTS_ED448:
+        return gnutls_x509_privkey_generate(key, GNUTLS_PK_EDDSA_ED448,
+                                            GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_ED448), 0);
     case CERTS_RSA2048:
         return gnutls_x509_privkey_generate(key, GNUTLS_PK_RSA, 2048, 0);
     case CERTS_RSA1024:
@@ -53,6 +56,8 @@ static gnutls_digest_algorithm_t digest_of(enum certs_key kind)
         return GNUTLS_DIG_SHA384;
     case CERTS_ED25519:
         return GNUTLS_DIG_SHA512; /* the one that Ed25519 has built in */
+    case CERTS_ED448:
+        return GNUTLS_DIG_SHAKE_256; /* likewise */
     case CERTS_P256:
     case CERTS_RSA2048:
     case CERTS_RSA1024:

@@ -14,7 +14,7 @@
 
 struct certs_pair; /* opaque: a private key, its certificate, and the issuers above it */
 
-enum certs_key { CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_RSA2048, CERTS_RSA1024 };
+enum certs_key { CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_ED448, CERTS_RSA2048, CERTS_RSA1024 };
 enum certs_eku {
     CERTS_EKU_NONE = 0,
     CERTS_EKU_CLIENT = 1,

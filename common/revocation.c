@@ -1,6 +1,7 @@
 #include "common/revocation.h"
 
 #include "common/clock.h"
+#include "common/tls_crl.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +21,26 @@ void sp_status_unknown(struct sp_status *ret_status, const char *from, int64_t h
     va_start(args, fmt);
     vsnprintf(ret_status->answer.detail, sizeof ret_status->answer.detail, fmt, args);
     va_end(args);
+}
+
+bool sp_status_disown(struct sp_status *status, const struct sp_tls_crl_set *crls,
+                      const char *issuer, int64_t now)
+{
+    struct sp_ocsp_answer *answer = &status->answer;
+    struct sp_tls_crl_answer list;
+    char when[SP_TIME_LEN];
+
+    if (answer->status != SP_OCSP_GOOD)
+        return false;
+    sp_tls_crl_set_ask_named(crls, issuer, answer->delegate, now, &list);
+    if (!list.is_revoked)
+        return false;
+    answer->status = SP_OCSP_INVALID;
+    snprintf(answer->detail, sizeof answer->detail,
+             "the certificate of its signer '%.200s' was revoked on %s%s%s, says %.100s",
+             answer->responder, sp_time_format(list.revoked_at, when), list.cause[0] ? ": " : "",
+             list.cause, list.path);
+    return true;
 }
 
 static void take_evidence(const struct sp_status *status, struct sp_revocation *ret)

@@ -37,6 +37,7 @@ struct sp_tls_crl_pool {
     struct sp_hash *by_digest; /* struct sp_tls_crl_file, one reference each */
     struct sp_hash *kept;      /* struct sp_tls_crl_kept, by URL and trust (struct kept_key) */
     struct sp_hash *fetched;   /* struct sp_tls_crl_file: what that URL gave to any trust */
+    const struct sp_tls_crl_set *before; /* NULL: a file that cannot be used is an error */
 };
 
 struct sp_tls_crl_pool *sp_tls_crl_pool_new(void)
@@ -225,6 +226,21 @@ static void load_url(struct crl_item *item, struct sp_tls_crl_pool *pool, const 
     find_kept(pool, url, trust, item->kept);
 }
 
+static bool take_before(struct crl_item *item, const struct sp_tls_crl_set *before,
+                        const char *name, const struct sp_tls_trust *trust)
+{
+    for (size_t i = 0; before && before->trust == trust && i < before->count; i++) {
+        const struct crl_item *other = &before->items[i];
+
+        if (other->kept || strcmp(other->name, name) != 0)
+            continue;
+        item->judged = sp_tls_crl_judged_ref(other->judged);
+        item->stamp = other->stamp;
+        return true;
+    }
+    return false;
+}
+
 static enum sp_err load_item(struct sp_tls_crl_set *set, struct sp_tls_crl_pool *pool,
                              const char *name, struct sp_error *err)
 {
@@ -238,15 +254,15 @@ static enum sp_err load_item(struct sp_tls_crl_set *set, struct sp_tls_crl_pool 
         return SP_OK;
     }
     rc = pool_read(pool, name, &read, err);
-    if (rc != SP_OK)
-        return rc;
-    rc = sp_tls_crl_judge(read->file, set->trust, &item->judged, err);
-    if (rc != SP_OK) {
-        sp_error_where(err, "%s", name);
-        return rc;
+    if (rc == SP_OK) {
+        item->stamp = read->stamp;
+        rc = sp_tls_crl_judge(read->file, set->trust, &item->judged, err);
+        if (rc != SP_OK)
+            sp_error_where(err, "%s", name);
     }
+    if (rc != SP_OK && !take_before(item, pool->before, name, set->trust))
+        return rc;
     item->name = sp_strdup(name);
-    item->stamp = read->stamp;
     set->count++;
     return SP_OK;
 }
@@ -323,6 +339,11 @@ void sp_tls_crl_set_unref(struct sp_tls_crl_set *set)
     sp_tls_trust_unref(set->trust);
     free(set->items);
     free(set);
+}
+
+void sp_tls_crl_pool_fall_back(struct sp_tls_crl_pool *pool, const struct sp_tls_crl_set *set)
+{
+    pool->before = set;
 }
 
 void sp_tls_crl_pool_add(struct sp_tls_crl_pool *pool, const struct sp_tls_crl_set *set)

@@ -27,6 +27,10 @@ void sp_tls_crl_pool_free(struct sp_tls_crl_pool *pool); /* NULL is fine */
  * of URLs is known. NULL is fine. */
 void sp_tls_crl_pool_add(struct sp_tls_crl_pool *pool, const struct sp_tls_crl_set *set);
 
+/* Until it is called with NULL: where a file of a set of the same trust cannot be used, what `set`
+ * has of it goes on, and that is no error. Borrowed. */
+void sp_tls_crl_pool_fall_back(struct sp_tls_crl_pool *pool, const struct sp_tls_crl_set *set);
+
 /* What was fetched from that URL for that trust; copied. The first word for a URL and trust counts,
  * so what is newer comes before sp_tls_crl_pool_add. */
 void sp_tls_crl_pool_keep(struct sp_tls_crl_pool *pool, const char *url,

@@ -109,7 +109,8 @@ bool sp_tls_der_take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_o
         !sp_tls_der_take(&ext, SP_TLS_DER_OID, ret_oid, NULL))
         return false;
     if (sp_tls_der_is(&ext, SP_TLS_DER_BOOLEAN)) {
-        if (!sp_tls_der_take(&ext, SP_TLS_DER_BOOLEAN, &flag, NULL) || sp_tls_der_len(&flag) != 1)
+        if (!sp_tls_der_take(&ext, SP_TLS_DER_BOOLEAN, &flag, NULL) || sp_tls_der_len(&flag) != 1 ||
+            (flag.at[0] && flag.at[0] != 0xff)) /* X.690 11.1 */
             return false;
         *ret_critical = flag.at[0];
     }

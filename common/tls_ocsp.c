@@ -11,9 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SKEW_S      300 /* that the clocks of honest machines may differ by */
-#define DIGEST_MAX  32
-#define SERIAL_TEXT 41
+#define SKEW_S     300 /* that the clocks of honest machines may differ by */
+#define DIGEST_MAX 32
 
 #define OID_SHA1   SP_OCSP_OID("\x2b\x0e\x03\x02\x1a")
 #define OID_SHA256 SP_OCSP_OID("\x60\x86\x48\x01\x65\x03\x04\x02\x01")
@@ -97,14 +96,14 @@ static bool is_better(const struct sp_ocsp_single *a, const struct sp_ocsp_singl
     return a->said == SP_OCSP_SAID_UNKNOWN;
 }
 
-static const char *serial_text(const struct sp_tls_der *serial, char buf[SERIAL_TEXT])
+static const char *serial_text(const struct sp_tls_der *serial, char buf[SP_OCSP_SERIAL_TEXT])
 {
     size_t len = sp_tls_der_len(serial), used = 0;
 
     buf[0] = '\0';
-    for (size_t i = 0; i < len && used + 2 < SERIAL_TEXT; i++)
+    for (size_t i = 0; i < len && used + 2 < SP_OCSP_SERIAL_TEXT; i++)
         if (i || len == 1 || serial->at[i]) /* 00 that stands for the sign only */
-            used += (size_t)snprintf(buf + used, SERIAL_TEXT - used, "%02x", serial->at[i]);
+            used += (size_t)snprintf(buf + used, SP_OCSP_SERIAL_TEXT - used, "%02x", serial->at[i]);
     return buf;
 }
 
@@ -113,7 +112,7 @@ static bool find(const struct sp_ocsp_basic *basic, const struct wanted *w,
 {
     struct sp_tls_der entries = basic->entries;
     struct sp_ocsp_single one, other;
-    char text[SERIAL_TEXT];
+    char text[SP_OCSP_SERIAL_TEXT];
     bool found = false, any = false;
 
     while (sp_tls_der_len(&entries) && sp_ocsp_parse_single(&entries, &one)) {
@@ -250,7 +249,8 @@ static void judge(const struct sp_ocsp_basic *basic, const struct sp_ocsp_query 
         say(a, SP_OCSP_INVALID, "the certificate or its issuer's cannot be read");
         return;
     }
-    why = sp_ocsp_signer_problem(basic, &issuer, q->now, a->responder, text, sizeof text);
+    why = sp_ocsp_signer_problem(basic, &issuer, q->now, a->responder, a->delegate, text,
+                                 sizeof text);
     if (why) {
         say(a, SP_OCSP_INVALID, "%s", why);
         return;

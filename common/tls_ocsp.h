@@ -17,6 +17,7 @@
 
 #define SP_OCSP_RESPONSE_MAX 65536 /* bytes; a longer one is not looked at */
 #define SP_OCSP_NONCE_MAX    32    /* RFC 8954 */
+#define SP_OCSP_SERIAL_TEXT  41    /* hex of the longest serial number */
 #define SP_OCSP_URL_MAX      1024  /* a good buf_len for sp_ocsp_responder_url */
 
 struct sp_ocsp_query {
@@ -50,9 +51,12 @@ struct sp_ocsp_answer {
     char
         responder[SP_DN_MAX]; /* who signed, RFC 4514; "key " and the hex of the SHA-1 of the key
                                  where he has no name; "" until the signature is known to be good */
-    char hash[72];            /* "sha256:" and hex, of the response */
-    char detail[SP_DN_MAX];   /* INVALID, UNKNOWN: a fragment for people: "stale since 3 hours
-                                 (2026-11-21T21:46:50Z)"; else "" */
+    char delegate[SP_OCSP_SERIAL_TEXT]; /* where the issuer let somebody else sign, whose
+                                 certificate may be revoked itself (it has no ocsp-nocheck): its
+                                 serial number in hex; else "" */
+    char hash[72];                      /* "sha256:" and hex, of the response */
+    char detail[SP_DN_MAX]; /* INVALID, UNKNOWN: a fragment for people: "stale since 3 hours
+                               (2026-11-21T21:46:50Z)"; else "" */
 };
 
 void sp_ocsp_examine(const struct sp_bytes *response, const struct sp_ocsp_query *query,

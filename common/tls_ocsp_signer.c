@@ -20,6 +20,7 @@
 #define OID_PSS          SP_OCSP_OID("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a")
 #define OID_KEY_USAGE    SP_OCSP_OID("\x55\x1d\x0f")
 #define OID_EKU          SP_OCSP_OID("\x55\x1d\x25")
+#define OID_NOCHECK      SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x30\x01\x05")
 #define OID_OCSP_SIGNING SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x03\x09")
 
 static void crt_done(gnutls_x509_crt_t *crt)
@@ -238,6 +239,18 @@ static void set_responder(const struct sp_ocsp_cert *cert, gnutls_x509_crt_t crt
         snprintf(responder + 4 + 2 * i, 3, "%02x", hash[i]);
 }
 
+/* RFC 6960 4.2.2.2.1: unless the issuer says that nobody need look, he may have revoked it. */
+static void set_delegate(const struct sp_ocsp_cert *cert, char delegate[SP_OCSP_SERIAL_TEXT])
+{
+    size_t len = sp_tls_der_len(&cert->serial);
+    struct sp_tls_der value;
+
+    if (sp_ocsp_extension(cert, OID_NOCHECK, &value) == SP_OCSP_FOUND)
+        return;
+    for (size_t i = 0; i < len && 2 * i + 2 < SP_OCSP_SERIAL_TEXT; i++)
+        snprintf(delegate + 2 * i, 3, "%02x", cert->serial.at[i]);
+}
+
 static const char *is_by_issuer(const struct sp_ocsp_basic *basic,
                                 const struct sp_ocsp_cert *issuer, gnutls_x509_crt_t crt,
                                 char responder[SP_DN_MAX], char *buf, size_t buf_len)
@@ -258,7 +271,8 @@ static const char *is_by_issuer(const struct sp_ocsp_basic *basic,
 
 const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
                                    const struct sp_ocsp_cert *issuer, int64_t now,
-                                   char responder[SP_DN_MAX], char *buf, size_t buf_len)
+                                   char responder[SP_DN_MAX], char delegate[SP_OCSP_SERIAL_TEXT],
+                                   char *buf, size_t buf_len)
 {
     struct sp_tls_der certs = basic->certs;
     AUTO_CRT issuer_crt = import(issuer);
@@ -285,8 +299,10 @@ const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
         why = no_delegate(&cert, crt, issuer, issuer_crt, now, buf, buf_len);
         if (!why && !is_signed_by(&basic->sig, crt))
             why = "its signature is not the responder's, whose name it has";
-        if (!why)
-            set_responder(&cert, crt, responder);
+        if (why)
+            continue;
+        set_responder(&cert, crt, responder);
+        set_delegate(&cert, delegate);
     }
     return why;
 }

@@ -6,10 +6,13 @@
  */
 #ifndef SALLYPORT_COMMON_TLS_OCSP_SIGNER_H
 #define SALLYPORT_COMMON_TLS_OCSP_SIGNER_H
+#include "common/tls_ocsp.h"
 #include "common/tls_ocsp_parse.h"
 
-/* NULL: signed by one who may; his name is in `responder`. Else why not, in buf. */
+/* NULL: signed by one who may; his name is in `responder`, and in `delegate` the serial number of
+ * his certificate if it may be revoked (struct sp_ocsp_answer). Else why not, in buf. */
 const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
                                    const struct sp_ocsp_cert *issuer, int64_t now,
-                                   char responder[SP_DN_MAX], char *buf, size_t buf_len);
+                                   char responder[SP_DN_MAX], char delegate[SP_OCSP_SERIAL_TEXT],
+                                   char *buf, size_t buf_len);
 #endif

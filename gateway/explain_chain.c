@@ -133,18 +133,21 @@ static void judge_response(struct gw_question *q, int64_t max_age_s, struct sp_s
         .now = q->e.now,
         .max_age_s = max_age_s,
     };
-    struct sp_ocsp_answer answer;
+    struct sp_status status = {.stapled = false};
+    const struct sp_ocsp_answer *answer = &status.answer;
 
     if (!issuer) {
         sp_status_unknown(ret, NULL, INT64_MAX, "its issuer is not one that can be believed");
         return;
     }
-    sp_ocsp_examine(&response, &query, &answer);
-    if (answer.status != SP_OCSP_GOOD && answer.status != SP_OCSP_REVOKED) {
-        sp_status_unknown(ret, file, INT64_MAX, "%.200s: %.300s", file, answer.detail);
+    sp_ocsp_examine(&response, &query, &status.answer);
+    sp_status_disown(&status, q->d.query.crls, q->d.facts.issuer, q->e.now);
+    if (answer->status != SP_OCSP_GOOD && answer->status != SP_OCSP_REVOKED) {
+        sp_status_unknown(ret, file, INT64_MAX, "%.200s: %.300s", file, answer->detail);
         return;
     }
-    *ret = (struct sp_status){.answer = answer, .holds_until = answer.expires};
+    *ret = status;
+    ret->holds_until = answer->expires;
     snprintf(ret->from, sizeof ret->from, "%.250s", file);
 }
 

@@ -86,9 +86,7 @@ static void put_on_schedule(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, int64
 
     if (e->asking)
         return;
-    if (!e->status && e->response) /* from the cache file: as long as it said */
-        sp_heap_put(&ocsp->schedule, &e->due, e->status_since);
-    else if (now >= expires)
+    if (now >= expires)
         sp_heap_put(&ocsp->schedule, &e->due, now + FORGET_S);
     else if (e->failed) /* the refresh failed: once more before it is stale */
         sp_heap_put(&ocsp->schedule, &e->due, e->retry_at < expires ? e->retry_at : expires);
@@ -128,6 +126,10 @@ static void publish(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, const struct 
         gw_ocsp_entry_set_response(e, result->body, result->len);
         ocsp->dirty = true;
     } else {
+        if (status->answer.status == SP_OCSP_UNKNOWN) {
+            gw_ocsp_entry_disown(e, &status->answer);
+            ocsp->dirty = true;
+        }
         set(&e->failed, status);
         e->retry_at =
             now + (e->failures < RETRY_DOUBLINGS ? 1 << e->failures : GW_OCSP_RETRY_MAX_S);
@@ -196,7 +198,7 @@ static bool judge(const struct job *job, const struct sp_fetch_result *result,
     if (outdates) {
         answer->status = SP_OCSP_INVALID;
         snprintf(answer->detail, sizeof answer->detail,
-                 "an older answer than the one that said that it is revoked");
+                 "an older answer than the one that said that it is not good");
     }
     if (answer->status == SP_OCSP_GOOD || answer->status == SP_OCSP_REVOKED)
         return true;

@@ -37,6 +37,7 @@ struct gw_ocsp_entry {
     size_t response_len;
     struct sp_status *status; /* NULL: nothing was ever known */
     int64_t status_since;
+    int64_t unknown_at;       /* thisUpdate of the newest answer that said unknown; 0: none did */
     struct sp_status *failed; /* what came of the last question; NULL: all is well */
     int64_t retry_at;
     unsigned failures;
@@ -81,7 +82,11 @@ void gw_ocsp_entry_free(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e); /* main 
 struct gw_ocsp_entry **gw_ocsp_entries(struct gw_ocsp *ocsp, size_t *ret_count);
 /* Under the lock; copies. */
 void gw_ocsp_entry_set_response(struct gw_ocsp_entry *e, const uint8_t *der, size_t len);
-/* Whether it is an old `good` that would undo a `revoked`: replayed, or out of a slow cache. */
+/* Under the lock. The responder has said `unknown`, signed and fresh: unless that is older than the
+ * `good` that is known, it takes its place. A `revoked` stays. */
+void gw_ocsp_entry_disown(struct gw_ocsp_entry *e, const struct sp_ocsp_answer *unknown);
+/* Whether it is an old `good` that would undo a `revoked` or an `unknown`: replayed, or out of a
+ * slow cache. */
 bool gw_ocsp_entry_outdates(const struct gw_ocsp_entry *e, const struct sp_ocsp_answer *answer);
 /* Under the lock: a line of the log about trouble may be written now. */
 bool gw_ocsp_may_log(struct gw_ocsp *ocsp);

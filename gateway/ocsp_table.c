@@ -107,10 +107,27 @@ int64_t gw_ocsp_entry_expires(const struct gw_ocsp_entry *e)
     return oldest < expires ? oldest : expires;
 }
 
+void gw_ocsp_entry_disown(struct gw_ocsp_entry *e, const struct sp_ocsp_answer *unknown)
+{
+    if (unknown->this_update > e->unknown_at)
+        e->unknown_at = unknown->this_update;
+    if (!e->status || e->status->answer.status == SP_OCSP_REVOKED ||
+        unknown->this_update < e->status->answer.this_update)
+        return;
+    free(e->status);
+    e->status = NULL;
+    free(e->response); /* without a status it would be one from the cache file */
+    e->response = NULL;
+    e->response_len = 0;
+}
+
 bool gw_ocsp_entry_outdates(const struct gw_ocsp_entry *e, const struct sp_ocsp_answer *answer)
 {
-    return e->status && e->status->answer.status == SP_OCSP_REVOKED &&
-           answer->status == SP_OCSP_GOOD && answer->this_update < e->status->answer.this_update;
+    if (answer->status != SP_OCSP_GOOD)
+        return false;
+    return answer->this_update < e->unknown_at ||
+           (e->status && e->status->answer.status == SP_OCSP_REVOKED &&
+            answer->this_update < e->status->answer.this_update);
 }
 
 bool gw_ocsp_may_log(struct gw_ocsp *ocsp)
@@ -156,10 +173,20 @@ static bool is_current(const struct gw_ocsp_entry *e, int64_t now)
     return now < gw_ocsp_entry_expires(e);
 }
 
-static void copy_status(const struct gw_ocsp_entry *e, struct sp_status *ret)
+static bool disown(const struct gw_decision *d, struct sp_status *status)
+{
+    return sp_status_disown(status, d->query.crls, d->facts.issuer, d->query.now);
+}
+
+/* Of an answer whose signer is revoked it is asked again soon: he may have a new certificate. */
+static void copy_status(struct gw_ocsp_entry *e, const struct gw_decision *d, struct sp_status *ret)
 {
     *ret = *e->status;
     ret->holds_until = gw_ocsp_entry_expires(e);
+    if (!disown(d, ret))
+        return;
+    if (ret->holds_until > d->query.now + GW_OCSP_RETRY_MAX_S)
+        ret->holds_until = e->status->holds_until = d->query.now + GW_OCSP_RETRY_MAX_S;
 }
 
 /* What a look needs of the chain, found once it is wanted: that costs as much as a handshake. */
@@ -196,6 +223,7 @@ static bool is_usable(struct evidence *ev, const struct sp_bytes *response, bool
     sp_ocsp_examine(response, &query, &ret->answer);
     ret->holds_until = ret->answer.expires;
     snprintf(ret->from, sizeof ret->from, "%s", stapled ? "staple" : "cache");
+    disown(ev->d, ret);
     return ret->answer.status == SP_OCSP_GOOD || ret->answer.status == SP_OCSP_REVOKED;
 }
 
@@ -255,8 +283,7 @@ static void take_answer(struct gw_ocsp *ocsp, struct gw_ocsp_entry *e, const str
         e->status = sp_calloc(1, sizeof *e->status);
     *e->status = *status;
     e->status_since = now;
-    if (der->data != e->response)
-        gw_ocsp_entry_set_response(e, der->data, der->len);
+    gw_ocsp_entry_set_response(e, der->data, der->len);
     tell_main(ocsp, e);
 }
 
@@ -351,7 +378,7 @@ static enum gw_ocsp_reply look_again(struct gw_ocsp *ocsp, struct evidence *ev, 
     }
     note_use(e, d->tenant->config);
     if (is_current(e, now)) { /* it came meanwhile */
-        copy_status(e, ret);
+        copy_status(e, d, ret);
         return GW_OCSP_KNOWN;
     }
     if (!take_certificates(e, ev)) {
@@ -381,7 +408,7 @@ enum gw_ocsp_reply gw_ocsp_look(struct gw_ocsp *ocsp, const struct gw_decision *
     if (e)
         note_use(e, d->tenant->config);
     if (e && is_current(e, d->query.now)) {
-        copy_status(e, ret_status);
+        copy_status(e, d, ret_status);
         pthread_mutex_unlock(&ocsp->lock);
         return GW_OCSP_KNOWN;
     }

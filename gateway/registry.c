@@ -224,6 +224,26 @@ static void know_crls(struct sp_tls_crl_pool *pool, const struct gw_registry *pr
         sp_tls_crl_pool_add(pool, previous->tenants[i]->crls);
 }
 
+/* A file that cannot be used holds up nothing else: what was read of it before goes on, and what is
+ * new at URLs and in other files counts. One reference: the same tenant where nothing else is. */
+static struct gw_tenant *renew_rest(struct gw_tenant *tenant,
+                                    const struct gw_tenant_sources *sources,
+                                    struct sp_warnings *warnings)
+{
+    struct sp_tls_crl_pool *pool = gw_keyring_crl_pool(sources->keyring);
+    struct gw_tenant *next = NULL;
+    struct sp_error err;
+    enum sp_err rc;
+
+    sp_tls_crl_pool_fall_back(pool, tenant->crls);
+    rc = gw_tenant_renew(tenant, tenant->own, tenant->trust, sources, warnings, &next, &err);
+    sp_tls_crl_pool_fall_back(pool, NULL);
+    if (rc == SP_OK && memcmp(next->ticket_epoch, tenant->ticket_epoch, GW_TICKET_EPOCH_LEN) != 0)
+        return next;
+    gw_tenant_unref(next);
+    return gw_tenant_ref(tenant);
+}
+
 /* One reference: the same tenant, or its next generation. */
 static struct gw_tenant *renew_tenant(struct gw_tenant *tenant,
                                       const struct gw_tenant_sources *sources,
@@ -238,7 +258,7 @@ static struct gw_tenant *renew_tenant(struct gw_tenant *tenant,
         SP_OK)
         return next;
     sp_warnings_add(failures, err.where[0] ? err.where : tenant->path, tenant->id, "%s", err.text);
-    return gw_tenant_ref(tenant);
+    return renew_rest(tenant, sources, warnings);
 }
 
 static bool renew_all(struct gw_registry *next, const struct gw_registry *previous,

@@ -104,6 +104,24 @@ class Fetch(Case):
         self.assertEqual(self.lab.gateway.all("tunnel", lambda e: e.tenant == self.lab.b, mark), [])
         self.assertEqual((self.ask(bad)[0], self.ask(good)[0]), ("certificate_revoked", "ok"))
 
+    def test_a_file_that_cannot_be_used_does_not_hold_up_what_is_new_at_a_url(self):
+        other = Authority(self.lab.folder, self.lab.pki.ca("Other CA"), self.lab.file("other.crl"))
+        other.publish()
+        self.validation["crls"].append("../other.crl")
+        good, bad = self.lab.client(self.lab.a, "good"), self.lab.client(self.lab.a, "bad")
+        self.publish(begin=-1, end=5)
+        self.lab.start_gateway()
+        self.assertEqual(self.ask(bad)[0], "ok")
+        mark = self.lab.gateway.mark()
+        with open(other.path, "w", encoding="ascii") as out:
+            out.write("half a file")
+        self.assertFalse(self.lab.gateway.wait("reload", since=mark).ok)
+        self.crl.revoke(bad)
+        self.publish()
+        reload = self.lab.gateway.wait("reload", lambda e: e.ok, mark)
+        self.assertEqual(reload.cause, "crl")
+        self.assertEqual((self.ask(bad)[0], self.ask(good)[0]), ("certificate_revoked", "ok"))
+
     def test_it_is_asked_for_again_before_it_is_stale_and_only_what_is_new_is_sent(self):
         begin = time.monotonic()
         self.publish(begin=-1, end=6)

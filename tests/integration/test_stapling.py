@@ -522,6 +522,22 @@ class AtTheAgent(Case):
                 self.assertIn("CN=Test Service CA", event.revocation["ocsp"]["signer"])
                 self.assertNotIn("detail", event)
 
+    def test_a_delegate_who_is_revoked_himself_says_nothing_good(self):
+        delegate = self.lab.pki.leaf("Responder", self.service, eku="OCSPSigning")
+        crl = Authority(self.lab.folder, self.service, self.lab.file("service.crl"))
+        self.validation.update(staple="require", crls=["service.crl"])
+        self.responder.signer = delegate
+        staple = self.answer()
+        crl.publish()
+        _, event = self.meet(staple)
+        self.assertEqual((event.action, event.observed_errors), ("allow", []))
+        crl.revoke(delegate)
+        crl.publish()
+        _, event = self.meet(staple)
+        self.assertEqual((event.action, event.reason), ("block", "revocation_unknown"))
+        self.assertRegex(event.detail, "the certificate of its signer '.*Responder.*' was revoked "
+                         "on .*: keyCompromise, says .*service.crl")
+
     def bad_staples(self):
         stranger = self.make_responder(self.lab.pki.ca("Somebody else"))
         stranger.ca, stranger.signer = self.service, stranger.ca

@@ -60,7 +60,7 @@ static struct gw_tenant *make_tenant(const char *id, struct gw_tenant_config *co
     config->refs = 1; /* ours: it is never freed */
     config->enabled = true;
     validation->ocsp =
-        (struct gw_ocsp_settings){.mode = SP_OCSP_HARD, .timeout_ms = 3000, .max_age_s = 86400};
+        (struct gw_ocsp_settings){.mode = SP_OCSP_HARD, .timeout_ms = 60000, .max_age_s = 86400};
     tenant->config = config;
     tenant->id = id;
     tenant->path = "f";

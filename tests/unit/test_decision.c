@@ -2,11 +2,14 @@
  * holds. */
 #include "gateway/decision.h"
 
+#include "common/log.h"
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/ocsp_world.h"
+#include "tests/support/scratch.h"
 
 #define UNKNOWN SP_REASON_BIT(SP_REASON_REVOCATION_UNKNOWN)
 #define REVOKED SP_REASON_BIT(SP_REASON_REVOKED)
@@ -180,6 +183,165 @@ START_TEST(a_decision_holds_until_the_first_of_what_it_rests_on_ends)
 }
 END_TEST
 
+/* ---- whose it is, and who may be his ---- */
+
+#define BIT(reason) SP_REASON_BIT(SP_REASON_##reason)
+
+START_TEST(who_has_no_tenant_or_too_many_is_told_apart_and_by_what_was_found)
+{
+    static const struct {
+        struct gw_finding finding;
+        sp_reason_set wanted;
+    } rows_[] = {
+        {{.kind = GW_FOUND_NONE, .detail = "nobody's"}, BIT(TENANT_UNKNOWN)},
+        {{.kind = GW_FOUND_SEVERAL, .detail = "acme's and globex's"}, BIT(TENANT_AMBIGUOUS)},
+    };
+    struct sp_chain chain = {.certs = {ocsp_der(ocsp_world.leaf)}, .count = 1};
+    sp_reason_set both = BIT(TENANT_UNKNOWN) | BIT(TENANT_AMBIGUOUS) | BIT(TENANT_DISABLED);
+    struct gw_decision d;
+
+    for (size_t i = 0; i < sizeof rows_ / sizeof rows_[0]; i++) {
+        gw_decision_examine(&d, NULL, &rows_[i].finding, &chain, ocsp_world.now, NULL);
+        ck_assert_uint_eq(d.facts.observed & both, rows_[i].wanted);
+        ck_assert_ptr_nonnull(strstr(d.facts.detail, rows_[i].finding.detail));
+    }
+    gw_decision_examine(&d, NULL, NULL, &chain, ocsp_world.now, NULL);
+    ck_assert_uint_eq(d.facts.observed & both, BIT(TENANT_UNKNOWN));
+    gw_decision_examine(&d, ocsp_world.tenant, &rows_[1].finding, &chain, ocsp_world.now, NULL);
+    ck_assert_uint_eq(d.facts.observed, 0);
+    ocsp_world.config.enabled = false;
+    gw_decision_examine(&d, ocsp_world.tenant, NULL, &chain, ocsp_world.now, NULL);
+    ck_assert_uint_eq(d.facts.observed, BIT(TENANT_DISABLED));
+}
+END_TEST
+
+enum shown { NONE, LEAF, GARBAGE };
+
+static const struct {
+    const char *subject; /* NULL: everybody fits */
+    enum shown shown;
+    sp_reason_set wanted;
+    const char *detail;
+} matches[] = {
+    {NULL, LEAF, 0, ""},
+    {"CN=le*", LEAF, 0, ""},
+    {"CN=other", LEAF, BIT(NAME_MISMATCH),
+     "the subject does not fit client_validation.match.subject"},
+    {"CN=other", NONE, BIT(NO_CERTIFICATE), NULL}, /* whoever shows none has no wrong name */
+    {NULL, GARBAGE, BIT(BAD_SIGNATURE), NULL},
+    {"*", GARBAGE, BIT(BAD_SIGNATURE) | BIT(NAME_MISMATCH), NULL},
+};
+
+START_TEST(a_clients_names_must_fit_what_his_tenant_says)
+{
+    struct gw_cert_match *match = &ocsp_world.config.client_validation.match;
+    char subject[16], *items[] = {subject};
+    struct gw_decision d;
+    struct sp_chain chain;
+
+    match->is_set = matches[_i].subject != NULL;
+    snprintf(subject, sizeof subject, "%s", match->is_set ? matches[_i].subject : "");
+    match->patterns[SP_TLS_NAME_SUBJECT] =
+        (struct sp_json_strings){.items = items, .count = match->is_set ? 1 : 0};
+    if (matches[_i].shown == GARBAGE) {
+        chain = (struct sp_chain){.certs = {{(const uint8_t *)"garbage", 7}}, .count = 1};
+        gw_decision_examine(&d, ocsp_world.tenant, NULL, &chain, ocsp_world.now, NULL);
+    } else {
+        examine(&d, matches[_i].shown == LEAF ? ocsp_world.leaf : NULL, &chain);
+    }
+    ck_assert_uint_eq(d.facts.observed, matches[_i].wanted);
+    if (matches[_i].detail)
+        ck_assert_str_eq(d.facts.detail, matches[_i].detail);
+    *match = (struct gw_cert_match){.is_set = false};
+}
+END_TEST
+
+START_TEST(a_certificate_without_a_purpose_passes_only_where_none_is_required)
+{
+    const struct certs_spec spec = {.dn = "CN=x", .path_len = -1, .eku = CERTS_EKU_NONE};
+    struct certs_pair *leaf = NULL;
+    struct gw_decision d;
+    struct sp_chain chain;
+
+    ck_assert_int_eq(certs_mint(&spec, ocsp_world.ca, &leaf, NULL), SP_OK);
+    for (int required = 0; required < 2; required++) {
+        ocsp_world.config.client_validation.require_eku = required;
+        examine(&d, leaf, &chain);
+        ck_assert_uint_eq(d.facts.observed, required ? BIT(WRONG_PURPOSE) : 0);
+    }
+    certs_pair_free(leaf);
+}
+END_TEST
+
+/* ---- what is logged ---- */
+
+static void log_decision(struct scratch *s, const struct gw_decision *d)
+{
+    struct sp_log *log;
+    struct sp_log_line line;
+    char path[300];
+
+    snprintf(path, sizeof path, "%s/log", s->path);
+    ck_assert_int_eq(sp_log_open(path, SP_LOG_JSON, SP_LOG_DEBUG, &log, NULL), SP_OK);
+    ck_assert(sp_log_begin(&line, log, SP_LOG_INFO, "tunnel"));
+    gw_decision_log(&line, d);
+    sp_log_end(&line);
+    sp_log_close(log);
+    scratch_run(s, "cat log; rm log");
+}
+
+START_TEST(a_line_has_the_alert_that_was_sent_and_none_where_none_was)
+{
+    struct scratch *s = scratch_new();
+    struct gw_decision d;
+    struct sp_chain chain;
+
+    examine(&d, NULL, &chain);
+    gw_decision_conclude(&d);
+    log_decision(s, &d);
+    ck_assert_ptr_nonnull(strstr(s->output, "\"action\":\"block\""));
+    ck_assert_ptr_nonnull(strstr(s->output, "\"alert\":\"certificate_required\""));
+    policy->on_failure = SP_DECIDE_ALLOW; /* what is wrong has an alert, but it is not sent */
+    examine(&d, NULL, &chain);
+    gw_decision_conclude(&d);
+    log_decision(s, &d);
+    ck_assert_ptr_nonnull(strstr(s->output, "\"action\":\"allow-unvalidated\""));
+    ck_assert_ptr_null(strstr(s->output, "\"alert\""));
+    gw_decision_without_chain(&d, SP_REASON_NOT_TLS, "no TLS", ocsp_world.now);
+    log_decision(s, &d);
+    ck_assert_ptr_nonnull(strstr(s->output, "\"action\":\"block\""));
+    ck_assert_ptr_null(strstr(s->output, "\"alert\""));
+    scratch_free(s);
+}
+END_TEST
+
+START_TEST(a_line_tells_of_a_shadow_that_would_decide_otherwise)
+{
+    struct scratch *s = scratch_new();
+    struct gw_decision d;
+    struct sp_chain chain;
+
+    examine(&d, ocsp_world.leaf, &chain);
+    gw_decision_conclude(&d);
+    log_decision(s, &d);
+    ck_assert_ptr_null(strstr(s->output, "shadow"));
+    d.shadow = (struct gw_shadow_verdict){
+        .differs = true,
+        .verdict = {.action = SP_ACTION_BLOCK, .reason = SP_REASON_EXPIRED, .rule = "some rule"}};
+    log_decision(s, &d);
+    ck_assert_ptr_nonnull(strstr(s->output, "\"shadow\":\"would_block\",\"shadow_reason\":"
+                                            "\"expired\",\"shadow_rule\":\"some rule\""));
+    d.shadow.verdict = (struct sp_verdict){.action = SP_ACTION_ALLOW, .reason = SP_REASON_COUNT};
+    log_decision(s, &d);
+    ck_assert_ptr_nonnull(strstr(s->output, "\"shadow\":\"would_allow\""));
+    ck_assert_ptr_null(strstr(s->output, "shadow_reason"));
+    d.shadow.differs = false;
+    log_decision(s, &d);
+    ck_assert_ptr_null(strstr(s->output, "shadow"));
+    scratch_free(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("decision");
@@ -195,6 +357,12 @@ int main(void)
                         sizeof rows / sizeof rows[0]);
     tcase_add_test(tcase, on_failure_allow_covers_an_unknown_one_and_never_a_revoked_one);
     tcase_add_test(tcase, a_decision_holds_until_the_first_of_what_it_rests_on_ends);
+    tcase_add_test(tcase, who_has_no_tenant_or_too_many_is_told_apart_and_by_what_was_found);
+    tcase_add_loop_test(tcase, a_clients_names_must_fit_what_his_tenant_says, 0,
+                        sizeof matches / sizeof matches[0]);
+    tcase_add_test(tcase, a_certificate_without_a_purpose_passes_only_where_none_is_required);
+    tcase_add_test(tcase, a_line_has_the_alert_that_was_sent_and_none_where_none_was);
+    tcase_add_test(tcase, a_line_tells_of_a_shadow_that_would_decide_otherwise);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -3,8 +3,8 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
+#include "tests/support/fetch_world.h"
 #include "tests/support/scratch.h"
-#include "tests/support/tls_raw.h"
 
 #include <check.h>
 #include <errno.h>
@@ -15,348 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #define CA_STORE  "/etc/ssl/certs/ca-certificates.crt"
-#define CONNS     64
-#define BODY_MAX  (1 << 20)
 #define FETCHES   50
 #define MAX_BYTES 65536
-
-static struct sp_loop *loop;
-static struct sp_timer *deadline;
-static struct sp_resolver *resolver;
-static struct sp_fetcher *fetcher;
-
-static void on_deadline(void *ctx)
-{
-    (void)ctx;
-    ck_abort_msg("nothing happened for ten seconds");
-}
-
-/* ---- an HTTP server that says what it is told to ---- */
-
-struct conn {
-    struct sp_sock *sock;
-    struct sp_timer *drip;
-    struct tls_raw *tls;
-    struct sp_buf request; /* the plain bytes */
-    bool answered;
-    const char *left; /* of the answer */
-    size_t left_len;
-};
-
-static struct server {
-    struct sp_listener *listener, *listener6;
-    uint16_t port;
-    const char *answer;                    /* NULL: none, ever */
-    size_t answer_len;                     /* 0: strlen */
-    const char *drip;                      /* after the answer: again and again */
-    bool close;                            /* after the answer */
-    bool reset;                            /* likewise, with a RST */
-    bool at_once;                          /* answers before it was asked */
-    gnutls_certificate_credentials_t cred; /* https */
-    int accepted, asked;
-    struct sp_addr dialled; /* our side of the last connection */
-    char last[70000];       /* the last request */
-    size_t last_len;
-    struct conn conns[CONNS];
-} server;
-
-static void conn_close(struct conn *conn)
-{
-    if (server.reset)
-        sp_sock_reset(conn->sock);
-    else
-        sp_sock_close(conn->sock);
-    sp_timer_free(conn->drip);
-    if (conn->tls)
-        tls_raw_done(conn->tls);
-    free(conn->tls);
-    sp_buf_done(&conn->request);
-    memset(conn, 0, sizeof *conn);
-}
-
-static void conn_flush(struct conn *conn)
-{
-    while (conn->left_len) {
-        ssize_t n = sp_sock_write(conn->sock, conn->left, conn->left_len);
-
-        if (n == -EAGAIN) {
-            sp_sock_watch_write(conn->sock, true);
-            return;
-        }
-        if (n < 0) {
-            conn_close(conn);
-            return;
-        }
-        conn->left += n;
-        conn->left_len -= (size_t)n;
-    }
-    sp_sock_watch_write(conn->sock, false);
-    if (server.close)
-        conn_close(conn);
-    else if (server.drip)
-        sp_timer_start(conn->drip, 5);
-}
-
-static void on_drip(void *ctx)
-{
-    struct conn *conn = ctx;
-
-    conn->left = server.drip;
-    conn->left_len = strlen(server.drip);
-    conn_flush(conn);
-}
-
-static void conn_answer(struct conn *conn)
-{
-    if (!server.answer && !server.close)
-        return;
-    conn->answered = true;
-    conn->left = server.answer;
-    conn->left_len =
-        server.answer && !server.answer_len ? strlen(server.answer) : server.answer_len;
-    if (conn->tls) {
-        tls_raw_write(conn->tls, server.answer);
-        conn->left = (const char *)sp_buf_data(&conn->tls->out);
-        conn->left_len = conn->tls->out.len;
-    }
-    conn_flush(conn);
-}
-
-/* True: a head, and as much of a body as its Content-Length says. */
-static bool is_whole(const struct sp_buf *request)
-{
-    SP_AUTO_FREE char *text = strndup((const char *)sp_buf_data(request), request->len);
-    const char *end = strstr(text, "\r\n\r\n");
-    const char *length = strcasestr(text, "\r\nContent-Length: ");
-    size_t body = length && length < end ? strtoul(length + 18, NULL, 10) : 0;
-
-    return end && request->len >= (size_t)(end + 4 - text) + body;
-}
-
-static void conn_take(struct conn *conn, const void *data, size_t len)
-{
-    ck_assert_int_eq(sp_buf_append(&conn->request, data, len), SP_OK);
-    if (conn->answered || !is_whole(&conn->request))
-        return;
-    server.asked++;
-    server.last_len = conn->request.len;
-    ck_assert_uint_lt(server.last_len, sizeof server.last);
-    memcpy(server.last, sp_buf_data(&conn->request), server.last_len);
-    server.last[server.last_len] = '\0';
-    conn_answer(conn);
-}
-
-static void on_readable(void *ctx)
-{
-    struct conn *conn = ctx;
-    uint8_t data[65536];
-    ssize_t n = sp_sock_read(conn->sock, data, sizeof data);
-
-    if (n == -EAGAIN)
-        return;
-    if (n <= 0) {
-        conn_close(conn);
-        return;
-    }
-    if (!conn->tls) {
-        conn_take(conn, data, (size_t)n);
-        return;
-    }
-    tls_raw_feed(conn->tls, data, (size_t)n);
-    if (conn->tls->out.len)
-        ck_assert_int_ge(
-            sp_sock_write(conn->sock, sp_buf_data(&conn->tls->out), conn->tls->out.len), 0);
-    sp_buf_consume(&conn->tls->out, conn->tls->out.len);
-    if (conn->tls->got.len)
-        conn_take(conn, sp_buf_data(&conn->tls->got), conn->tls->got.len);
-}
-
-static void on_writable(void *ctx)
-{
-    conn_flush(ctx);
-}
-
-static const struct sp_sock_callbacks conn_callbacks = {on_readable, on_writable};
-
-static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
-{
-    struct conn *conn = server.conns;
-
-    (void)ctx;
-    (void)peer;
-    server.accepted++;
-    while (conn->sock)
-        conn++;
-    ck_assert_int_eq(sp_sock_new(loop, fd, &conn_callbacks, conn, &conn->sock, NULL), SP_OK);
-    conn->drip = sp_timer_new(loop, on_drip, conn);
-    sp_buf_init(&conn->request, BODY_MAX);
-    if (server.cred) {
-        conn->tls = calloc(1, sizeof *conn->tls);
-        ck_assert_ptr_nonnull(conn->tls);
-        tls_raw_init(conn->tls, &(struct tls_raw_options){.server = true, .cred = server.cred});
-    }
-    ck_assert(sp_sock_local(conn->sock, &server.dialled));
-    sp_sock_watch_read(conn->sock, true);
-    if (server.at_once)
-        conn_answer(conn);
-}
-
-static void on_trouble(void *ctx, int errno_value)
-{
-    (void)ctx;
-    ck_abort_msg("accept: %s", strerror(errno_value));
-}
-
-static const struct sp_listener_callbacks listener_callbacks = {on_accept, on_trouble};
-
-static struct sp_addr listen_at(const char *text, uint16_t port, struct sp_listener **ret_listener)
-{
-    struct sp_addr addr = {.port = port};
-    int fd;
-
-    ck_assert(sp_ip_parse(text, strlen(text), &addr.ip));
-    ck_assert_int_eq(sp_listen_fd(&addr, false, &fd, NULL), SP_OK);
-    ck_assert_int_eq(sp_listener_new(loop, fd, &listener_callbacks, NULL, ret_listener, NULL),
-                     SP_OK);
-    return addr;
-}
-
-static void server_start(const char *address)
-{
-    server.port = listen_at(address, 0, &server.listener).port;
-}
-
-static void server_stop(void)
-{
-    sp_listener_free(server.listener);
-    sp_listener_free(server.listener6);
-    server.listener = server.listener6 = NULL;
-    for (int i = 0; i < CONNS; i++)
-        if (server.conns[i].sock)
-            conn_close(&server.conns[i]);
-}
-
-/* ---- a name server for the names below ---- */
-
-static const struct {
-    const char *name;
-    uint8_t addrs[3][4]; /* 0: none */
-} zone[] = {
-    {"loop.example", {{127, 0, 0, 1}}},
-    {"both.example", {{127, 0, 0, 1}, {8, 8, 8, 8}, {169, 254, 169, 254}}},
-    {"public.example", {{8, 8, 8, 8}}},
-    {"private.example", {{10, 0, 0, 1}}},
-};
-
-static struct sp_sock *names;
-static bool names_silent;
-
-/* The question's name as text; returns where its type is. */
-static size_t read_name(const uint8_t *packet, char name[256])
-{
-    size_t at = 12, used = 0;
-
-    while (packet[at]) {
-        size_t label = packet[at++];
-
-        if (used)
-            name[used++] = '.';
-        memcpy(name + used, packet + at, label);
-        used += label;
-        at += label;
-    }
-    name[used] = '\0';
-    return at + 1;
-}
-
-static size_t add_answers(uint8_t packet[1024], size_t len, const char *name)
-{
-    static const uint8_t head[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4};
-
-    for (size_t i = 0; i < sizeof zone / sizeof zone[0]; i++) {
-        for (int j = 0; j < 3 && strcasecmp(zone[i].name, name) == 0 && zone[i].addrs[j][0]; j++) {
-            memcpy(packet + len, head, sizeof head);
-            memcpy(packet + len + sizeof head, zone[i].addrs[j], 4);
-            len += sizeof head + 4;
-            packet[7]++;
-        }
-    }
-    return len;
-}
-
-static void on_question(void *ctx)
-{
-    uint8_t packet[1024] = {0};
-    struct sockaddr_storage from;
-    socklen_t from_len = sizeof from;
-    char name[256];
-    ssize_t n = recvfrom(sp_sock_fd(names), packet, 512, 0, (struct sockaddr *)&from, &from_len);
-    size_t type_at, len;
-
-    (void)ctx;
-    if (n < 0)
-        (void)sp_sock_read(names, packet, sizeof packet); /* tells it that there is no more */
-    if (n < 17 || names_silent)
-        return;
-    type_at = read_name(packet, name);
-    len = type_at + 4;
-    packet[2] = 0x84;
-    packet[3] = 0x80;
-    memset(packet + 6, 0, 6);
-    if (packet[type_at + 1] == 1)
-        len = add_answers(packet, len, name);
-    (void)sendto(sp_sock_fd(names), packet, len, 0, (struct sockaddr *)&from, from_len);
-}
-
-static const struct sp_sock_callbacks names_callbacks = {on_question, NULL};
-
-static void names_start(void)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct sp_resolver_options options = {.timeout_ms = 3000};
-    struct sp_addr addr;
-    char text[SP_ADDR_TEXT];
-
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-    ck_assert_int_eq(sp_sock_new(loop, fd, &names_callbacks, NULL, &names, NULL), SP_OK);
-    sp_sock_watch_read(names, true);
-    ck_assert(sp_sock_local(names, &addr));
-    options.servers = sp_addr_format(&addr, text);
-    ck_assert_int_eq(sp_resolver_new(loop, &options, &resolver, NULL), SP_OK);
-}
-
-static void make_world_at(const char *address)
-{
-    ck_assert_int_eq(sp_loop_new(&loop, NULL), SP_OK);
-    deadline = sp_timer_new(loop, on_deadline, NULL);
-    sp_timer_start(deadline, 10000);
-    memset(&server, 0, sizeof server);
-    server_start(address);
-    names_start();
-    ck_assert_int_eq(sp_fetcher_new(loop, resolver, &fetcher, NULL), SP_OK);
-}
-
-static void make_world(void)
-{
-    make_world_at("127.0.0.1");
-}
-
-static void drop_world(void)
-{
-    sp_fetcher_free(fetcher);
-    sp_resolver_free(resolver);
-    sp_sock_close(names);
-    server_stop();
-    sp_timer_free(deadline);
-    sp_loop_free(loop);
-}
 
 /* ---- what came back ---- */
 
@@ -399,7 +64,7 @@ static void on_done(void *ctx, const struct sp_fetch_result *result, const struc
         *r->to_free = NULL;
     }
     if (!r->left || !--*r->left)
-        sp_loop_stop(loop);
+        sp_loop_stop(fetch_world.loop);
 }
 
 /* "http://HOST:PORT/x" of the server, or as it is when host is a whole URL. */
@@ -409,8 +74,8 @@ static const char *url_of(const char *host)
 
     if (strstr(host, "://"))
         return host;
-    snprintf(text, sizeof text, "%s://%s:%u/x", server.cred ? "https" : "http", host,
-             (unsigned)server.port);
+    snprintf(text, sizeof text, "%s://%s:%u/x", fetch_server.cred ? "https" : "http", host,
+             (unsigned)fetch_server.port);
     return text;
 }
 
@@ -424,7 +89,7 @@ static struct sp_fetch *start(const char *host, const struct sp_fetch_request *l
     struct sp_fetch *fetch;
 
     request.url = url_of(host);
-    fetch = sp_fetch_start(fetcher, &request, on_done, r);
+    fetch = sp_fetch_start(fetch_world.fetcher, &request, on_done, r);
     ck_assert_ptr_nonnull(fetch);
     ck_assert_int_eq(r->calls, 0);
     return fetch;
@@ -435,7 +100,7 @@ static void fetch(const char *host, const struct sp_fetch_request *like, struct 
     free(r->body);
     memset(r, 0, sizeof *r);
     start(host, like, r);
-    sp_loop_run(loop);
+    sp_loop_run(fetch_world.loop);
     ck_assert_int_eq(r->calls, 1);
 }
 
@@ -459,8 +124,8 @@ START_TEST(a_get_says_no_more_than_it_must)
 
     setenv("http_proxy", "http://127.0.0.1:1", 1);
     setenv("all_proxy", "http://127.0.0.1:1", 1);
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/x\r\nETag: "
-                    "\"e1\"\r\nSet-Cookie: a=b\r\n\r\nhello";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/x\r\nETag: "
+                          "\"e1\"\r\nSet-Cookie: a=b\r\n\r\nhello";
     fetch("127.0.0.1", &plain, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
     ck_assert_int_eq(r.status, 200);
@@ -470,11 +135,11 @@ START_TEST(a_get_says_no_more_than_it_must)
     ck_assert_str_eq(r.etag, "\"e1\"");
     snprintf(wanted, sizeof wanted,
              "GET /x HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: sallyport/%s\r\n\r\n",
-             (unsigned)server.port, SALLYPORT_VERSION);
-    ck_assert_str_eq(server.last, wanted);
+             (unsigned)fetch_server.port, SALLYPORT_VERSION);
+    ck_assert_str_eq(fetch_server.last, wanted);
     fetch("127.0.0.1", &plain, &r); /* with no cookie, by another connection */
-    ck_assert_str_eq(server.last, wanted);
-    ck_assert_int_eq(server.accepted, 2);
+    ck_assert_str_eq(fetch_server.last, wanted);
+    ck_assert_int_eq(fetch_server.accepted, 2);
     free(r.body);
 }
 END_TEST
@@ -492,19 +157,20 @@ START_TEST(a_post_arrives_whole)
     request.body_len = sizeof body;
     request.content_type = "application/ocsp-request";
     request.accept = "application/ocsp-response";
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     start("127.0.0.1", &request, &r);
     memset(body, 0xff, sizeof body); /* it was copied */
-    sp_loop_run(loop);
+    sp_loop_run(fetch_world.loop);
     ck_assert_msg(r.good, "%s", r.error.text);
     ck_assert_uint_eq(r.len, 0);
-    ck_assert_mem_eq(server.last, "POST /x HTTP/1.1\r\n", 18);
-    ck_assert_ptr_nonnull(strstr(server.last, "\r\nContent-Type: application/ocsp-request\r\n"));
-    ck_assert_ptr_nonnull(strstr(server.last, "\r\nAccept: application/ocsp-response\r\n"));
-    ck_assert_ptr_nonnull(strstr(server.last, "\r\nContent-Length: 60000\r\n"));
-    ck_assert_ptr_null(strstr(server.last, "Expect"));
-    sent = strstr(server.last, "\r\n\r\n") + 4;
-    ck_assert_uint_eq(server.last_len, (size_t)(sent - server.last) + sizeof body);
+    ck_assert_mem_eq(fetch_server.last, "POST /x HTTP/1.1\r\n", 18);
+    ck_assert_ptr_nonnull(
+        strstr(fetch_server.last, "\r\nContent-Type: application/ocsp-request\r\n"));
+    ck_assert_ptr_nonnull(strstr(fetch_server.last, "\r\nAccept: application/ocsp-response\r\n"));
+    ck_assert_ptr_nonnull(strstr(fetch_server.last, "\r\nContent-Length: 60000\r\n"));
+    ck_assert_ptr_null(strstr(fetch_server.last, "Expect"));
+    sent = strstr(fetch_server.last, "\r\n\r\n") + 4;
+    ck_assert_uint_eq(fetch_server.last_len, (size_t)(sent - fetch_server.last) + sizeof body);
     for (size_t i = 0; i < sizeof body; i++)
         ck_assert_uint_eq((uint8_t)sent[i], (uint8_t)(i * 7));
     free(r.body);
@@ -517,12 +183,12 @@ START_TEST(an_empty_body_is_posted_too)
     struct sp_fetch_request request = plain;
 
     request.body = "";
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     fetch("127.0.0.1", &request, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
-    ck_assert_mem_eq(server.last, "POST /x", 7);
-    ck_assert_ptr_nonnull(strstr(server.last, "\r\nContent-Length: 0\r\n"));
-    ck_assert_ptr_null(strstr(server.last, "Content-Type"));
+    ck_assert_mem_eq(fetch_server.last, "POST /x", 7);
+    ck_assert_ptr_nonnull(strstr(fetch_server.last, "\r\nContent-Length: 0\r\n"));
+    ck_assert_ptr_null(strstr(fetch_server.last, "Content-Type"));
     free(r.body);
 }
 END_TEST
@@ -537,16 +203,16 @@ START_TEST(what_is_not_modified_is_told_as_such)
     struct sp_fetch_request request = plain;
 
     request.etag = "\"e1\"";
-    server.answer = answers[_i];
+    fetch_server.answer = answers[_i];
     fetch("127.0.0.1", &request, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
     ck_assert_int_eq(r.status, 304);
     ck_assert_uint_eq(r.len, 0);
     ck_assert_str_eq(r.etag, "\"e2\"");
-    ck_assert_ptr_nonnull(strstr(server.last, "\r\nIf-None-Match: \"e1\"\r\n"));
+    ck_assert_ptr_nonnull(strstr(fetch_server.last, "\r\nIf-None-Match: \"e1\"\r\n"));
     fetch("127.0.0.1", &plain, &r);
     ck_assert_str_eq(reason(&r), "answered 304");
-    ck_assert_ptr_null(strstr(server.last, "If-None-Match"));
+    ck_assert_ptr_null(strstr(fetch_server.last, "If-None-Match"));
     free(r.body);
 }
 END_TEST
@@ -557,11 +223,11 @@ START_TEST(an_etag_that_would_break_the_request_is_not_sent)
     struct sp_fetch_request request = plain;
 
     request.etag = "\"e1\"\r\nX-Mine: yes";
-    server.answer = "HTTP/1.1 304 Not Modified\r\n\r\n";
+    fetch_server.answer = "HTTP/1.1 304 Not Modified\r\n\r\n";
     fetch("127.0.0.1", &request, &r);
     ck_assert_str_eq(reason(&r), "answered 304");
-    ck_assert_ptr_null(strstr(server.last, "X-Mine"));
-    ck_assert_ptr_null(strstr(server.last, "If-None-Match"));
+    ck_assert_ptr_null(strstr(fetch_server.last, "X-Mine"));
+    ck_assert_ptr_null(strstr(fetch_server.last, "If-None-Match"));
 }
 END_TEST
 
@@ -582,8 +248,8 @@ START_TEST(an_answer_is_taken_however_its_end_is_told)
 {
     struct result r = {.calls = 0};
 
-    server.answer = good_rows[_i].answer;
-    server.close = true;
+    fetch_server.answer = good_rows[_i].answer;
+    fetch_server.close = true;
     fetch("127.0.0.1", &plain, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
     ck_assert_uint_eq(r.len, strlen(good_rows[_i].body));
@@ -636,14 +302,14 @@ START_TEST(any_other_answer_is_an_error_that_says_so)
     struct result r = {.calls = 0};
     const char *text;
 
-    server.answer = bad_rows[_i].answer;
-    server.close = bad_rows[_i].close;
+    fetch_server.answer = bad_rows[_i].answer;
+    fetch_server.close = bad_rows[_i].close;
     fetch("127.0.0.1", &plain, &r);
     text = reason(&r);
     ck_assert_msg(strncmp(text, bad_rows[_i].reason, strlen(bad_rows[_i].reason)) == 0, "%s", text);
     ck_assert_int_eq(r.error.kind, bad_rows[_i].kind);
     ck_assert_int_eq(r.error.code, bad_rows[_i].code);
-    ck_assert_int_eq(server.asked, 1);
+    ck_assert_int_eq(fetch_server.asked, 1);
 }
 END_TEST
 
@@ -652,9 +318,9 @@ START_TEST(a_reset_connection_is_an_error_unless_the_answer_is_whole)
 {
     struct result r = {.calls = 0};
 
-    server.answer =
+    fetch_server.answer =
         _i ? "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc" : "HTTP/1.1 200 OK\r\n\r\nabc";
-    server.close = server.reset = true;
+    fetch_server.close = fetch_server.reset = true;
     fetch("127.0.0.1", &plain, &r);
     if (_i) {
         ck_assert_msg(r.good, "%s", r.error.text);
@@ -673,7 +339,7 @@ START_TEST(a_redirect_is_not_followed)
     static const int codes[] = {301, 302, 303, 307, 308};
     struct result r = {.calls = 0};
     struct sp_listener *target;
-    struct sp_addr addr = listen_at("127.0.0.1", 0, &target);
+    struct sp_addr addr = fetch_server_listen("127.0.0.1", 0, &target);
     char answer[256], wanted[256];
 
     snprintf(answer, sizeof answer,
@@ -682,12 +348,12 @@ START_TEST(a_redirect_is_not_followed)
     snprintf(wanted, sizeof wanted,
              "redirects to http://127.0.0.1:%u/y (%d), which is not followed", (unsigned)addr.port,
              codes[_i]);
-    server.answer = answer;
+    fetch_server.answer = answer;
     fetch("127.0.0.1", &plain, &r);
     ck_assert_str_eq(reason(&r), wanted);
     ck_assert_int_eq(r.error.code, codes[_i]);
     fetch("127.0.0.1", &plain, &r); /* whoever came would have come by now */
-    ck_assert_int_eq(server.accepted, 2);
+    ck_assert_int_eq(fetch_server.accepted, 2);
     sp_listener_free(target);
 }
 END_TEST
@@ -713,8 +379,8 @@ START_TEST(an_endless_answer_is_cut_where_it_is_too_long)
     while (strlen(lines) < 4900)
         strcat(lines, line);
     request.max_bytes = 2000;
-    server.answer = rows[_i].answer;
-    server.drip = rows[_i].drip ? rows[_i].drip : lines;
+    fetch_server.answer = rows[_i].answer;
+    fetch_server.drip = rows[_i].drip ? rows[_i].drip : lines;
     fetch("127.0.0.1", &request, &r);
     ck_assert_str_eq(reason(&r), rows[_i].reason);
     ck_assert_int_eq(r.error.kind, SP_ERR_LIMIT);
@@ -734,9 +400,9 @@ START_TEST(a_body_may_have_exactly_the_most_bytes)
     memcpy(answer, heads[_i], head);
     for (size_t i = 0; i < 300000; i++)
         answer[head + i] = (char)(i * 13);
-    server.answer = answer;
-    server.answer_len = head + 300000;
-    server.close = true;
+    fetch_server.answer = answer;
+    fetch_server.answer_len = head + 300000;
+    fetch_server.close = true;
     request.max_bytes = 300000;
     fetch("127.0.0.1", &request, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
@@ -760,10 +426,10 @@ START_TEST(nothing_but_an_empty_body_fits_into_nothing)
     struct sp_fetch_request request = plain;
 
     request.max_bytes = 0;
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
     fetch("127.0.0.1", &request, &r);
     ck_assert_str_eq(reason(&r), "more than 0 bytes");
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     fetch("127.0.0.1", &request, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
     free(r.body);
@@ -789,8 +455,8 @@ START_TEST(time_is_up_whatever_the_server_does)
     uint64_t begin = sp_loop_clock_us();
 
     request.timeout_ms = 300;
-    server.answer = rows[_i].answer;
-    server.drip = rows[_i].drip;
+    fetch_server.answer = rows[_i].answer;
+    fetch_server.drip = rows[_i].drip;
     fetch("127.0.0.1", &request, &r);
     ck_assert_str_eq(reason(&r), rows[_i].reason);
     ck_assert_int_eq(r.error.kind, SP_ERR_TIMEOUT);
@@ -805,7 +471,7 @@ START_TEST(time_is_up_for_a_silent_name_server_too)
     struct sp_fetch_request request = plain;
 
     request.timeout_ms = 100;
-    names_silent = true;
+    fetch_world.names_silent = true;
     fetch("http://loop.example/", &request, &r);
     ck_assert_str_eq(r.error.text, "http://loop.example/: its name was not found within 100 ms");
     ck_assert_int_eq(r.error.kind, SP_ERR_TIMEOUT);
@@ -831,7 +497,7 @@ START_TEST(a_refused_connection_says_so)
 
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
-    server.port = ntohs(sa.sin_port);
+    fetch_server.port = ntohs(sa.sin_port);
     fetch("127.0.0.1", &plain, &r);
     ck_assert_str_eq(reason(&r), "connection refused");
     ck_assert_int_eq(r.error.kind, SP_ERR_SYS);
@@ -860,19 +526,19 @@ START_TEST(fifty_at_a_time_all_get_their_own)
     int left = FETCHES;
 
     memset(results, 0, sizeof results);
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     for (int i = 0; i < FETCHES; i++) {
         results[i].left = &left;
         start(i % 2 ? "127.0.0.1" : "loop.example", &plain, &results[i]);
     }
-    sp_loop_run(loop);
+    sp_loop_run(fetch_world.loop);
     for (int i = 0; i < FETCHES; i++) {
         ck_assert_int_eq(results[i].calls, 1);
         ck_assert_msg(results[i].good, "%s", results[i].error.text);
         ck_assert_str_eq((char *)results[i].body, "hello");
         free(results[i].body);
     }
-    ck_assert_int_eq(server.accepted, FETCHES);
+    ck_assert_int_eq(fetch_server.accepted, FETCHES);
 }
 END_TEST
 
@@ -881,7 +547,7 @@ static void let_time_pass(void)
 {
     struct result r = {.calls = 0};
 
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     fetch("127.0.0.1", &plain, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
     free(r.body);
@@ -897,7 +563,7 @@ START_TEST(a_cancelled_fetch_is_not_told)
     sp_fetch_cancel(NULL);
     let_time_pass();
     ck_assert_int_eq(r.calls, 0);
-    ck_assert_int_eq(server.accepted, 1);
+    ck_assert_int_eq(fetch_server.accepted, 1);
 }
 END_TEST
 
@@ -907,13 +573,13 @@ START_TEST(a_fetch_may_be_cancelled_while_it_waits_for_the_answer)
     struct result first = {.calls = 0}, second = {.calls = 0};
     struct sp_fetch_request request = plain;
 
-    server.answer = starts[_i];
+    fetch_server.answer = starts[_i];
     request.timeout_ms = 100;
     first.to_cancel = start("127.0.0.1", &plain, &second);
     start("127.0.0.1", &request, &first);
-    sp_loop_run(loop);
+    sp_loop_run(fetch_world.loop);
     ck_assert_int_eq(first.error.kind, SP_ERR_TIMEOUT);
-    ck_assert_int_eq(server.asked, 2);
+    ck_assert_int_eq(fetch_server.asked, 2);
     let_time_pass();
     ck_assert_int_eq(second.calls, 0);
 }
@@ -928,7 +594,7 @@ START_TEST(a_fetch_may_be_cancelled_in_the_callback_of_another)
     start("ftp://x/", &plain, &first);
     last = start("ftp://x/", &plain, &second);
     first.to_cancel = last;
-    sp_loop_run(loop);
+    sp_loop_run(fetch_world.loop);
     let_time_pass();
     ck_assert_int_eq(first.calls, 1);
     ck_assert_int_eq(second.calls, 0);
@@ -943,17 +609,19 @@ START_TEST(a_fetcher_freed_with_fetches_drops_them_silently)
     request.timeout_ms = 100;
     start("ftp://x/", &plain, &second);
     start("http://none.example/", &plain, &second);
-    sp_fetcher_free(fetcher);
-    ck_assert_int_eq(sp_fetcher_new(loop, resolver, &fetcher, NULL), SP_OK);
+    sp_fetcher_free(fetch_world.fetcher);
+    ck_assert_int_eq(
+        sp_fetcher_new(fetch_world.loop, fetch_world.resolver, &fetch_world.fetcher, NULL), SP_OK);
     for (int i = 0; i < 10; i++)
         start(i % 2 ? "127.0.0.1" : "loop.example", &plain, &second);
-    first.to_free = &fetcher;
+    first.to_free = &fetch_world.fetcher;
     start("127.0.0.1", &request, &first);
-    sp_loop_run(loop); /* the server is silent until the first has no time left */
+    sp_loop_run(fetch_world.loop); /* the server is silent until the first has no time left */
     ck_assert_int_eq(first.calls, 1);
-    ck_assert_int_eq(server.asked, 11);
-    ck_assert_ptr_null(fetcher);
-    ck_assert_int_eq(sp_fetcher_new(loop, resolver, &fetcher, NULL), SP_OK);
+    ck_assert_int_eq(fetch_server.asked, 11);
+    ck_assert_ptr_null(fetch_world.fetcher);
+    ck_assert_int_eq(
+        sp_fetcher_new(fetch_world.loop, fetch_world.resolver, &fetch_world.fetcher, NULL), SP_OK);
     let_time_pass();
     ck_assert_int_eq(second.calls, 0);
     sp_fetcher_free(NULL);
@@ -964,10 +632,10 @@ END_TEST
 START_TEST(an_idle_fetcher_does_not_hold_the_loop)
 {
     let_time_pass();
-    server_stop();
-    sp_sock_watch_read(names, false);
-    sp_timer_stop(deadline);
-    sp_loop_run(loop);
+    fetch_server_stop();
+    sp_sock_watch_read(fetch_world.names, false);
+    sp_timer_stop(fetch_world.deadline);
+    sp_loop_run(fetch_world.loop);
 }
 END_TEST
 
@@ -1043,7 +711,7 @@ static void put_port(const char *text, char url[256])
     const char *at = strstr(text, "PORT");
 
     if (at)
-        snprintf(url, 256, "%.*s%u%s", (int)(at - text), text, (unsigned)server.port, at + 4);
+        snprintf(url, 256, "%.*s%u%s", (int)(at - text), text, (unsigned)fetch_server.port, at + 4);
     else
         snprintf(url, 256, "%s", text);
 }
@@ -1058,7 +726,7 @@ START_TEST(a_url_leads_only_where_it_may)
 
     put_port(reach_rows[_i].url, url);
     request.reach = reach_rows[_i].reach;
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nloose";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nloose";
     fetch(url, &request, &r);
     ck_assert(!r.good);
     ck_assert_msg(r.error.kind == reach_rows[_i].kind, "%s", r.error.text);
@@ -1068,16 +736,16 @@ START_TEST(a_url_leads_only_where_it_may)
         ck_assert_uint_gt(strlen(r.error.text), len);
         ck_assert_str_eq(r.error.text + strlen(r.error.text) - len, reach_rows[_i].reason);
     }
-    server.close = true;
+    fetch_server.close = true;
     let_time_pass(); /* whoever came would have come by now */
-    ck_assert_int_eq(server.accepted, 1);
+    ck_assert_int_eq(fetch_server.accepted, 1);
 }
 END_TEST
 
 static void make_open_world(void)
 {
-    make_world_at("0.0.0.0");
-    listen_at("::", server.port, &server.listener6);
+    fetch_world_enter_at("0.0.0.0");
+    fetch_server_listen("::", fetch_server.port, &fetch_server.listener6);
 }
 
 /* A network of our own, in which all of these addresses are ours. False: this machine does not let
@@ -1131,18 +799,18 @@ START_TEST(of_several_addresses_only_those_that_may_be_reached_are_dialled)
 
     if (!enter_network())
         return;
-    make_world_at("0.0.0.0");
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    fetch_world_enter_at("0.0.0.0");
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     request.reach = rows[_i].reach;
     fetch(rows[_i].host, &request, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
-    ck_assert_int_eq(server.accepted, 1);
+    ck_assert_int_eq(fetch_server.accepted, 1);
     if (rows[_i].dialled)
-        ck_assert_str_eq(sp_ip_format(&server.dialled.ip, text), rows[_i].dialled);
-    snprintf(host, sizeof host, "\r\nHost: %s:%u\r\n", rows[_i].host, (unsigned)server.port);
-    ck_assert_ptr_nonnull(strstr(server.last, host));
+        ck_assert_str_eq(sp_ip_format(&fetch_server.dialled.ip, text), rows[_i].dialled);
+    snprintf(host, sizeof host, "\r\nHost: %s:%u\r\n", rows[_i].host, (unsigned)fetch_server.port);
+    ck_assert_ptr_nonnull(strstr(fetch_server.last, host));
     free(r.body);
-    drop_world();
+    fetch_world_leave();
 }
 END_TEST
 
@@ -1153,7 +821,7 @@ START_TEST(a_fetch_that_may_go_anywhere_opens_no_way_for_others)
     struct result anywhere[3] = {{.calls = 0}}, r = {.calls = 0};
     int left = 4;
 
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    fetch_server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     request.reach = SP_FETCH_PUBLIC;
     fetch("loop.example", &plain, &anywhere[0]);
     ck_assert(anywhere[0].good);
@@ -1162,11 +830,11 @@ START_TEST(a_fetch_that_may_go_anywhere_opens_no_way_for_others)
     start("loop.example", &request, &r);
     start("loop.example", &plain, &anywhere[2]);
     left = 3;
-    sp_loop_run(loop);
+    sp_loop_run(fetch_world.loop);
     ck_assert(anywhere[1].good && anywhere[2].good);
     ck_assert(!r.good);
     ck_assert_int_eq(r.error.kind, SP_ERR_DENIED);
-    ck_assert_int_eq(server.accepted, 3);
+    ck_assert_int_eq(fetch_server.accepted, 3);
     for (int i = 0; i < 3; i++)
         free(anywhere[i].body);
 }
@@ -1174,56 +842,18 @@ END_TEST
 
 /* ---- https ---- */
 
-static struct certs_pair *mint(const char *dn, const struct certs_pair *issuer, const char *dns)
-{
-    const char *dns_names[] = {dns, NULL};
-    struct certs_spec spec = {.dn = dn, .path_len = -1, .key = CERTS_P256};
-    struct certs_pair *pair;
-
-    spec.ca = !issuer;
-    spec.dns = issuer ? dns_names : NULL;
-    spec.eku = issuer ? CERTS_EKU_SERVER : CERTS_EKU_NONE;
-    ck_assert_int_eq(certs_mint(&spec, issuer, &pair, NULL), SP_OK);
-    return pair;
-}
-
-/* The server speaks TLS as `dns`; returns its CA. */
-static struct certs_pair *serve_tls(const char *dns)
-{
-    struct certs_pair *ca = mint("CN=Test CA", NULL, NULL), *leaf = mint("CN=server", ca, dns);
-    char *chain = certs_pair_chain_pem(leaf), *key = certs_pair_key_pem(leaf);
-    gnutls_datum_t chain_datum = {(unsigned char *)chain, (unsigned)strlen(chain)};
-    gnutls_datum_t key_datum = {(unsigned char *)key, (unsigned)strlen(key)};
-
-    ck_assert_int_eq(gnutls_certificate_allocate_credentials(&server.cred), 0);
-    ck_assert_int_eq(gnutls_certificate_set_x509_key_mem(server.cred, &chain_datum, &key_datum,
-                                                         GNUTLS_X509_FMT_PEM),
-                     0);
-    free(chain);
-    certs_secret_free(key);
-    certs_pair_free(leaf);
-    server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-    return ca;
-}
-
-static void serve_tls_no_more(struct certs_pair *ca)
-{
-    gnutls_certificate_free_credentials(server.cred);
-    certs_pair_free(ca);
-}
-
 START_TEST(an_https_server_that_nobody_vouches_for_is_refused)
 {
-    struct certs_pair *ca = serve_tls("loop.example");
+    struct certs_pair *ca = fetch_server_tls("loop.example");
     struct result r = {.calls = 0};
 
     fetch("loop.example", &plain, &r);
     ck_assert(!r.good);
     ck_assert_int_eq(r.error.kind, SP_ERR_PEER_CERT);
     ck_assert_ptr_nonnull(strstr(r.error.text, "/x: the server's certificate is not good ("));
-    ck_assert_int_eq(server.accepted, 1);
-    ck_assert_int_eq(server.asked, 0);
-    serve_tls_no_more(ca);
+    ck_assert_int_eq(fetch_server.accepted, 1);
+    ck_assert_int_eq(fetch_server.asked, 0);
+    fetch_server_tls_done(ca);
 }
 END_TEST
 
@@ -1245,7 +875,7 @@ static bool trust(struct scratch *s, const struct certs_pair *ca)
 START_TEST(an_https_server_must_be_the_one_of_the_url)
 {
     static const char *const dns_names[] = {"loop.example", "other.example"};
-    struct certs_pair *ca = serve_tls(dns_names[_i]);
+    struct certs_pair *ca = fetch_server_tls(dns_names[_i]);
     struct scratch *s = scratch_new();
     struct result r = {.calls = 0};
 
@@ -1257,12 +887,12 @@ START_TEST(an_https_server_must_be_the_one_of_the_url)
         } else {
             ck_assert(!r.good);
             ck_assert_int_eq(r.error.kind, SP_ERR_PEER_CERT);
-            ck_assert_int_eq(server.asked, 0);
+            ck_assert_int_eq(fetch_server.asked, 0);
         }
     }
     free(r.body);
     scratch_free(s);
-    serve_tls_no_more(ca);
+    fetch_server_tls_done(ca);
 }
 END_TEST
 
@@ -1271,9 +901,9 @@ START_TEST(https_to_a_server_without_tls_says_so)
     struct result r = {.calls = 0};
     char url[64];
 
-    server.answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
-    server.at_once = true;
-    snprintf(url, sizeof url, "https://127.0.0.1:%u/", (unsigned)server.port);
+    fetch_server.answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    fetch_server.at_once = true;
+    snprintf(url, sizeof url, "https://127.0.0.1:%u/", (unsigned)fetch_server.port);
     fetch(url, &plain, &r);
     ck_assert_int_eq(r.error.kind, SP_ERR_TLS);
     ck_assert_ptr_nonnull(strstr(r.error.text, "/: no TLS ("));
@@ -1286,7 +916,7 @@ static TCase *make_cases(void)
 {
     TCase *tc = tcase_create("fetch");
 
-    tcase_add_checked_fixture(tc, make_world, drop_world);
+    tcase_add_checked_fixture(tc, fetch_world_enter, fetch_world_leave);
     tcase_set_timeout(tc, 20);
     tcase_add_test(tc, a_get_says_no_more_than_it_must);
     tcase_add_test(tc, a_post_arrives_whole);
@@ -1322,7 +952,7 @@ static TCase *make_reach_cases(void)
 {
     TCase *tc = tcase_create("reach");
 
-    tcase_add_checked_fixture(tc, make_open_world, drop_world);
+    tcase_add_checked_fixture(tc, make_open_world, fetch_world_leave);
     tcase_set_timeout(tc, 20);
     tcase_add_loop_test(tc, a_url_leads_only_where_it_may, 0, COUNT(reach_rows));
     return tc;

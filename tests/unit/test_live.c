@@ -18,6 +18,7 @@ static void setup(void)
 static void teardown(void)
 {
     gw_live_free(live); /* aborts unless it is empty */
+    gw_live_free(NULL);
 }
 
 static struct gw_live_key key_of(unsigned number)

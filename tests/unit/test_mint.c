@@ -187,6 +187,7 @@ static const struct {
     {CERTS_P256, "NIST CURVE: P-256", "ecdsa-with-SHA256"},
     {CERTS_P384, "NIST CURVE: P-384", "ecdsa-with-SHA384"},
     {CERTS_ED25519, "ED25519 Public-Key", "Signature Algorithm: ED25519"},
+    {CERTS_ED448, "ED448 Public-Key", "Signature Algorithm: ED448"},
     {CERTS_RSA2048, "Public-Key: (2048 bit)", "sha256WithRSAEncryption"},
     {CERTS_RSA1024, "Public-Key: (1024 bit)", "sha256WithRSAEncryption"},
 };

@@ -72,6 +72,8 @@ START_TEST(what_was_known_is_known_after_a_restart_and_nobody_is_asked)
     table_close();
     table_open(); /* and kept once more: those that were used and those that were not */
     ck_assert_uint_eq(sp_hash_count(ocsp->entries), 3);
+    /* Nor is there a word about the file: not when there was none, nor when it was written. */
+    ck_assert_ptr_null(strstr(read_log(), "\"event\":\"cache\""));
 }
 END_TEST
 
@@ -233,6 +235,7 @@ START_TEST(a_folder_that_cannot_be_written_is_said_and_the_rest_goes_on)
     ck_assert_int_eq(scratch_run(folder, "rm ocsp.cache && mkdir ocsp.cache && touch ocsp.cache/x"),
                      0);
     table_open();
+    ck_assert_ptr_nonnull(strstr(read_log(), "\"event\":\"cache\""));
     look_at(ocsp_world.leaf);
     RUN_UNTIL(fetch_count == 4);
     answer_with(3, ocsp_world.leaf, OCSP_SAYS_GOOD, -10, 3600);

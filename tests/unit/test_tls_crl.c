@@ -393,7 +393,8 @@ END_TEST
 
 START_TEST(every_kind_of_key_signs_lists)
 {
-    static const enum certs_key keys[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_RSA2048};
+    static const enum certs_key keys[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_ED448,
+                                          CERTS_RSA2048};
     struct certs_pair *ca = mint_as("CN=Keys", true, NULL, keys[_i]);
     struct certs_pair *client = mint_as("CN=client", false, ca, CERTS_P256);
     struct sp_tls_crl_set *set;
@@ -612,6 +613,18 @@ static const struct {
     {{.extensions = "300c0603551d1c0101ff04023000"}, "for one distribution point"},
     {{.extensions = "300b06022a030101ff04020500"}, "the critical extension 1.2.3, which is not"},
     {{.extensions = "300806022a0304020500"}, NULL}, /* the same, not critical */
+    {{.extensions = "300b06022a0301010004020500"}, NULL},
+    {{.extensions = "300a06022a03010004020500"},
+     "an extension is malformed"}, /* critical: nothing */
+    {{.extensions = "300b06022a0301010104020500"}, "an extension is malformed"},
+    {{.extensions = "300c06022a030102000004020500"}, "an extension is malformed"},
+    {{.extensions = "300c06022a030102ffff04020500"}, "an extension is malformed"},
+    {{.entries = 1, .entry_extensions = "300a06022a03010004020500"},
+     "entry's extension is malformed"},
+    {{.entries = 1, .entry_extensions = "300b06022a0301010104020500"},
+     "entry's extension is malformed"},
+    {{.entries = 1, .entry_extensions = "300c06022a030102000004020500"},
+     "entry's extension is malformed"},
     {{.entries = 1, .entry_extensions = "300c0603551d1d0101ff04023000"}, "is an indirect one"},
     {{.entries = 1, .entry_extensions = "300b06022a030101ff04020500"}, "entry with the critical"},
     {{.no_next_update = true}, "no nextUpdate"},
@@ -640,6 +653,31 @@ START_TEST(a_list_of_a_kind_that_could_mislead_is_refused_and_named)
     ck_assert_uint_eq(facts.observed, 0);
     ck_assert_str_eq(facts.crl.from, "a.crl");
     sp_tls_crl_set_unref(set);
+}
+END_TEST
+
+START_TEST(a_list_that_is_signed_with_less_than_sha_256_is_refused)
+{
+    static const struct {
+        uint8_t last; /* byte of the algorithm's OID */
+        const char *refusal;
+    } rows[] = {{1, "signed with ECDSA-SHA224, which is too weak"},
+                {0x7f, "signed with an algorithm that is not known, which is too weak"}};
+    static const struct form form = {.entries = 1};
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bytes der = forge(&form);
+        uint8_t *at = der.data;
+        int count = 0;
+
+        for (; (at = memmem(at, der.len - (size_t)(at - der.data), algorithm, sizeof algorithm));
+             count++)
+            at[sizeof algorithm - 1] = rows[i].last;
+        ck_assert_int_eq(count, 2); /* inside and outside */
+        write_bytes("a.crl", der.data, der.len);
+        free(der.data);
+        ck_assert_ptr_nonnull(strstr(refusal("a.crl"), rows[i].refusal));
+    }
 }
 END_TEST
 
@@ -772,6 +810,48 @@ static gnutls_x509_crt_t with_serial(size_t serial)
     return crt;
 }
 
+START_TEST(what_a_file_said_before_goes_on_when_it_cannot_be_used_any_more)
+{
+    static const char *const names[] = {"a.crl", "b.crl"};
+    struct sp_tls_crl_pool *pool;
+    struct sp_tls_crl_set *before = NULL, *next = NULL;
+    struct sp_tls_trust *others = trust_of(other), *of_root = trust_of(root);
+    struct sp_facts facts;
+
+    write_crl("a.crl", root, leaf, -DAY, DAY);
+    write_crl("b.crl", middle, NULL, -DAY, DAY);
+    pool = sp_tls_crl_pool_new();
+    ck_assert_int_eq(sp_tls_crl_set_load(pool, names, 2, trust, &before, NULL), SP_OK);
+    sp_tls_crl_pool_free(pool);
+    for (int broken = 0; broken < 2; broken++) {
+        if (broken == 0) /* nobody's, or forged: signed by another CA of that name */
+            scene_write("a.crl", "half a file");
+        else
+            write_crl("a.crl", twin, NULL, -DAY, DAY);
+        write_crl("b.crl", middle, below, -DAY, DAY);
+        pool = sp_tls_crl_pool_new();
+        ck_assert_int_ne(sp_tls_crl_set_load(pool, names, 2, trust, &next, NULL), SP_OK);
+        sp_tls_crl_pool_fall_back(pool, before);
+        ck_assert_int_eq(sp_tls_crl_set_load(pool, names, 2, trust, &next, NULL), SP_OK);
+        examine(next, leaf, NULL, &facts);
+        ck_assert_uint_eq(facts.observed, BIT(REVOKED));
+        examine(next, below, middle, &facts);
+        ck_assert_uint_eq(facts.observed, BIT(REVOKED));
+        ck_assert(sp_tls_crl_set_is_outdated(next, NULL)); /* a.crl is still to be read */
+        sp_tls_crl_set_unref(next);
+        /* Nothing is made of what another file, or for other CAs, was. */
+        ck_assert_int_ne(load_with(pool, "c.crl", trust, &next, NULL), SP_OK);
+        ck_assert_int_ne(load_with(pool, "a.crl", broken ? of_root : others, &next, NULL), SP_OK);
+        sp_tls_crl_pool_fall_back(pool, NULL);
+        ck_assert_int_ne(sp_tls_crl_set_load(pool, names, 2, trust, &next, NULL), SP_OK);
+        sp_tls_crl_pool_free(pool);
+    }
+    sp_tls_crl_set_unref(before);
+    sp_tls_trust_unref(others);
+    sp_tls_trust_unref(of_root);
+}
+END_TEST
+
 START_TEST(each_of_many_entries_is_found_and_none_between_them)
 {
     static const struct form form = {.entries = MANY,
@@ -853,13 +933,15 @@ int main(void)
     tcase_add_test(tcase, of_several_lists_of_one_issuer_the_newest_that_began_speaks);
     tcase_add_test(tcase, a_list_that_a_trusted_ca_of_that_name_did_not_sign_is_an_error);
     tcase_add_test(tcase, of_two_trusted_cas_of_one_name_each_has_its_own_list);
-    tcase_add_loop_test(tcase, every_kind_of_key_signs_lists, 0, 4);
+    tcase_add_loop_test(tcase, every_kind_of_key_signs_lists, 0, 5);
     tcase_add_loop_test(tcase, a_list_of_a_kind_that_could_mislead_is_refused_and_named, 0,
                         (int)(sizeof forms / sizeof forms[0]));
+    tcase_add_test(tcase, a_list_that_is_signed_with_less_than_sha_256_is_refused);
     tcase_add_test(tcase, the_cause_of_a_revocation_is_told_where_there_is_one);
     tcase_add_loop_test(tcase, pem_and_der_several_a_file, 0, 2);
     tcase_add_test(tcase, a_damaged_list_never_passes);
     tcase_add_test(tcase, a_file_without_a_list_is_refused);
+    tcase_add_test(tcase, what_a_file_said_before_goes_on_when_it_cannot_be_used_any_more);
     tcase_add_test(tcase, each_of_many_entries_is_found_and_none_between_them);
     tcase_add_test(tcase, the_digest_follows_the_content_and_a_change_is_noticed);
     suite_add_tcase(suite, tcase);

@@ -74,7 +74,8 @@ static const char *judge(struct sp_tls_crl_file *file, const uint8_t *ca, size_t
 
 START_TEST(a_list_is_signed_by_that_very_key)
 {
-    static const enum certs_key keys[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_RSA2048};
+    static const enum certs_key keys[] = {CERTS_P256, CERTS_P384, CERTS_ED25519, CERTS_ED448,
+                                          CERTS_RSA2048};
     struct certs_pair *ca = mint_ca(keys[_i]), *twin = mint_ca(keys[_i]);
     struct sp_tls_crl_file *own = list_of(ca), *forged = list_of(twin);
     const struct sp_bytes der = ocsp_der(ca);
@@ -84,11 +85,13 @@ START_TEST(a_list_is_signed_by_that_very_key)
     ck_assert(!sp_tls_crl_judged_is_by(&forged->crls[0], crt));
     ck_assert_ptr_null(judge(own, der.data, der.len));
     ck_assert_ptr_nonnull(strstr(judge(forged, der.data, der.len), "did not sign it"));
-    own->crls[0].signature.data[own->crls[0].signature.size - 1] ^= 1;
+    /* Nettle reads Ed448's last byte, which is always zero, as nothing. */
+    own->crls[0].signature.data[own->crls[0].signature.size - 2] ^= 1;
     ck_assert(!sp_tls_crl_judged_is_by(&own->crls[0], crt));
     gnutls_x509_crt_deinit(crt);
     sp_tls_crl_file_unref(own);
     sp_tls_crl_file_unref(forged);
+    sp_tls_crl_file_unref(NULL);
     certs_pair_free(ca);
     certs_pair_free(twin);
 }
@@ -142,7 +145,7 @@ int main(void)
     int failed;
 
     tcase_add_checked_fixture(tcase, scene_enter, scene_leave);
-    tcase_add_loop_test(tcase, a_list_is_signed_by_that_very_key, 0, 4);
+    tcase_add_loop_test(tcase, a_list_is_signed_by_that_very_key, 0, 5);
     tcase_add_test(tcase, a_ca_whose_key_usage_lacks_it_signs_no_lists);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

@@ -1,5 +1,6 @@
 /* OCSP: who may sign a response. */
 #include "common/tls_ocsp_signer.h"
+#include "common/tls_x509.h"
 
 #include <check.h>
 #include <gnutls/x509.h>
@@ -81,6 +82,51 @@ START_TEST(nobody_but_the_issuer_and_his_own_delegates_signs)
     };
 
     CHECK_ROWS(rows);
+}
+END_TEST
+
+static void serial_of(const struct sp_bytes *der, char text[SP_OCSP_SERIAL_TEXT])
+{
+    gnutls_datum_t datum = {(unsigned char *)(uintptr_t)der->data, (unsigned)der->len};
+    gnutls_x509_crt_t crt;
+
+    ck_assert_int_eq(gnutls_x509_crt_init(&crt), 0);
+    ck_assert_int_eq(gnutls_x509_crt_import(crt, &datum, GNUTLS_X509_FMT_DER), 0);
+    sp_tls_x509_serial(crt, text, SP_OCSP_SERIAL_TEXT);
+    gnutls_x509_crt_deinit(crt);
+}
+
+/* Whom to look for in the lists of the issuer (RFC 6960 4.2.2.2.1). */
+START_TEST(a_delegate_is_named_by_his_serial_number_unless_nobody_need_look)
+{
+    static const struct ocsp_change no_check = {
+        .oid = "1.3.6.1.5.5.7.48.1.5", .value = "\x05\x00", .value_len = 2};
+    const struct ocsp_entry entry = {.cert = leaf, .issuer = ca, .this_update = now - HOUR};
+    struct sp_bytes certs[2] = {ocsp_der(delegate), {NULL, 0}};
+    const struct sp_bytes *const sent[] = {NULL, &certs[0], &certs[1]};
+    const struct sp_ocsp_query query = {
+        .cert = ocsp_der(leaf), .issuer = ocsp_der(ca), .now = now, .max_age_s = DAY};
+    char serial[SP_OCSP_SERIAL_TEXT];
+    struct sp_ocsp_answer answer;
+
+    certs[1].data = ocsp_reissue(delegate, ca, &no_check, &certs[1].len);
+    serial_of(&certs[0], serial);
+    for (size_t i = 0; i < 3; i++) {
+        const struct ocsp_spec spec = {.entries = &entry,
+                                       .count = 1,
+                                       .produced_at = now - HOUR,
+                                       .signer = sent[i] ? delegate : ca,
+                                       .certs = sent[i],
+                                       .cert_count = sent[i] ? 1 : 0};
+        struct sp_bytes response;
+
+        response.data = ocsp_make(&spec, &response.len);
+        sp_ocsp_examine(&response, &query, &answer);
+        ck_assert_msg(answer.status == SP_OCSP_GOOD, "%zu: %s", i, answer.detail);
+        ck_assert_str_eq(answer.delegate, i == 1 ? serial : "");
+        free((void *)(uintptr_t)response.data);
+    }
+    free((void *)(uintptr_t)certs[1].data);
 }
 END_TEST
 
@@ -278,6 +324,7 @@ int main(void)
     int failed;
 
     tcase_add_unchecked_fixture(all, setup, teardown);
+    tcase_add_test(all, a_delegate_is_named_by_his_serial_number_unless_nobody_need_look);
     tcase_add_test(all, a_responder_without_a_name_is_told_by_his_key);
     tcase_add_test(all, nobody_but_the_issuer_and_his_own_delegates_signs);
     tcase_add_test(all, weak_signatures_and_keys_do_not_count);

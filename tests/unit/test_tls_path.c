@@ -292,6 +292,27 @@ START_TEST(a_nul_in_an_alternative_name_fits_no_name)
 }
 END_TEST
 
+/* A certificate of a trusted CA's name is a stranger's when one of that very name did sign it. */
+START_TEST(only_one_of_the_issuers_name_shows_that_a_borrowed_name_is_a_strangers)
+{
+    static const struct form plain = {.dn = "CN=leaf", .no_ids = true};
+    struct forge f = {.count = 0};
+    struct sp_facts facts;
+    int trusted = forge(&f, -1, (struct form){.dn = "CN=Root", .ca = true, .no_ids = true});
+    int other = forge(&f, -1, (struct form){.dn = "CN=Other", .ca = true, .no_ids = true});
+    int twin =
+        forge(&f, -1,
+              (struct form){.dn = "CN=Root", .ca = true, .no_ids = true, .same_key_as = other + 1});
+    int leaf = forge(&f, twin, plain);
+
+    examine(&f, INTS(leaf, other), INTS(trusted), NULL, &facts);
+    expect(&facts, BIT(BAD_SIGNATURE), "does not fit the key of its issuer");
+    examine(&f, INTS(leaf, twin), INTS(trusted), NULL, &facts);
+    expect(&facts, BIT(UNTRUSTED_ISSUER), "has the name of a trusted CA, but another key");
+    forge_free(&f);
+}
+END_TEST
+
 /* NameConstraints with one subtree: permitted or excluded, directoryName O=Acme or a URI. */
 static const uint8_t permitted_dn[] = {0x30, 0x17, 0xa0, 0x15, 0x30, 0x13, 0xa4, 0x11, 0x30,
                                        0x0f, 0x31, 0x0d, 0x30, 0x0b, 0x06, 0x03, 0x55, 0x04,
@@ -853,6 +874,7 @@ static Suite *path_suite(void)
     tcase_add_test(tc,
                    a_ca_that_its_former_key_certified_is_climbed_through_not_taken_for_self_signed);
     tcase_add_test(tc, a_leaf_that_signs_another_does_not_make_it_trusted);
+    tcase_add_test(tc, only_one_of_the_issuers_name_shows_that_a_borrowed_name_is_a_strangers);
     tcase_add_test(tc, a_ca_that_borrows_a_trusted_name_is_untrusted_even_without_key_ids);
     tcase_add_test(tc, a_damaged_copy_of_a_trusted_name_is_damage_and_not_its_own_issuer);
     tcase_add_test(tc, an_rsa_pss_signature_is_neither_bad_nor_weak);
