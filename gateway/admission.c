@@ -7,8 +7,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
-#define TURN_US 1000 /* of handshakes in one go; one step may take longer, and is the last then */
+#define TURN_US 500 /* of handshakes in one go; one step may take longer, and is the last then */
+#define REST_MS 1   /* the loop's shortest wait */
 
 struct queue {
     struct gw_admission_item *first, **last;
@@ -32,7 +34,9 @@ struct gw_admission {
     uint64_t patience_ms;
     int64_t floor_us; /* what the line that was served last had had: a new one begins there */
     size_t waiting;
-    bool running;
+    struct sp_timer *rest;
+    long preemptions; /* of this thread, when it was last looked at */
+    bool running, resting, considerate;
 };
 
 /* ---- lines ---- */
@@ -111,6 +115,27 @@ static uint64_t serve_one(struct gw_admission *a, uint64_t now_us)
     return cost;
 }
 
+/* Whether the core was given to somebody else, since the last look, while this thread wanted it. */
+static bool was_preempted(struct gw_admission *a)
+{
+    long before = a->preemptions;
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_THREAD, &usage) == 0)
+        a->preemptions = usage.ru_nivcsw;
+    return a->preemptions != before;
+}
+
+static void go_on_later(struct gw_admission *a)
+{
+    if (a->considerate && was_preempted(a)) {
+        a->resting = true;
+        sp_timer_start(a->rest, REST_MS);
+    } else { /* after the loop has looked at its sockets */
+        sp_task_soon(a->loop, &a->task);
+    }
+}
+
 static void on_turn(void *ctx)
 {
     struct gw_admission *a = ctx;
@@ -120,8 +145,16 @@ static void on_turn(void *ctx)
     while (a->waiting && now - begin < TURN_US)
         now += serve_one(a, now);
     a->running = false;
-    if (a->waiting) /* after the loop has looked at its sockets */
-        sp_task_soon(a->loop, &a->task);
+    if (a->waiting)
+        go_on_later(a);
+}
+
+static void on_rested(void *ctx)
+{
+    struct gw_admission *a = ctx;
+
+    a->resting = false;
+    on_turn(a);
 }
 
 void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
@@ -139,7 +172,7 @@ void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
     queue->last = &item->next;
     line->count++;
     a->waiting++;
-    if (!a->running)
+    if (!a->running && !a->resting)
         sp_task_soon(a->loop, &a->task);
 }
 
@@ -162,6 +195,13 @@ void gw_admission_set_patience(struct gw_admission *a, uint64_t ms)
     a->patience_ms = ms;
 }
 
+void gw_admission_be_considerate(struct gw_admission *a, bool on)
+{
+    if (on && !a->considerate)
+        (void)was_preempted(a); /* what was before does not count */
+    a->considerate = on;
+}
+
 struct gw_admission *gw_admission_new(struct sp_loop *loop,
                                       const struct gw_admission_callbacks *callbacks)
 {
@@ -172,6 +212,7 @@ struct gw_admission *gw_admission_new(struct sp_loop *loop,
     a->callbacks = callbacks;
     a->lines = sp_hash_new();
     sp_task_init(&a->task, on_turn, a);
+    a->rest = sp_timer_new(loop, on_rested, a);
     a->patience_ms = UINT64_MAX;
     return a;
 }
@@ -182,6 +223,7 @@ void gw_admission_free(struct gw_admission *a)
         return;
     SP_REQUIRE(!a->waiting);
     sp_task_cancel(&a->task);
+    sp_timer_free(a->rest);
     sp_hash_free(a->lines);
     sp_heap_done(&a->turns);
     free(a);

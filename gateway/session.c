@@ -134,6 +134,7 @@ static void on_carry_end(void *ctx)
     struct gw_session *s = ctx;
     struct gw_sessions *all = s->all;
 
+    gw_admission_be_considerate(all->admission, all->carries.count != 0);
     session_unref(s);
     tell_if_empty(all);
 }
@@ -156,6 +157,7 @@ static void on_channel(void *ctx, struct sp_channel *channel)
     s->refs++;
     s->channels++;
     gw_carry_start(&options, channel);
+    gw_admission_be_considerate(s->all->admission, s->all->carries.count != 0);
 }
 
 static void on_bad_request(void *ctx, int status, const char *text)
