@@ -97,11 +97,12 @@ static void flush_closing(struct sp_conn *c)
     if (!write_out(c) || c->fin_sent)
         return;
     c->fin_sent = true;
-    sp_sock_shutdown_write(c->sock);
-    if (c->fin_seen)
+    if (c->fin_seen) { /* the close sends the FIN */
         conn_gone(c);
-    else
-        sp_timer_start(c->deadline, CLOSE_LINGER_MS);
+        return;
+    }
+    sp_sock_shutdown_write(c->sock);
+    sp_timer_start(c->deadline, CLOSE_LINGER_MS);
 }
 
 static void flush_open(struct sp_conn *c)
@@ -348,7 +349,9 @@ enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_optio
              ? sp_tls_client_new(options->params, options->client, options->tls, ctx, &c->tls, err)
              : sp_tls_server_new(options->params, options->tls, ctx, &c->tls, err);
     if (rc == SP_OK)
-        rc = sp_sock_new(loop, fd, &sock_callbacks, c, &c->sock, err);
+        rc = options->accepted
+                 ? sp_sock_accepted(loop, fd, false, &sock_callbacks, c, &c->sock, err)
+                 : sp_sock_new(loop, fd, &sock_callbacks, c, &c->sock, err);
     if (rc != SP_OK) {
         sp_tls_free(c->tls);
         free(c);

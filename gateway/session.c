@@ -142,11 +142,12 @@ static void on_carry_end(void *ctx)
 static void on_channel(void *ctx, struct sp_channel *channel)
 {
     struct gw_session *s = ctx;
-    const struct gw_config *config = s->all->registry->config;
+    struct gw_sessions *all = s->all;
+    const struct gw_config *config = all->registry->config;
     const struct gw_carry_options options = {
-        .carries = &s->all->carries,
-        .ways = {s->all->options.loop, s->all->resolver, (unsigned)config->limits.dial_ms},
-        .log = s->all->options.log,
+        .carries = &all->carries,
+        .ways = {all->options.loop, all->resolver, (unsigned)config->limits.dial_ms},
+        .log = all->options.log,
         .tenant = s->tenant,
         .tunnel = s->id,
         .unvalidated = s->unvalidated,
@@ -157,7 +158,7 @@ static void on_channel(void *ctx, struct sp_channel *channel)
     s->refs++;
     s->channels++;
     gw_carry_start(&options, channel);
-    gw_admission_be_considerate(s->all->admission, s->all->carries.count != 0);
+    gw_admission_be_considerate(all->admission, all->carries.count != 0);
 }
 
 static void on_bad_request(void *ctx, int status, const char *text)
@@ -236,6 +237,7 @@ void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *p
         .ping_idle_ms = (unsigned)config->keepalive.idle_s * 1000,
         .ping_timeout_ms = (unsigned)config->keepalive.timeout_s * 1000,
         .max_channels = MAX_CHANNELS,
+        .accepted = true,
     };
     struct gw_session *s;
     struct sp_error err;
