@@ -1,5 +1,6 @@
 #include "gateway/admission.h"
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/heap.h"
@@ -18,7 +19,7 @@ struct queue {
 
 /* The handshakes of one tenant. Gone when none waits. */
 struct gw_admission_line {
-    struct sp_heap_item turn; /* due: the time it has had, microseconds */
+    struct sp_heap_item turn; /* due: the CPU time it has had, microseconds */
     struct queue queues[GW_ADMIT_KINDS];
     size_t count;
     size_t name_len;
@@ -91,14 +92,15 @@ static struct gw_admission_item *next_of(struct gw_admission_line *line)
 
 /* ---- turns ---- */
 
-/* Serves the line that has had the least. Returns what it cost. */
-static uint64_t serve_one(struct gw_admission *a, uint64_t now_us)
+/* Serves the line that has had the least. What it pays for is CPU time: that the thread was
+ * preempted meanwhile is nobody's fault. */
+static void serve_one(struct gw_admission *a)
 {
     struct gw_admission_line *line = (struct gw_admission_line *)sp_heap_first(&a->turns);
     struct gw_admission_item *item = next_of(line);
     bool too_late =
         item->kind != GW_ADMIT_BEGUN && sp_loop_now_ms(a->loop) - item->since_ms > a->patience_ms;
-    uint64_t cost;
+    uint64_t begin = sp_clock_thread_us();
 
     take_out(a, item);
     a->floor_us = line->turn.due;
@@ -108,11 +110,9 @@ static uint64_t serve_one(struct gw_admission *a, uint64_t now_us)
     else
         a->callbacks->run(item);
     line->count--;
-    cost = sp_loop_clock_us() - now_us;
-    sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)cost);
+    sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)(sp_clock_thread_us() - begin));
     if (!line->count)
         line_drop(a, line);
-    return cost;
 }
 
 /* Whether the core was given to somebody else, since the last look, while this thread wanted it. */
@@ -139,11 +139,11 @@ static void go_on_later(struct gw_admission *a)
 static void on_turn(void *ctx)
 {
     struct gw_admission *a = ctx;
-    uint64_t begin = sp_loop_clock_us(), now = begin;
+    uint64_t begin = sp_loop_clock_us();
 
     a->running = true;
-    while (a->waiting && now - begin < TURN_US)
-        now += serve_one(a, now);
+    while (a->waiting && sp_loop_clock_us() - begin < TURN_US)
+        serve_one(a);
     a->running = false;
     if (a->waiting)
         go_on_later(a);

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_CHANNELS   20000 /* a tunnel's; the tenant's own limit is counted apart */
@@ -312,14 +311,6 @@ void gw_sessions_on_status(struct gw_sessions *all, const struct gw_live_key *ke
         sp_timer_start(all->review_timer, 0);
 }
 
-static uint64_t thread_cpu_us(void)
-{
-    struct timespec spent;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
-    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
-}
-
 static void raise_to(uint64_t *highest, uint64_t value)
 {
     if (value > *highest)
@@ -345,7 +336,7 @@ static void log_sweep(const struct gw_sessions *all, uint64_t now_us)
 static void on_sweep(void *ctx)
 {
     struct gw_sessions *all = ctx;
-    uint64_t start = sp_loop_clock_us(), cpu = thread_cpu_us(), now;
+    uint64_t start = sp_loop_clock_us(), cpu = sp_clock_thread_us(), now;
 
     while (all->sweep_next) {
         struct gw_session *s = all->sweep_next;
@@ -361,7 +352,7 @@ static void on_sweep(void *ctx)
     now = sp_loop_clock_us();
     all->sweep.slices++;
     raise_to(&all->sweep.longest_us, now - start);
-    raise_to(&all->sweep.busiest_us, thread_cpu_us() - cpu);
+    raise_to(&all->sweep.busiest_us, sp_clock_thread_us() - cpu);
     if (all->sweep_next)
         sp_timer_start(all->sweep_timer, 1);
     else
