@@ -10,8 +10,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define TURN_US 500 /* of handshakes in one go; one step may take longer, and is the last then */
-#define REST_MS 1   /* the loop's shortest wait */
+#define TURN_US       1000 /* of handshakes in one go; a step may take longer, and is the last then */
+#define CROWD         32   /* more than these wait: some ten milliseconds of work */
+#define CROWD_TURN_US 500
+#define REST_MS       1 /* the loop's shortest wait */
 
 struct queue {
     struct gw_admission_item *first, **last;
@@ -92,15 +94,15 @@ static struct gw_admission_item *next_of(struct gw_admission_line *line)
 
 /* ---- turns ---- */
 
-/* Serves the line that has had the least. What it pays for is CPU time: that the thread was
- * preempted meanwhile is nobody's fault. */
-static void serve_one(struct gw_admission *a)
+/* Serves the line that has had the least. What it pays for is CPU time, since spent_us: that the
+ * thread was preempted meanwhile is nobody's fault. Returns what the thread has had after it. */
+static uint64_t serve_one(struct gw_admission *a, uint64_t spent_us)
 {
     struct gw_admission_line *line = (struct gw_admission_line *)sp_heap_first(&a->turns);
     struct gw_admission_item *item = next_of(line);
     bool too_late =
         item->kind != GW_ADMIT_BEGUN && sp_loop_now_ms(a->loop) - item->since_ms > a->patience_ms;
-    uint64_t begin = sp_clock_thread_us();
+    uint64_t now_us;
 
     take_out(a, item);
     a->floor_us = line->turn.due;
@@ -110,9 +112,11 @@ static void serve_one(struct gw_admission *a)
     else
         a->callbacks->run(item);
     line->count--;
-    sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)(sp_clock_thread_us() - begin));
+    now_us = sp_clock_thread_us();
+    sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)(now_us - spent_us));
     if (!line->count)
         line_drop(a, line);
+    return now_us;
 }
 
 /* Whether the core was given to somebody else, since the last look, while this thread wanted it. */
@@ -126,9 +130,15 @@ static bool was_preempted(struct gw_admission *a)
     return a->preemptions != before;
 }
 
+/* There will be no end of it soon, and somebody else is served here. */
+static bool is_crowd(const struct gw_admission *a)
+{
+    return a->considerate && a->waiting > CROWD;
+}
+
 static void go_on_later(struct gw_admission *a)
 {
-    if (a->considerate && was_preempted(a)) {
+    if (is_crowd(a) && was_preempted(a)) {
         a->resting = true;
         sp_timer_start(a->rest, REST_MS);
     } else { /* after the loop has looked at its sockets */
@@ -139,11 +149,12 @@ static void go_on_later(struct gw_admission *a)
 static void on_turn(void *ctx)
 {
     struct gw_admission *a = ctx;
-    uint64_t begin = sp_loop_clock_us();
+    uint64_t end = sp_loop_clock_us() + (is_crowd(a) ? CROWD_TURN_US : TURN_US);
+    uint64_t spent = sp_clock_thread_us();
 
     a->running = true;
-    while (a->waiting && sp_loop_clock_us() - begin < TURN_US)
-        serve_one(a);
+    while (a->waiting && sp_loop_clock_us() < end)
+        spent = serve_one(a, spent);
     a->running = false;
     if (a->waiting)
         go_on_later(a);
@@ -197,8 +208,6 @@ void gw_admission_set_patience(struct gw_admission *a, uint64_t ms)
 
 void gw_admission_be_considerate(struct gw_admission *a, bool on)
 {
-    if (on && !a->considerate)
-        (void)was_preempted(a); /* what was before does not count */
     a->considerate = on;
 }
 

@@ -8,24 +8,11 @@
 #include "gateway/session.h"
 
 #include <pthread.h>
-#include <sched.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#define CLOSE_MS 2000   /* for an orderly end, before it is a quick one */
-#define SLICE_NS 300000 /* of the core at a time: about one step of a handshake */
-
-/* The kernel's struct sched_attr; its header cannot stand beside <sched.h>. */
-struct slice_attr {
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime_ns, deadline_ns, period_ns;
-};
+#define CLOSE_MS 2000 /* for an orderly end, before it is a quick one */
 
 enum end { END_NONE, END_DRAIN, END_CLOSE, END_ABORT };
 
@@ -178,24 +165,10 @@ static void on_wake(void *ctx)
         begin_end(w, mail.end);
 }
 
-/* Since Linux 6.12 a thread may say how long it wants the core at a time: less at a time means
- * sooner, at the same share. So a worker that is busy with handshakes waits less long for its next
- * turn, and what is in its channels with it. Elsewhere this does nothing. */
-static void ask_for_short_slices(void)
-{
-    struct slice_attr attr = {.size = sizeof attr};
-
-    if (syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0) != 0 || attr.policy != SCHED_OTHER)
-        return;
-    attr.runtime_ns = SLICE_NS;
-    (void)syscall(SYS_sched_setattr, 0, &attr, 0);
-}
-
 static void *worker_main(void *arg)
 {
     struct gw_worker *w = arg;
 
-    ask_for_short_slices();
     sp_loop_run(w->loop);
     return NULL;
 }

@@ -163,7 +163,7 @@ START_TEST(a_loop_turn_is_not_filled_with_handshakes)
     sp_loop_run(loop);
     sp_timer_free(ticker);
     ck_assert_int_eq(runs, 2 * ITEMS);
-    /* 80 ms of work in turns of half a millisecond: a turn is at least one step, and ends soon
+    /* 80 ms of work in turns of a millisecond: a turn is at least one step, and ends soon
      * after its time */
     ck_assert_int_ge(turns, 40);
 }
