@@ -79,3 +79,11 @@ const char *sp_time_span(int64_t seconds, char buf[SP_TIME_LEN])
     snprintf(buf, SP_TIME_LEN, "%" PRIu64 " %s%s", span, units[unit].name, span == 1 ? "" : "s");
     return buf;
 }
+
+uint64_t sp_clock_thread_us(void)
+{
+    struct timespec spent;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
+}

@@ -1,5 +1,5 @@
 /*
- * clock: wall-clock time. Monotonic time is the loop's (sp_loop_now_ms).
+ * clock: wall-clock time, and what a thread has had of the CPU. Monotonic time is the loop's (sp_loop_now_ms).
  * Decisions never read the clock themselves: they take `now` as a parameter. Thread-safe.
  */
 #ifndef SALLYPORT_COMMON_CLOCK_H
@@ -20,4 +20,6 @@ const char *sp_time_format_ms(int64_t milliseconds, char buf[SP_TIME_LEN]);
 bool sp_time_parse(const char *text, int64_t *ret_seconds);
 /* "3 days", "2 hours", "45 seconds": for messages; |seconds|, largest whole unit. Returns buf. */
 const char *sp_time_span(int64_t seconds, char buf[SP_TIME_LEN]);
+/* What this thread has had of the CPU, in microseconds. A system call: some 0.3 us. */
+uint64_t sp_clock_thread_us(void);
 #endif

@@ -13,6 +13,7 @@
 #define FLUSH_ROUNDS    8            /* writes a tick, so that one tunnel does not starve others */
 #define CLOSE_FLUSH_MS  5000         /* for the last bytes to leave */
 #define CLOSE_LINGER_MS 1000         /* for the peer to read our last words before a RST could */
+#define TICKET_HOLD_MS  20           /* at most, for the owner's first words */
 
 enum state { HANDSHAKING, OPEN, CLOSING, CLOSED };
 
@@ -27,6 +28,7 @@ struct sp_conn {
     struct sp_error why;
     uint64_t last_read_ms;
     unsigned handshake_ms;
+    size_t held; /* bytes of a ticket that wait for the owner's first words, to go with them */
     enum state state;
     int write_errno; /* writing failed; what the peer said last may still be read */
     bool server, started, paused, stands_still, resume_soon, continue_soon, fin_sent, fin_seen;
@@ -97,16 +99,40 @@ static void flush_closing(struct sp_conn *c)
     if (!write_out(c) || c->fin_sent)
         return;
     c->fin_sent = true;
-    sp_sock_shutdown_write(c->sock);
-    if (c->fin_seen)
+    if (c->fin_seen) { /* the close sends the FIN */
         conn_gone(c);
-    else
-        sp_timer_start(c->deadline, CLOSE_LINGER_MS);
+        return;
+    }
+    sp_sock_shutdown_write(c->sock);
+    sp_timer_start(c->deadline, CLOSE_LINGER_MS);
+}
+
+/* A ticket by itself would be a segment and a system call, at both ends. */
+static void hold_ticket(struct sp_conn *c)
+{
+    if (!c->server || c->write_errno || strcmp(sp_tls_version_name(c->tls), "TLS1.3") != 0)
+        return; /* under TLS 1.2 the peer waits for what stands beside it */
+    c->held = output(c)->len;
+    if (c->held)
+        sp_timer_start(c->deadline, TICKET_HOLD_MS);
+}
+
+/* Whether there is more than the ticket now, so that all of it may go. */
+static bool release_ticket(struct sp_conn *c)
+{
+    if (c->held && output(c)->len == c->held)
+        c->callbacks->on_flush(c->ctx);
+    if (c->state != OPEN || (c->held && output(c)->len == c->held))
+        return false;
+    if (c->held)
+        sp_timer_stop(c->deadline);
+    c->held = 0;
+    return true;
 }
 
 static void flush_open(struct sp_conn *c)
 {
-    if (c->write_errno)
+    if (c->write_errno || (c->state == OPEN && !release_ticket(c)))
         return;
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
         if (!write_out(c) || c->state != OPEN)
@@ -177,6 +203,7 @@ static void pump(struct sp_conn *c)
             c->state = OPEN;
             if (!c->write_errno) /* else it waits for the peer's last words */
                 sp_timer_stop(c->deadline);
+            hold_ticket(c);
             sp_task_soon(c->loop, &c->task);
             c->callbacks->on_open(c->ctx);
             break;
@@ -330,6 +357,11 @@ static void on_deadline(void *ctx)
         conn_gone(c);
         return;
     }
+    if (c->held) {
+        c->held = 0;
+        flush(c);
+        return;
+    }
     if (c->write_errno)
         sp_error_sys(&why, c->write_errno, "write");
     else
@@ -368,7 +400,9 @@ enum sp_err sp_conn_new(struct sp_loop *loop, int fd, const struct sp_conn_optio
              ? sp_tls_client_new(options->params, options->client, options->tls, ctx, &c->tls, err)
              : sp_tls_server_new(options->params, options->tls, ctx, &c->tls, err);
     if (rc == SP_OK)
-        rc = sp_sock_new(loop, fd, &sock_callbacks, c, &c->sock, err);
+        rc = options->accepted
+                 ? sp_sock_accepted(loop, fd, false, &sock_callbacks, c, &c->sock, err)
+                 : sp_sock_new(loop, fd, &sock_callbacks, c, &c->sock, err);
     if (rc != SP_OK) {
         sp_tls_free(c->tls);
         free(c);

@@ -40,6 +40,7 @@ struct sp_conn_options {
     const struct sp_tls_params *params;
     const struct sp_tls_client_options *client; /* NULL: server */
     const struct sp_tls_callbacks *tls;         /* ctx is the same */
+    bool accepted; /* by a listener of sp_listen_fd, from which it has its settings */
 };
 
 /* Takes over fd. on_closed comes for every failure after a success here. */

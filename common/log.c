@@ -123,9 +123,12 @@ static bool put_escaped(struct sp_log_line *line, const char *text, size_t len)
     char step[SP_TEXT_STEP];
 
     while (text < end) {
-        size_t step_len = sp_text_escape(&text, end, step);
+        size_t plain = sp_text_plain(text, (size_t)(end - text));
 
-        if (!put(line, step, step_len))
+        if (!put(line, text, plain))
+            return false;
+        text += plain;
+        if (text < end && !put(line, step, sp_text_escape(&text, end, step)))
             return false;
     }
     return true;

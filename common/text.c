@@ -65,6 +65,15 @@ static bool is_harmless(const char *at)
     return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
 }
 
+size_t sp_text_plain(const char *text, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && is_harmless(text + n))
+        n++;
+    return n;
+}
+
 size_t sp_text_escape(const char **pos, const char *end, char out[SP_TEXT_STEP])
 {
     uint8_t raw[4] = {0};

@@ -11,6 +11,9 @@
 
 #define SP_TEXT_STEP 8 /* no character becomes longer than this */
 
+/* How many bytes at the front stand for themselves, whatever follows them. */
+size_t sp_text_plain(const char *text, size_t len);
+
 /* Escapes the character at *pos (*pos < end), moves *pos behind it, returns the bytes written. */
 size_t sp_text_escape(const char **pos, const char *end, char out[SP_TEXT_STEP]);
 

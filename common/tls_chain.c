@@ -308,6 +308,36 @@ static void examine_parsed(struct search *ret_search, const struct sp_tls_sent *
     *f = ret_search->best;
 }
 
+static bool names_issuer_of(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca)
+{
+    gnutls_datum_t issuer = {NULL, 0}, subject = {NULL, 0};
+    bool same = gnutls_x509_crt_get_raw_issuer_dn(crt, &issuer) >= 0 &&
+                gnutls_x509_crt_get_raw_dn(ca, &subject) >= 0 && issuer.size == subject.size &&
+                memcmp(issuer.data, subject.data, issuer.size) == 0;
+
+    gnutls_free(issuer.data);
+    gnutls_free(subject.data);
+    return same;
+}
+
+/* The name of the path's i-th certificate. Those of the leaf and of its issuer were made for the
+ * facts already, and each costs as much as a system call. */
+static void name_of(const struct sp_tls_path *path, unsigned i, const struct sp_facts *facts,
+                    char *name, size_t room)
+{
+    gnutls_x509_crt_t crt = i < path->count ? path->crts[i] : path->anchor;
+    const char *known = NULL;
+
+    if (i == 0)
+        known = facts->subject;
+    else if (i == 1 && names_issuer_of(path->crts[0], crt))
+        known = facts->issuer;
+    if (known && strlen(known) < room)
+        memcpy(name, known, strlen(known) + 1);
+    else
+        sp_tls_x509_subject(crt, name, room);
+}
+
 /* Each name gets its share of the room, so that the last one, the trusted CA, is always there. */
 static void name_path(const struct search *s, struct sp_facts *facts)
 {
@@ -319,8 +349,7 @@ static void name_path(const struct search *s, struct sp_facts *facts)
     for (unsigned i = 0; i < count; i++) {
         char *at = facts->path + used;
 
-        sp_tls_x509_subject(i < path->count ? path->crts[i] : path->anchor, name,
-                            share < sizeof name ? share : sizeof name);
+        name_of(path, i, facts, name, share < sizeof name ? share : sizeof name);
         for (char *c = name; (c = strchr(c, SP_PATH_STEP[0])) != NULL;)
             *c = '?';
         used += (size_t)snprintf(at, sizeof facts->path - used, "%s%s", i ? SP_PATH_STEP : "",

@@ -171,6 +171,7 @@ enum sp_err sp_tunnel_new(struct sp_loop *loop, int fd, const struct sp_tunnel_o
         .params = options->params,
         .client = options->client,
         .tls = &tls_callbacks,
+        .accepted = options->accepted,
     };
     rc = sp_conn_new(loop, fd, &conn_options,
                      callbacks->on_step ? &stepped_callbacks : &conn_callbacks, t, &t->conn, err);

@@ -36,6 +36,7 @@ struct sp_tunnel_options {
     unsigned ping_idle_ms;    /* nothing heard for so long: PING; 0: 30000 */
     unsigned ping_timeout_ms; /* no answer for so long: the tunnel is dead; 0: 10000 */
     uint32_t max_channels;    /* server: SETTINGS_MAX_CONCURRENT_STREAMS */
+    bool accepted;            /* server: by a listener of sp_listen_fd (sp_sock_accepted) */
 };
 
 /* Takes over the connected fd (on success). */

@@ -1,5 +1,6 @@
 #include "gateway/admission.h"
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/heap.h"
@@ -7,8 +8,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
-#define TURN_US 1000 /* of handshakes in one go; one step may take longer, and is the last then */
+#define TURN_US       1000 /* of handshakes in one go; a step may take longer, and is the last then */
+#define CROWD         32   /* more than these wait: some ten milliseconds of work */
+#define CROWD_TURN_US 500
+#define REST_MS       1 /* the loop's shortest wait */
 
 struct queue {
     struct gw_admission_item *first, **last;
@@ -16,7 +21,7 @@ struct queue {
 
 /* The handshakes of one tenant. Gone when none waits. */
 struct gw_admission_line {
-    struct sp_heap_item turn; /* due: the time it has had, microseconds */
+    struct sp_heap_item turn; /* due: the CPU time it has had, microseconds */
     struct queue queues[GW_ADMIT_KINDS];
     size_t count;
     size_t name_len;
@@ -32,7 +37,9 @@ struct gw_admission {
     uint64_t patience_ms;
     int64_t floor_us; /* what the line that was served last had had: a new one begins there */
     size_t waiting;
-    bool running;
+    struct sp_timer *rest;
+    long preemptions; /* of this thread, when it was last looked at */
+    bool running, resting, considerate;
 };
 
 /* ---- lines ---- */
@@ -87,14 +94,15 @@ static struct gw_admission_item *next_of(struct gw_admission_line *line)
 
 /* ---- turns ---- */
 
-/* Serves the line that has had the least. Returns what it cost. */
-static uint64_t serve_one(struct gw_admission *a, uint64_t now_us)
+/* Serves the line that has had the least. What it pays for is CPU time, since spent_us: that the
+ * thread was preempted meanwhile is nobody's fault. Returns what the thread has had after it. */
+static uint64_t serve_one(struct gw_admission *a, uint64_t spent_us)
 {
     struct gw_admission_line *line = (struct gw_admission_line *)sp_heap_first(&a->turns);
     struct gw_admission_item *item = next_of(line);
     bool too_late =
         item->kind != GW_ADMIT_BEGUN && sp_loop_now_ms(a->loop) - item->since_ms > a->patience_ms;
-    uint64_t cost;
+    uint64_t now_us;
 
     take_out(a, item);
     a->floor_us = line->turn.due;
@@ -104,24 +112,60 @@ static uint64_t serve_one(struct gw_admission *a, uint64_t now_us)
     else
         a->callbacks->run(item);
     line->count--;
-    cost = sp_loop_clock_us() - now_us;
-    sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)cost);
+    now_us = sp_clock_thread_us();
+    sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)(now_us - spent_us));
     if (!line->count)
         line_drop(a, line);
-    return cost;
+    return now_us;
+}
+
+/* Whether the core was given to somebody else, since the last look, while this thread wanted it. */
+static bool was_preempted(struct gw_admission *a)
+{
+    long before = a->preemptions;
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_THREAD, &usage) == 0)
+        a->preemptions = usage.ru_nivcsw;
+    return a->preemptions != before;
+}
+
+/* There will be no end of it soon, and somebody else is served here. */
+static bool is_crowd(const struct gw_admission *a)
+{
+    return a->considerate && a->waiting > CROWD;
+}
+
+static void go_on_later(struct gw_admission *a)
+{
+    if (is_crowd(a) && was_preempted(a)) {
+        a->resting = true;
+        sp_timer_start(a->rest, REST_MS);
+    } else { /* after the loop has looked at its sockets */
+        sp_task_soon(a->loop, &a->task);
+    }
 }
 
 static void on_turn(void *ctx)
 {
     struct gw_admission *a = ctx;
-    uint64_t begin = sp_loop_clock_us(), now = begin;
+    uint64_t end = sp_loop_clock_us() + (is_crowd(a) ? CROWD_TURN_US : TURN_US);
+    uint64_t spent = sp_clock_thread_us();
 
     a->running = true;
-    while (a->waiting && now - begin < TURN_US)
-        now += serve_one(a, now);
+    while (a->waiting && sp_loop_clock_us() < end)
+        spent = serve_one(a, spent);
     a->running = false;
-    if (a->waiting) /* after the loop has looked at its sockets */
-        sp_task_soon(a->loop, &a->task);
+    if (a->waiting)
+        go_on_later(a);
+}
+
+static void on_rested(void *ctx)
+{
+    struct gw_admission *a = ctx;
+
+    a->resting = false;
+    on_turn(a);
 }
 
 void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
@@ -139,7 +183,7 @@ void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
     queue->last = &item->next;
     line->count++;
     a->waiting++;
-    if (!a->running)
+    if (!a->running && !a->resting)
         sp_task_soon(a->loop, &a->task);
 }
 
@@ -162,6 +206,11 @@ void gw_admission_set_patience(struct gw_admission *a, uint64_t ms)
     a->patience_ms = ms;
 }
 
+void gw_admission_be_considerate(struct gw_admission *a, bool on)
+{
+    a->considerate = on;
+}
+
 struct gw_admission *gw_admission_new(struct sp_loop *loop,
                                       const struct gw_admission_callbacks *callbacks)
 {
@@ -172,6 +221,7 @@ struct gw_admission *gw_admission_new(struct sp_loop *loop,
     a->callbacks = callbacks;
     a->lines = sp_hash_new();
     sp_task_init(&a->task, on_turn, a);
+    a->rest = sp_timer_new(loop, on_rested, a);
     a->patience_ms = UINT64_MAX;
     return a;
 }
@@ -182,6 +232,7 @@ void gw_admission_free(struct gw_admission *a)
         return;
     SP_REQUIRE(!a->waiting);
     sp_task_cancel(&a->task);
+    sp_timer_free(a->rest);
     sp_hash_free(a->lines);
     sp_heap_done(&a->turns);
     free(a);

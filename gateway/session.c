@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_CHANNELS   20000 /* a tunnel's; the tenant's own limit is counted apart */
@@ -134,6 +133,7 @@ static void on_carry_end(void *ctx)
     struct gw_session *s = ctx;
     struct gw_sessions *all = s->all;
 
+    gw_admission_be_considerate(all->admission, all->carries.count != 0);
     session_unref(s);
     tell_if_empty(all);
 }
@@ -141,11 +141,12 @@ static void on_carry_end(void *ctx)
 static void on_channel(void *ctx, struct sp_channel *channel)
 {
     struct gw_session *s = ctx;
-    const struct gw_config *config = s->all->registry->config;
+    struct gw_sessions *all = s->all;
+    const struct gw_config *config = all->registry->config;
     const struct gw_carry_options options = {
-        .carries = &s->all->carries,
-        .ways = {s->all->options.loop, s->all->resolver, (unsigned)config->limits.dial_ms},
-        .log = s->all->options.log,
+        .carries = &all->carries,
+        .ways = {all->options.loop, all->resolver, (unsigned)config->limits.dial_ms},
+        .log = all->options.log,
         .tenant = s->tenant,
         .tunnel = s->id,
         .unvalidated = s->unvalidated,
@@ -156,6 +157,7 @@ static void on_channel(void *ctx, struct sp_channel *channel)
     s->refs++;
     s->channels++;
     gw_carry_start(&options, channel);
+    gw_admission_be_considerate(all->admission, all->carries.count != 0);
 }
 
 static void on_bad_request(void *ctx, int status, const char *text)
@@ -234,6 +236,7 @@ void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *p
         .ping_idle_ms = (unsigned)config->keepalive.idle_s * 1000,
         .ping_timeout_ms = (unsigned)config->keepalive.timeout_s * 1000,
         .max_channels = MAX_CHANNELS,
+        .accepted = true,
     };
     struct gw_session *s;
     struct sp_error err;
@@ -308,14 +311,6 @@ void gw_sessions_on_status(struct gw_sessions *all, const struct gw_live_key *ke
         sp_timer_start(all->review_timer, 0);
 }
 
-static uint64_t thread_cpu_us(void)
-{
-    struct timespec spent;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
-    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
-}
-
 static void raise_to(uint64_t *highest, uint64_t value)
 {
     if (value > *highest)
@@ -341,7 +336,7 @@ static void log_sweep(const struct gw_sessions *all, uint64_t now_us)
 static void on_sweep(void *ctx)
 {
     struct gw_sessions *all = ctx;
-    uint64_t start = sp_loop_clock_us(), cpu = thread_cpu_us(), now;
+    uint64_t start = sp_loop_clock_us(), cpu = sp_clock_thread_us(), now;
 
     while (all->sweep_next) {
         struct gw_session *s = all->sweep_next;
@@ -357,7 +352,7 @@ static void on_sweep(void *ctx)
     now = sp_loop_clock_us();
     all->sweep.slices++;
     raise_to(&all->sweep.longest_us, now - start);
-    raise_to(&all->sweep.busiest_us, thread_cpu_us() - cpu);
+    raise_to(&all->sweep.busiest_us, sp_clock_thread_us() - cpu);
     if (all->sweep_next)
         sp_timer_start(all->sweep_timer, 1);
     else

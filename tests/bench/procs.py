@@ -81,6 +81,16 @@ def children_of(pid):
     return found
 
 
+def autogroup_nice(pid, nice):
+    """Each side is a session of its own, and where the kernel groups sessions (sched_autogroup) a
+    nice value orders the processes of one session only: between sessions the group's counts."""
+    try:
+        with open("/proc/%d/autogroup" % pid, "w", encoding="ascii") as group:
+            group.write(str(nice))
+    except OSError:
+        pass  # no such grouping here: the process's own value counts
+
+
 class Side:
     """The processes of one end of a pair: one program and its children."""
 
@@ -93,6 +103,8 @@ class Side:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=out, env=env, start_new_session=True,
                                             preexec_fn=die_with_driver)
+        if nice:
+            autogroup_nice(self.process.pid, nice)
         self.pids = [self.process.pid]
         self.spent = {}  # pid -> CPU seconds when last seen
 

@@ -78,7 +78,10 @@ class Lines:
             command = ["nice", "-n", str(nice)] + command
         self.what = os.path.basename(command[0])
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, bufsize=0)
+                                        stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
+                                        preexec_fn=procs.die_with_driver)
+        if nice:
+            procs.autogroup_nice(self.process.pid, nice)
         self.buffer = b""
 
     def line(self, seconds):
