@@ -288,7 +288,6 @@ static void on_failure(void *ctx, struct agent_link *link, const struct agent_fa
         .server_name = p->bench->config->server_name,
         .own_subject = sp_tls_cred_subject(own),
         .own_issuer = sp_tls_cred_issuer(own),
-        .own_not_before = sp_tls_cred_not_before(own),
         .own_not_after = sp_tls_cred_not_after(own),
     };
     const struct agent_last_seen none = {.seen = 0};
