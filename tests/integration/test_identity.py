@@ -280,10 +280,11 @@ class Token(Case):
         cert = self.client()
         self.token.put_key(cert.key, "laptop", "01")
         now = time.time()
-        older = self.same_key(cert, not_before=now - 7200)
+        # The order in which a token shows them is its own: one of many is not the first by chance.
+        older = [self.same_key(cert, not_before=now - 7200 - i) for i in range(6)]
         newer = self.same_key(cert, not_before=now - 1800)
         early = self.same_key(cert, not_before=now + 86400)
-        for number, one in enumerate((older, newer, early)):
+        for number, one in enumerate([*older, newer, early]):
             self.token.put_certificate(one.pem, "laptop", "0%d" % (number + 1))
         self.token.put_certificate(self.issuing.pem, "above", "09")
         self.serves(newer, **self.of_token(cert, certificate=self.token.uri(object="laptop",

@@ -363,6 +363,24 @@ class OfTheClient(Case):
         self.assertEqual((said["stapled"], said["responder"]), (True, "staple"))
         self.lab.wait_up()
 
+    def test_a_certificate_that_is_renewed_on_the_disk_gets_a_staple_of_its_own(self):
+        self.asked.mode = "error"
+        pem, key = self.lab.file("renewed.pem"), self.lab.file("renewed.key")
+        shutil.copy(self.lab.agent_config["identity"]["certificate"], pem)
+        shutil.copy(self.good.key, key)
+        self.lab.agent_config["identity"] = {"certificate": pem, "private_key": key}
+        self.lab.start_gateway()
+        self.lab.start_agent()
+        newer = self.lab.client(self.lab.a, "newer")
+        self.told.know(newer)
+        mark, gateway_mark = self.lab.agent.mark(), self.lab.gateway.mark()
+        shutil.copy(newer.key, key)
+        shutil.copy(self.lab.pki.bundle("newer.pem", newer, self.ca), pem)
+        self.assertEqual(self.said(True, mark, self.lab.agent).subject, "CN=newer")
+        event = self.lab.gateway.wait("tunnel", lambda e: e.action == "allow" and
+                                      e.subject == "CN=newer", gateway_mark, timeout=30)
+        self.assertTrue(event.revocation["ocsp"]["stapled"])
+
     def test_nobody_is_asked_where_the_staple_came_first(self):
         self.asked.mode = "error"
         staple = self.told.response_for(self.good)
