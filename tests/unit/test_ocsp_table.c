@@ -546,6 +546,33 @@ START_TEST(a_clock_that_is_set_back_does_not_keep_a_failure_for_long)
 }
 END_TEST
 
+static bool is_kept(void)
+{
+    return scratch_run(folder, "rm ocsp.cache") == 0; /* and no longer */
+}
+
+START_TEST(what_is_new_is_kept_every_few_seconds_while_it_runs)
+{
+    ask_and_answer(ocsp_world.leaf, GOOD, 3600);
+    ck_assert(ocsp->dirty);
+    ocsp->saved_at = 0;
+    RUN_UNTIL(!ocsp->dirty);
+    ck_assert(is_kept());
+    ocsp->saved_at = 0;
+    run_ms(1100); /* two ticks: nothing is new */
+    ck_assert(!is_kept());
+    ocsp->dirty = true;
+    ocsp->saved_at = sp_clock_wall_s() + 3600; /* the clock was set back since */
+    RUN_UNTIL(!ocsp->dirty);
+    ck_assert(is_kept());
+    ocsp->dirty = true;
+    ocsp->saved_at = sp_clock_wall_s() - 1; /* a moment ago */
+    run_ms(1100);
+    if (sp_clock_wall_s() < ocsp->saved_at + 8)
+        ck_assert(!is_kept());
+}
+END_TEST
+
 START_TEST(what_is_asked_at_the_end_is_given_up)
 {
     for (int i = 0; i < 10; i++) {
@@ -614,6 +641,7 @@ int main(void)
     tcase_add_test(tcase, a_failure_is_remembered_for_five_minutes_and_then_forgotten);
     tcase_add_test(tcase, the_log_has_what_was_answered_and_what_was_not);
     tcase_add_test(tcase, a_clock_that_is_set_back_does_not_keep_a_failure_for_long);
+    tcase_add_test(tcase, what_is_new_is_kept_every_few_seconds_while_it_runs);
     tcase_add_test(tcase, what_is_asked_at_the_end_is_given_up);
     tcase_add_test(tcase, a_flood_of_failures_is_no_flood_of_lines);
     suite_add_tcase(suite, tcase);
