@@ -546,6 +546,21 @@ START_TEST(a_clock_that_is_set_back_does_not_keep_a_failure_for_long)
 }
 END_TEST
 
+START_TEST(what_is_due_while_it_is_asked_is_not_asked_twice)
+{
+    struct look look = look_at(ocsp_world.leaf);
+
+    RUN_UNTIL(fetch_count);
+    sp_heap_put(&ocsp->schedule, &entry_of(&look)->due, sp_clock_wall_s());
+    sp_timer_start(ocsp->tick, 1);
+    RUN_UNTIL(!sp_heap_first(&ocsp->schedule));
+    ck_assert_uint_eq(fetch_count, 1);
+    answer_with(0, ocsp_world.leaf, GOOD, -10, 3600);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), IS_GOOD);
+}
+END_TEST
+
 static bool is_kept(void)
 {
     return scratch_run(folder, "rm ocsp.cache") == 0; /* and no longer */
@@ -641,6 +656,7 @@ int main(void)
     tcase_add_test(tcase, a_failure_is_remembered_for_five_minutes_and_then_forgotten);
     tcase_add_test(tcase, the_log_has_what_was_answered_and_what_was_not);
     tcase_add_test(tcase, a_clock_that_is_set_back_does_not_keep_a_failure_for_long);
+    tcase_add_test(tcase, what_is_due_while_it_is_asked_is_not_asked_twice);
     tcase_add_test(tcase, what_is_new_is_kept_every_few_seconds_while_it_runs);
     tcase_add_test(tcase, what_is_asked_at_the_end_is_given_up);
     tcase_add_test(tcase, a_flood_of_failures_is_no_flood_of_lines);
