@@ -236,6 +236,7 @@ START_TEST(a_revoked_one_stays_revoked_when_nobody_answers_any_more)
     ask_and_answer(ocsp_world.leaf, OCSP_SAYS_REVOKED, 3600);
     look = look_at(ocsp_world.leaf);
     ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
+    ck_assert_int_eq(look.status.holds_until, look.status.answer.next_update);
     e = entry_of(&look);
     e->status->holds_until = sp_clock_wall_s() - 1;
     ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
@@ -430,6 +431,7 @@ START_TEST(what_a_delegate_says_who_is_revoked_himself_is_no_good_answer)
         ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
         ck_assert_ptr_nonnull(strstr(look.status.answer.detail,
                                      "the certificate of its signer 'CN=Responder' was revoked"));
+        ck_assert_ptr_nonnull(strstr(look.status.answer.detail, "Z, says ")); /* no cause given */
         ck_assert_int_gt(look.status.holds_until, ocsp_world.now);
         ck_assert_int_le(look.status.holds_until, sp_clock_wall_s() + 64); /* asked again then */
     }
