@@ -53,13 +53,10 @@ static bool decide(struct gw_session *s, const struct sp_chain *chain,
 {
     const int64_t now = sp_clock_wall_s();
     struct gw_finding finding = {.kind = GW_FOUND_NONE};
-    bool is_current;
 
     if (s->by_certificate && !s->tenant)
         find_tenant(s, chain, now, &finding);
-    /* A tenant of an older generation (a reload during the handshake) has no place in the cache. */
-    is_current = s->decided_under == s->all->generation;
-    gw_decision_examine(d, s->tenant, &finding, chain, now, is_current ? s->all->chains : NULL);
+    gw_decision_examine(d, s->tenant, &finding, chain, now, s->all->chains);
     if (!add_status(s, staple, may_wait, d))
         return false;
     gw_decision_conclude(d);

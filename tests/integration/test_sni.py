@@ -122,11 +122,13 @@ class Refused(Case):
         event = self.refused(tls.client_hello(tls.host_name("nobody.example")))
         self.assertEqual((event.action, event.reason), ("block", "unknown_server_name"))
         self.assertEqual(event.observed_errors, ["unknown_server_name"])
-        self.assertEqual(event.sni, "nobody.example")
+        self.assertEqual((event.sni, event.detail),
+                         ("nobody.example", "no tenant has this server name"))
 
     def test_no_name_at_all_is_refused(self):
         event = self.refused(tls.client_hello(b""))
-        self.assertEqual(event.reason, "unknown_server_name")
+        self.assertEqual((event.reason, event.detail),
+                         ("unknown_server_name", "no server name was sent"))
 
     def test_malformed_names_are_refused_and_harm_nobody(self):
         good = "a.secure.example.net"

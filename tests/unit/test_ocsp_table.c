@@ -236,6 +236,7 @@ START_TEST(a_revoked_one_stays_revoked_when_nobody_answers_any_more)
     ask_and_answer(ocsp_world.leaf, OCSP_SAYS_REVOKED, 3600);
     look = look_at(ocsp_world.leaf);
     ck_assert_int_eq(known(&look), SP_OCSP_REVOKED);
+    ck_assert_int_eq(look.status.holds_until, look.status.answer.next_update);
     e = entry_of(&look);
     e->status->holds_until = sp_clock_wall_s() - 1;
     ck_assert_int_eq(look_at(ocsp_world.leaf).reply, GW_OCSP_LATER);
@@ -430,6 +431,7 @@ START_TEST(what_a_delegate_says_who_is_revoked_himself_is_no_good_answer)
         ck_assert_int_eq(known(&look), SP_OCSP_INVALID);
         ck_assert_ptr_nonnull(strstr(look.status.answer.detail,
                                      "the certificate of its signer 'CN=Responder' was revoked"));
+        ck_assert_ptr_nonnull(strstr(look.status.answer.detail, "Z, says ")); /* no cause given */
         ck_assert_int_gt(look.status.holds_until, ocsp_world.now);
         ck_assert_int_le(look.status.holds_until, sp_clock_wall_s() + 64); /* asked again then */
     }
@@ -546,6 +548,48 @@ START_TEST(a_clock_that_is_set_back_does_not_keep_a_failure_for_long)
 }
 END_TEST
 
+START_TEST(what_is_due_while_it_is_asked_is_not_asked_twice)
+{
+    struct look look = look_at(ocsp_world.leaf);
+
+    RUN_UNTIL(fetch_count);
+    sp_heap_put(&ocsp->schedule, &entry_of(&look)->due, sp_clock_wall_s());
+    sp_timer_start(ocsp->tick, 1);
+    RUN_UNTIL(!sp_heap_first(&ocsp->schedule));
+    ck_assert_uint_eq(fetch_count, 1);
+    answer_with(0, ocsp_world.leaf, GOOD, -10, 3600);
+    look = look_at(ocsp_world.leaf);
+    ck_assert_int_eq(known(&look), IS_GOOD);
+}
+END_TEST
+
+static bool is_kept(void)
+{
+    return scratch_run(folder, "rm ocsp.cache") == 0; /* and no longer */
+}
+
+START_TEST(what_is_new_is_kept_every_few_seconds_while_it_runs)
+{
+    ask_and_answer(ocsp_world.leaf, GOOD, 3600);
+    ck_assert(ocsp->dirty);
+    ocsp->saved_at = 0;
+    RUN_UNTIL(!ocsp->dirty);
+    ck_assert(is_kept());
+    ocsp->saved_at = 0;
+    run_ms(1100); /* two ticks: nothing is new */
+    ck_assert(!is_kept());
+    ocsp->dirty = true;
+    ocsp->saved_at = sp_clock_wall_s() + 3600; /* the clock was set back since */
+    RUN_UNTIL(!ocsp->dirty);
+    ck_assert(is_kept());
+    ocsp->dirty = true;
+    ocsp->saved_at = sp_clock_wall_s() - 1; /* a moment ago */
+    run_ms(1100);
+    if (sp_clock_wall_s() < ocsp->saved_at + 8)
+        ck_assert(!is_kept());
+}
+END_TEST
+
 START_TEST(what_is_asked_at_the_end_is_given_up)
 {
     for (int i = 0; i < 10; i++) {
@@ -614,6 +658,8 @@ int main(void)
     tcase_add_test(tcase, a_failure_is_remembered_for_five_minutes_and_then_forgotten);
     tcase_add_test(tcase, the_log_has_what_was_answered_and_what_was_not);
     tcase_add_test(tcase, a_clock_that_is_set_back_does_not_keep_a_failure_for_long);
+    tcase_add_test(tcase, what_is_due_while_it_is_asked_is_not_asked_twice);
+    tcase_add_test(tcase, what_is_new_is_kept_every_few_seconds_while_it_runs);
     tcase_add_test(tcase, what_is_asked_at_the_end_is_given_up);
     tcase_add_test(tcase, a_flood_of_failures_is_no_flood_of_lines);
     suite_add_tcase(suite, tcase);
