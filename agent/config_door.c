@@ -95,6 +95,7 @@ const struct sp_json_field agent_config_door_fields[] = {
     {.key = "allow_users",
      .type = SP_JSON_STRINGS,
      .offset = offsetof(struct agent_door, allow_texts),
+     .or_number = true,
      .min = 1,
      .max = ALLOW_MAX},
     {.key = "intercept",
