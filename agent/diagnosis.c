@@ -64,6 +64,7 @@ static void gather(const struct agent_diagnosis *d, struct agent_evidence *e)
         .last = &d->last,
         .own_subject = sp_tls_cred_subject(own),
         .own_issuer = sp_tls_cred_issuer(own),
+        .own_not_before = sp_tls_cred_not_before(own),
         .own_not_after = sp_tls_cred_not_after(own),
     };
     agent_network_look(&e->network);
