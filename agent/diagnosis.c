@@ -64,6 +64,7 @@ static void gather(const struct agent_diagnosis *d, struct agent_evidence *e)
         .last = &d->last,
         .own_subject = sp_tls_cred_subject(own),
         .own_issuer = sp_tls_cred_issuer(own),
+        .own_not_before = sp_tls_cred_not_before(own),
         .own_not_after = sp_tls_cred_not_after(own),
     };
     agent_network_look(&e->network);
@@ -240,15 +241,35 @@ static void on_reached(void *ctx, uint16_t port)
     look_again(d);
 }
 
+static void stop_looking(struct agent_diagnosis *d)
+{
+    sp_task_cancel(&d->look_soon);
+    stop_grace(d);
+    sp_timer_stop(d->again);
+    agent_reach_cancel(d->reach);
+    d->reach = NULL;
+}
+
+static void forget_all(struct agent_diagnosis *d)
+{
+    stop_looking(d);
+    for (size_t i = 0; i < d->gateway_count; i++) {
+        agent_past_forget(&d->gateways[i]);
+    }
+}
+
 static void on_probed(void *ctx)
 {
     struct agent_diagnosis *d = ctx;
-    struct agent_evidence e;
 
-    gather(d, &e);
-    if (d->view.state == AGENT_STATE_CAPTIVE_PORTAL && e.probe == AGENT_PROBE_GOOD)
-        d->options.on_hope(d->options.ctx);
-    look_again(d);
+    if (d->view.state != AGENT_STATE_CAPTIVE_PORTAL ||
+        agent_portal_result(d->portal) != AGENT_PROBE_GOOD) {
+        look_again(d);
+        return;
+    }
+    forget_all(d); /* what failed behind the portal says nothing about now */
+    start_grace(d);
+    d->options.on_hope(d->options.ctx);
 }
 
 static void on_hosts(void *ctx)
@@ -275,23 +296,6 @@ static void on_again(void *ctx)
 }
 
 /* ---- what happens to tunnels ---- */
-
-static void stop_looking(struct agent_diagnosis *d)
-{
-    sp_task_cancel(&d->look_soon);
-    stop_grace(d);
-    sp_timer_stop(d->again);
-    agent_reach_cancel(d->reach);
-    d->reach = NULL;
-}
-
-static void forget_all(struct agent_diagnosis *d)
-{
-    stop_looking(d);
-    for (size_t i = 0; i < d->gateway_count; i++) {
-        agent_past_forget(&d->gateways[i]);
-    }
-}
 
 static void on_failure(void *ctx, const struct agent_failure *failure, size_t tunnels_up)
 {

@@ -272,21 +272,30 @@ static bool is_clock(const struct agent_failure *f, const struct agent_evidence 
     return f->facts->all_times_off || e->now > e->own_not_after;
 }
 
+/* Our own certificate, seen by the same clock. */
+static const char *own_times(const struct agent_failure *f, const struct agent_evidence *e)
+{
+    if (is_early(f) && e->now < e->own_not_before)
+        return "; our own certificate is not valid yet either";
+    return !is_early(f) && e->now > e->own_not_after ? "; our own certificate has expired too" : "";
+}
+
 static void say_clock(const struct agent_failure *f, const struct agent_evidence *e,
                       struct agent_state_view *ret)
 {
     char now[SP_TIME_LEN], bound[SP_TIME_LEN], span[SP_TIME_LEN], by[SP_TIME_LEN];
     int64_t edge = is_early(f) ? f->facts->not_before : f->facts->not_after;
     int64_t skew = known_skew(e);
-    char why[160];
+    char why[200];
 
     set(ret, AGENT_STATE_CLOCK_SKEW, "Set the clock of this machine; the tunnel comes up then.");
     if (skew)
         snprintf(why, sizeof why, "by the clock of %.80s ours is %s %s", e->probe_url,
                  sp_time_span(skew, by), skew > 0 ? "ahead" : "behind");
     else
-        snprintf(why, sizeof why, "our clock seems to be %s by %s or more",
-                 is_early(f) ? "behind" : "ahead", sp_time_span(e->now - edge, by));
+        snprintf(why, sizeof why, "our clock seems to be %s by %s or more%s",
+                 is_early(f) ? "behind" : "ahead", sp_time_span(e->now - edge, by),
+                 own_times(f, e));
     say(ret,
         "by the clock of this machine it is %s, and the gateway's certificate %s %s (%s%s): %s",
         sp_time_format(e->now, now), is_early(f) ? "is not valid before" : "expired at",

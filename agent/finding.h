@@ -35,7 +35,7 @@ struct agent_evidence {
     uint16_t answered_port;
     const struct agent_last_seen *last;
     const char *own_subject, *own_issuer; /* of our client certificate */
-    int64_t own_not_after;
+    int64_t own_not_before, own_not_after;
 };
 
 /* .since is left alone. */

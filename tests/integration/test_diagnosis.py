@@ -639,7 +639,7 @@ class Unreachable(Case):
         self.lab.agent_config["when_unreachable"] = "direct"
 
     def goes_direct(self):
-        status, body = self.fetch(self.url)
+        status, body = self.fetch(self.url, seconds=PATIENCE)
         self.assertEqual((status, body), (200, "hello"))
         channel = self.lab.agent.wait("channel", lambda e: e["via"] == "direct")
         self.assertEqual(channel.rule, "$.when_unreachable")
@@ -666,6 +666,7 @@ class Unreachable(Case):
 
     def test_an_application_that_waits_already_need_not_wait_on(self):
         self.lab.agent_config["limits"]["wait_ms"] = 600000
+        self.weather(FORWARD + "tcp dport 8443 drop")  # so that it takes its time
         self.lab.address = (FAR, 8443)
         self.lab.start_agent(wait_up=False)
         self.goes_direct()

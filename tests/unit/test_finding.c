@@ -235,7 +235,8 @@ static const struct row rows[] = {
      .kind = SP_ERR_PEER_CERT,
      .reasons = R(EXPIRED),
      .own_expired = true,
-     .state = AGENT_STATE_CLOCK_SKEW},
+     .state = AGENT_STATE_CLOCK_SKEW,
+     .says = "ahead by 2 days or more; our own certificate has expired too"},
     {.what = "expired by a clock that is ahead",
      .stage = AGENT_STAGE_TLS,
      .kind = SP_ERR_PEER_CERT,
@@ -339,6 +340,7 @@ static void look(const struct row *row, struct agent_state_view *ret)
         .last = &last,
         .own_subject = "CN=alice",
         .own_issuer = "CN=Ours",
+        .own_not_before = NOW - 30 * DAY,
         .own_not_after = row->own_expired ? NOW - 3 * DAY : NOW + 10 * DAY,
     };
 
