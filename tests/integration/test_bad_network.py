@@ -143,6 +143,7 @@ class BadNetwork(lab.LabCase):
         self.gateways = fleet.Fleet(self.lab, 2, [s.prefix for s in self.gateway_spaces],
                                     ["10.77.1.1", "10.77.2.1"])
         self.agent = self.gateways.start_agent(tunnels=2, keepalive=keepalive, failback_s=600)
+        self.gateways.settle()
         self.slow(self.gateway_spaces[0], "40mbit")
 
     def space(self, name):
