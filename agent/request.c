@@ -12,7 +12,7 @@
 
 #define REPLY_MS   30000 /* for the gateway to resolve and connect, after it has the request */
 #define QUIET_MS   250   /* no answer for so long: is the tunnel alive? */
-#define AGAIN_MS   1000  /* asked again every so often */
+#define AGAIN_MS   500   /* asked again every so often */
 #define TRIES_MAX  3     /* tunnels that may break under a request before it is refused */
 #define RECHECK_MS 50    /* while requests wait because every tunnel is at its stream limit */
 
@@ -24,9 +24,9 @@ struct agent_request {
     void *ctx;
     struct sp_channel *channel;     /* NULL: waits for a tunnel */
     const struct sp_tunnel *tunnel; /* of the channel; to be compared only */
-    uint64_t sent_ms;
-    struct sp_timer *deadline;    /* or the next doubt, while there is a channel */
-    struct agent_refusal refusal; /* the gateway's, while the channel ends */
+    uint64_t sent_ms, asked_ms;     /* asked_ms: when it was looked after last */
+    struct sp_timer *deadline;      /* or the next doubt, while there is a channel */
+    struct agent_refusal refusal;   /* the gateway's, while the channel ends */
     unsigned tries;
     bool refused;
 };
@@ -127,11 +127,14 @@ static void describe_no_tunnel(const struct agent_uplink *uplink, struct agent_r
 /* A destination may take its time, a tunnel not. False: the time is over. */
 static bool wait_on(struct agent_request *request)
 {
-    uint64_t waited = sp_loop_now_ms(request->uplink->options.loop) - request->sent_ms;
+    uint64_t now = sp_loop_now_ms(request->uplink->options.loop), since = request->asked_ms;
+    uint64_t waited = now - request->sent_ms;
 
     if (waited >= REPLY_MS)
         return false;
-    agent_uplink_doubt(request->uplink, request->tunnel, request->sent_ms);
+    /* Not since it was sent: what had been on its way comes in for a while after the end. */
+    request->asked_ms = now;
+    agent_uplink_doubt(request->uplink, request->tunnel, since);
     sp_timer_start(request->deadline, REPLY_MS - waited < AGAIN_MS ? REPLY_MS - waited : AGAIN_MS);
     return true;
 }
@@ -214,7 +217,7 @@ static void try_request(struct agent_request *request)
                                          &request->channel, NULL) == SP_OK) {
         request->tries++;
         request->tunnel = tunnel;
-        request->sent_ms = sp_loop_now_ms(uplink->options.loop);
+        request->sent_ms = request->asked_ms = sp_loop_now_ms(uplink->options.loop);
         sp_timer_start(request->deadline, QUIET_MS);
     } else if (agent_uplink_tunnels_up(uplink)) {
         sp_timer_start(uplink->recheck, RECHECK_MS);

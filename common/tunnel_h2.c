@@ -11,6 +11,7 @@
 /* A channel may be so far ahead of its reader at first: times the channels of a tunnel it is what
  * slow readers can hold of our memory. A busy channel's window grows within a few round trips. */
 #define WINDOW_FIRST (64 * 1024)
+#define LATE_MS      500 /* no timer of a loop that runs is so late */
 
 static void h2_respond(void *tunnel, void *stream, int status, const char *proxy_status)
 {
@@ -187,6 +188,13 @@ static void ping(struct sp_tunnel *t)
     sp_timer_start(t->timer, t->options.ping_timeout_ms);
 }
 
+/* It is we who stood still (a stopped process, a machine that was paused): the answer may be here,
+ * and not read yet. */
+static bool is_late(const struct sp_tunnel *t)
+{
+    return sp_loop_now_ms(t->loop) - t->pinged_ms >= t->options.ping_timeout_ms + LATE_MS;
+}
+
 /* Nothing heard for a while: ask. A dead peer is found out in ping_idle + ping_timeout. Whatever
  * was heard since is as good as the answer, which may stand behind much else. */
 static void on_ping_time(void *ctx)
@@ -200,7 +208,7 @@ static void on_ping_time(void *ctx)
         t->pinged = false;
     if (!t->pinged && idle < t->options.ping_idle_ms) {
         sp_timer_start(t->timer, t->options.ping_idle_ms - idle);
-    } else if (!t->pinged) {
+    } else if (!t->pinged || is_late(t)) {
         ping(t);
     } else {
         sp_error_set(&why, SP_ERR_TIMEOUT, "no answer to PING within %u ms",

@@ -52,6 +52,7 @@ class Failover(Case):
     def gateways(self, **config):
         gateways = fleet.Fleet(self.lab, 2)
         gateways.start_agent(**config)
+        gateways.settle()
         return gateways
 
     def test_a_gateway_that_is_killed_costs_no_channel_that_was_not_open(self):
@@ -65,8 +66,9 @@ class Failover(Case):
         self.lab.agent.wait("tunnel", lambda e: e.gateway == gateways.name(1))
 
     def test_a_gateway_that_hangs_costs_no_channel_that_was_not_open(self):
-        gateways = self.gateways(tunnels=2)
-        old = self.channel()
+        # Longer than the pause, however busy the machine is.
+        gateways = self.gateways(tunnels=2, keepalive={"timeout_s": 300})
+        old, mark = self.channel(), self.lab.agent.mark()
         with fleet.Load(self.lab.doors[0], self.echo) as load:
             stopped = time.monotonic()
             gateways.programs[0].signal(signal.SIGSTOP)
@@ -74,9 +76,9 @@ class Failover(Case):
             load.wait_more(30)
         self.check_unopened(load)
         self.assertLess(load.longest_wait(stopped), 1.5 * lab.SLOW)
-        silent = self.lab.agent.wait("tunnel_silent")
+        silent = self.lab.agent.wait("tunnel_silent", since=mark)
         self.assertEqual(silent.gateway, gateways.name(0))
-        moved = self.lab.agent.wait("tunnel_moved")
+        moved = self.lab.agent.wait("tunnel_moved", since=mark)
         self.assertEqual((moved["from"], moved.gateway, moved.cause),
                          (gateways.name(0), gateways.name(1), "silent"))
         # What was open waits with the gateway, and goes on with it.
@@ -115,6 +117,7 @@ class FailBack(Case):
     def test_after_the_interval_and_only_then_and_open_channels_finish_where_they_are(self):
         gateways = fleet.Fleet(self.lab, 2)
         agent = gateways.start_agent(tunnels=1, failback_s=3, probe_s=1)
+        gateways.settle()
         gateways.kill(0)
         agent.wait("tunnel", lambda e: e.gateway == gateways.name(1), timeout=20)
         old = self.channel()
@@ -140,6 +143,7 @@ class FailBack(Case):
     def test_one_that_fails_again_in_between_starts_anew(self):
         gateways = fleet.Fleet(self.lab, 2)
         agent = gateways.start_agent(tunnels=1, failback_s=4, probe_s=1)
+        gateways.settle()
         gateways.kill(0)
         agent.wait("tunnel", lambda e: e.gateway == gateways.name(1), timeout=20)
         mark = agent.mark()

@@ -50,6 +50,20 @@ class Fleet:
         self.lab.agent_config.update(config)
         return self.lab.start_agent_as_it_is(wait_up)
 
+    def settle(self, i=0, count=None):
+        """Until all of the agent's tunnels are at this gateway: on a busy machine another one may have
+        answered first."""
+        agent = self.lab.agent
+        count = count or self.lab.agent_config["tunnels"]
+
+        def open_at(name):
+            return (len(agent.all("tunnel", lambda e: e.gateway == name))
+                    - len(agent.all("tunnel_closed", lambda e: e.gateway == name)))
+
+        lab.until(lambda: [open_at(lab.format_address(a)) for a in self.addresses]
+                  == [count if k == i else 0 for k in range(len(self.addresses))],
+                  60, "%d tunnels at %s and none elsewhere" % (count, self.name(i)))
+
     def kill(self, i):
         """kill -9: the kernel closes what it had open."""
         self.lab.forget(self.programs[i])
