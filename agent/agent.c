@@ -481,6 +481,7 @@ enum sp_err agent_run(const char *config_path, struct sp_error *err)
 
     sp_signals_hold(true); /* until they are ours */
     sp_descriptors_raise();
+    sp_memory_keep_some();
     rc = start(&a, err);
     if (rc == SP_OK) {
         log_warnings(&a);

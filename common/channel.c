@@ -152,16 +152,34 @@ static void on_writable(void *ctx)
     write_pending(ctx);
 }
 
-void sp_channel_stream_data(struct sp_channel *ch, const uint8_t *data, size_t len)
+/* What the socket did not take of the pieces, whose first `written` bytes it took. */
+static bool keep_rest(struct sp_channel *ch, const struct iovec *pieces, size_t count,
+                      size_t written)
 {
+    for (size_t i = 0; i < count; i++) {
+        size_t skip = written < pieces[i].iov_len ? written : pieces[i].iov_len;
+
+        written -= skip;
+        if (sp_buf_append(&ch->to_local, (const uint8_t *)pieces[i].iov_base + skip,
+                          pieces[i].iov_len - skip) != SP_OK)
+            return false;
+    }
+    return true;
+}
+
+void sp_channel_stream_data(struct sp_channel *ch, struct iovec *pieces, size_t count)
+{
+    size_t len = 0;
     ssize_t n = 0;
 
+    for (size_t i = 0; i < count; i++)
+        len += pieces[i].iov_len;
     if (ch->ended) {
         consumed(ch, len);
         return;
     }
     if (ch->sock && !ch->to_local.len) {
-        n = sp_sock_write(ch->sock, data, len);
+        n = sp_sock_write_pieces(ch->sock, pieces, count);
         if (n < 0 && n != -EAGAIN) {
             local_failed(ch);
             return;
@@ -174,7 +192,7 @@ void sp_channel_stream_data(struct sp_channel *ch, const uint8_t *data, size_t l
             return;
         sp_sock_watch_write(ch->sock, true);
     }
-    if (sp_buf_append(&ch->to_local, data + n, len - (size_t)n) != SP_OK)
+    if (!keep_rest(ch, pieces, count, (size_t)n))
         local_failed(ch);
 }
 

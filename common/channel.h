@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct sp_channel; /* opaque */
 struct sp_loop;
@@ -73,7 +74,8 @@ struct sp_channel *sp_channel_new(struct sp_loop *loop, const struct sp_carrier 
                                   void *tunnel, void *stream, const struct sp_target *target,
                                   bool inbound);
 void sp_channel_stream_reply(struct sp_channel *channel, int status, const char *proxy_status);
-void sp_channel_stream_data(struct sp_channel *channel, const uint8_t *data, size_t len);
+/* Pieces that follow one another, valid for the call; they may be changed by it. */
+void sp_channel_stream_data(struct sp_channel *channel, struct iovec *pieces, size_t count);
 void sp_channel_stream_end(struct sp_channel *channel);
 /* SP_H2_PULL_* results (common/h2_session.h). */
 ssize_t sp_channel_stream_pull(struct sp_channel *channel, uint8_t *buf, size_t cap, bool *ret_end);

@@ -143,13 +143,29 @@ static void on_writable(void *ctx)
 
 /* ---- in ---- */
 
+/* What on_data was given in this run of records. */
+static void data_taken(struct sp_conn *c, unsigned *count)
+{
+    if (!*count)
+        return;
+    *count = 0;
+    if (c->callbacks->on_taken)
+        c->callbacks->on_taken(c->ctx);
+    sp_tls_release(c->tls);
+}
+
 static void pump(struct sp_conn *c)
 {
     struct sp_error err;
     struct sp_bytes data;
+    unsigned given = 0;
+    enum sp_tls_event event;
 
     while (c->state != CLOSING && c->state != CLOSED && !c->paused) {
-        switch (sp_tls_step(c->tls, &data, &err)) {
+        event = sp_tls_step(c->tls, &data, &err);
+        if (event != SP_TLS_DATA)
+            data_taken(c, &given);
+        switch (event) {
         case SP_TLS_NOTHING:
             /* Nothing is taken while the verdict is awaited: TCP holds an eager client. */
             if (c->state == HANDSHAKING || c->state == OPEN) /* on_peer may have closed it */
@@ -165,7 +181,10 @@ static void pump(struct sp_conn *c)
             c->callbacks->on_open(c->ctx);
             break;
         case SP_TLS_DATA:
+            given++;
             c->callbacks->on_data(c->ctx, data.data, data.len);
+            if (given == SP_TLS_PACKETS)
+                data_taken(c, &given);
             break;
         case SP_TLS_EOF:
             c->callbacks->on_eof(c->ctx);
@@ -175,6 +194,7 @@ static void pump(struct sp_conn *c)
             return;
         }
     }
+    data_taken(c, &given);
     if (sp_tls_park(c->tls, &err) != SP_OK && c->state == OPEN)
         conn_fail(c, &err);
 }

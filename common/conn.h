@@ -21,8 +21,11 @@ struct sp_loop;
 
 struct sp_conn_callbacks {
     void (*on_open)(void *ctx); /* handshake done, peer accepted; bytes may flow from now on */
+    /* data stays valid until on_taken returns, which follows when a few more have come, or no more
+     * is there: so that several can be passed on at once. */
     void (*on_data)(void *ctx, const uint8_t *data, size_t len);
-    void (*on_eof)(void *ctx); /* close_notify: the peer sends no more */
+    void (*on_taken)(void *ctx); /* NULL: no need of it */
+    void (*on_eof)(void *ctx);   /* close_notify: the peer sends no more */
     void (*on_flush)(void *ctx);
     /* Exactly once, from the loop or from sp_conn_close's deadline, never from inside a call of the
      * owner's. why->kind SP_OK: an orderly end. The conn is gone after it. */

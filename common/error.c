@@ -1,5 +1,6 @@
 #include "common/error.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,6 +104,11 @@ void sp_require_failed(const char *condition, const char *file, int line)
 {
     fprintf(stderr, "sallyport: bug: %s:%d: required: %s\n", file, line, condition);
     abort();
+}
+
+void sp_memory_keep_some(void)
+{
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20); /* without it all works, slower */
 }
 
 void *sp_calloc(size_t count, size_t size)

@@ -91,6 +91,11 @@ void sp_h2_consumed(struct sp_h2_stream *stream, size_t len)
                                                           stream->id, (int32_t)grant));
 }
 
+void sp_h2_looked(struct sp_h2_stream *stream)
+{
+    sp_h2_window_peak(&stream->window);
+}
+
 /* ---- header blocks ---- */
 
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
@@ -340,7 +345,6 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
         stream->window.backlog += (uint32_t)len;
         session->windows.held += len;
         session->cb.on_data(session->ctx, stream, data, len);
-        sp_h2_window_peak(&stream->window);
     }
     sp_h2_connection_grant(session);
     return 0;

@@ -15,14 +15,14 @@ static ssize_t read_length(nghttp2_session *ng, uint8_t type, int32_t id, int32_
                            int32_t stream_window, uint32_t frame_max, void *user)
 {
     const struct sp_h2_session *session = user;
+    size_t len = room(session) - FRAME_HEAD;
 
     (void)ng;
     (void)type;
     (void)id;
-    (void)connection_window;
+    (void)connection_window; /* nghttp2 heeds the windows, but not the last */
     (void)stream_window;
-    (void)frame_max;
-    return (ssize_t)(room(session) - FRAME_HEAD);
+    return (ssize_t)(len < frame_max ? len : frame_max);
 }
 
 /* nghttp2 asks for the payload of the next DATA frame. It goes straight to its place in the buffer

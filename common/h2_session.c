@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define WINDOW_INITIAL  (256u << 10)
-#define WINDOW_MAX      (16u << 20)
+#define WINDOW_MAX      (32u << 20)
 #define GOAWAY_TEXT_MAX 200u
 /* PING, SETTINGS, PRIORITY and empty DATA frames of the peer: far more than anybody needs. */
 #define CALM_BURST 1000u
@@ -288,10 +288,11 @@ static int send_settings(struct sp_h2_session *session, uint32_t max_streams)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, session->server ? max_streams : 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, session->windows.initial},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, SP_H2_HEADER_LIST_MAX},
+        {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, SP_H2_PIECE},
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0}, /* a client's only */
     };
     int rv =
-        nghttp2_submit_settings(session->ng, NGHTTP2_FLAG_NONE, settings, session->server ? 3 : 4);
+        nghttp2_submit_settings(session->ng, NGHTTP2_FLAG_NONE, settings, session->server ? 4 : 5);
 
     return rv != 0 ? rv
                    : nghttp2_session_set_local_window_size(session->ng, NGHTTP2_FLAG_NONE, 0,

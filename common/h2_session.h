@@ -60,7 +60,7 @@ struct sp_h2_options {
     bool server;
     uint32_t max_streams;    /* server: that the peer may have: SETTINGS_MAX_CONCURRENT_STREAMS */
     uint32_t window_initial; /* bytes a stream may be ahead of its reader at first; 0: 256 KiB */
-    uint32_t window_max;     /* and after growth; 0: 16 MiB */
+    uint32_t window_max;     /* and after growth; 0: 32 MiB */
 };
 
 SP_MUST_USE enum sp_err sp_h2_new(const struct sp_h2_options *options,
@@ -74,9 +74,10 @@ void sp_h2_free(struct sp_h2_session *session);
 SP_MUST_USE enum sp_err sp_h2_feed(struct sp_h2_session *session, const uint8_t *data, size_t len,
                                    struct sp_error *err);
 /* Fills buf with frames to send; *ret_len 0: nothing now (on an error too). With a cap of
- * SP_H2_PIECE (the plaintext of a TLS record; at least 1 KiB) small frames share a record, and a
- * DATA frame of a busy stream fills it exactly. */
-#define SP_H2_PIECE 16384
+ * SP_H2_PIECE (four TLS records; at least 1 KiB) small frames share a record, and a DATA frame of a
+ * busy stream fills it exactly, so one read of its socket does. Frames are as long as that only for
+ * a peer that takes them, as this module does (SETTINGS_MAX_FRAME_SIZE). */
+#define SP_H2_PIECE 65536
 SP_MUST_USE enum sp_err sp_h2_output(struct sp_h2_session *session, uint8_t *buf, size_t cap,
                                      size_t *ret_len, struct sp_error *err);
 /* False when there is nothing to send and nothing to wait for: close the connection. */
@@ -92,6 +93,8 @@ bool sp_h2_can_connect(const struct sp_h2_session *session);
 void sp_h2_respond(struct sp_h2_stream *stream, int status, const char *proxy_status);
 void sp_h2_resume(struct sp_h2_stream *stream);               /* on_pull has bytes again */
 void sp_h2_consumed(struct sp_h2_stream *stream, size_t len); /* received bytes were passed on */
+/* The reader has had its first look at what on_data gave: what is not consumed now waits for it. */
+void sp_h2_looked(struct sp_h2_stream *stream);
 /* on_data, on_end and on_pull stop at once; on_close comes from a later sp_h2_output. */
 void sp_h2_reset(struct sp_h2_stream *stream, uint32_t error_code);
 #define SP_H2_NO_ERROR      0x0u

@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SP_H2_GROWN_WINDOWS     4u
+#define SP_H2_GROWN_WINDOWS     2u
 #define SP_H2_INITIAL_SUM       (16u << 20) /* initial windows are whole until there are so many */
 #define SP_H2_INITIAL_MIN       4096u
 #define SP_H2_CONNECTION_WINDOW (64u << 20) /* so that no path is too long for it */
@@ -56,7 +56,7 @@ uint32_t sp_h2_window_initial(const struct sp_h2_window_budget *budget, size_t s
 void sp_h2_window_shift(struct sp_h2_window *w, int64_t delta);
 /* Credit to give the connection now, which has `credit` left; 0: none, yet. */
 uint32_t sp_h2_window_connection(const struct sp_h2_window_budget *budget, int32_t credit);
-/* Bytes came in and the reader had its first look at them (consumed is called before or after). */
+/* Bytes came in and the reader has had its first look at them. */
 void sp_h2_window_peak(struct sp_h2_window *w);
 /* The reader took len bytes. True: credit is due; size_now is the window in force. */
 bool sp_h2_window_consumed(struct sp_h2_window *w, size_t len, uint32_t size_now);

@@ -356,8 +356,6 @@ static bool is_host_of(struct sp_http1_span host, const struct sp_target *target
 enum sp_err sp_http1_connect(const struct sp_http1_head *head, struct sp_target *ret_target,
                              int *ret_status, struct sp_error *err)
 {
-    const struct sp_http1_field *host = sp_http1_find(head, "Host", NULL);
-
     if (sp_http1_find(head, "Content-Length", NULL) ||
         sp_http1_find(head, "Transfer-Encoding", NULL))
         return refuse(ret_status, 400, err, "CONNECT with a body");
@@ -369,8 +367,6 @@ enum sp_err sp_http1_connect(const struct sp_http1_head *head, struct sp_target 
         *ret_status = 400;
         return SP_ERR_HTTP;
     }
-    if (host && !is_host_of(host->value, ret_target))
-        return refuse(ret_status, 400, err, "Host is not the target of CONNECT");
     return SP_OK;
 }
 
@@ -378,11 +374,13 @@ enum sp_err sp_http1_parse(const uint8_t *data, size_t len, struct sp_http1_requ
                            int *ret_status, struct sp_error *err)
 {
     struct sp_http1_request request = {.head_len = 0};
+    const struct sp_http1_field *host;
     struct sp_http1_head head;
     enum sp_err rc = sp_http1_request_head(data, len, &head, ret_status, err);
 
     if (rc != SP_OK)
         return rc;
+    host = sp_http1_find(&head, "Host", NULL);
     request.minor = head.minor;
     request.head_len = head.len;
     memcpy(request.method, head.method.text, head.method.len);
@@ -391,6 +389,8 @@ enum sp_err sp_http1_parse(const uint8_t *data, size_t len, struct sp_http1_requ
         rc = sp_http1_connect(&head, &request.target, ret_status, err);
     else
         rc = refuse(ret_status, 405, err, "only CONNECT is served");
+    if (rc == SP_OK && host && !is_host_of(host->value, &request.target))
+        rc = refuse(ret_status, 400, err, "Host is not the target of CONNECT");
     *ret_request = request;
     return rc;
 }

@@ -47,8 +47,8 @@ SP_MUST_USE enum sp_err sp_http1_response_head(const uint8_t *data, size_t len,
 /* The first field of that name, in any case of its letters; NULL: none. ret_count may be NULL. */
 const struct sp_http1_field *sp_http1_find(const struct sp_http1_head *head, const char *name,
                                            unsigned *ret_count);
-/* What a CONNECT asks for. Content-Length or Transfer-Encoding, or a Host that is not the target's,
- * is 400. */
+/* What a CONNECT asks for. Content-Length or Transfer-Encoding is 400. Host is not looked at: as a
+ * proxy does (RFC 9112 section 3.2.2), since programs put their proxy there (node). */
 SP_MUST_USE enum sp_err sp_http1_connect(const struct sp_http1_head *head,
                                          struct sp_target *ret_target, int *ret_status,
                                          struct sp_error *err);
@@ -61,7 +61,8 @@ struct sp_http1_request {
     int minor;               /* HTTP/1.minor */
 };
 
-/* For who serves CONNECT only: both of the above in one. 405: well-formed but not CONNECT
+/* For who serves CONNECT only: both of the above in one; a Host that is not the target is 400. 405:
+ * well-formed but not CONNECT
  * (*ret_request is filled in, too). */
 SP_MUST_USE enum sp_err sp_http1_parse(const uint8_t *data, size_t len,
                                        struct sp_http1_request *ret_request, int *ret_status,

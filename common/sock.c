@@ -235,6 +235,14 @@ ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap)
     return len < 0 ? -errno : len;
 }
 
+/* What the kernel said to an attempt to write len bytes. */
+static ssize_t written(struct sp_sock *sock, ssize_t taken, size_t len)
+{
+    if (taken < 0 ? errno == EAGAIN : (size_t)taken < len)
+        sock->ready &= ~WRITABLE & 3u;
+    return taken < 0 ? -errno : taken;
+}
+
 ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len)
 {
     ssize_t taken;
@@ -242,9 +250,23 @@ ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len)
     do
         taken = send(sock->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (taken < 0 && errno == EINTR);
-    if (taken < 0 ? errno == EAGAIN : (size_t)taken < len)
-        sock->ready &= ~WRITABLE & 3u;
-    return taken < 0 ? -errno : taken;
+    return written(sock, taken, len);
+}
+
+ssize_t sp_sock_write_pieces(struct sp_sock *sock, struct iovec *pieces, size_t count)
+{
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
+    size_t len = 0;
+    ssize_t taken;
+
+    if (count == 1)
+        return sp_sock_write(sock, pieces->iov_base, pieces->iov_len);
+    for (size_t i = 0; i < count; i++)
+        len += pieces[i].iov_len;
+    do
+        taken = sendmsg(sock->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (taken < 0 && errno == EINTR);
+    return written(sock, taken, len);
 }
 
 void sp_sock_shutdown_write(struct sp_sock *sock)

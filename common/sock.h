@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct sp_loop;
 struct sp_sock;     /* opaque */
@@ -48,6 +49,7 @@ void sp_sock_keep_alive(struct sp_sock *sock);
 ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap);
 /* Bytes taken, or -errno (-EAGAIN: no room now). Never SIGPIPE. */
 ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len);
+ssize_t sp_sock_write_pieces(struct sp_sock *sock, struct iovec *pieces, size_t count);
 void sp_sock_shutdown_write(struct sp_sock *sock); /* FIN */
 int sp_sock_error(struct sp_sock *sock);           /* SO_ERROR: positive errno or 0 */
 /* The kernel has told of an error, which sp_sock_error or a read will name. */

@@ -51,7 +51,8 @@ struct sp_tls_session {
     size_t record_left;  /* bytes of the record that GnuTLS is reading now */
     size_t barren;       /* bytes read since the last data: see BARREN_MAX */
     struct sp_buf output;
-    gnutls_packet_t packet; /* handed out last; freed at the next step */
+    gnutls_packet_t packets[SP_TLS_PACKETS]; /* handed out, and not yet released */
+    unsigned packet_count;
 
     char name[SP_HOST_MAX + 1]; /* folded SNI; "" none */
     enum sp_tls_phase phase;

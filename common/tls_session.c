@@ -178,8 +178,7 @@ void sp_tls_free(struct sp_tls_session *s)
 {
     if (!s)
         return;
-    if (s->packet)
-        gnutls_packet_deinit(s->packet);
+    sp_tls_release(s);
     gnutls_deinit(s->gnutls);
     sp_tls_staple_unref(s->staple);
     sp_tls_cred_unref(s->cred);
@@ -355,12 +354,12 @@ static enum sp_tls_event step_data(struct sp_tls_session *s, struct sp_bytes *re
         return SP_TLS_NOTHING;
     }
     do
-        n = gnutls_record_recv_packet(s->gnutls, &s->packet);
+        n = gnutls_record_recv_packet(s->gnutls, &s->packets[s->packet_count]);
     while (n < 0 && is_passing(s, (int)n));
     if (n > 0) {
         gnutls_datum_t data;
 
-        gnutls_packet_get(s->packet, &data, NULL);
+        gnutls_packet_get(s->packets[s->packet_count++], &data, NULL);
         *ret_data = (struct sp_bytes){data.data, data.size};
         s->barren = 0;
         return SP_TLS_DATA;
@@ -391,15 +390,19 @@ static enum sp_tls_event step_phase(struct sp_tls_session *s, struct sp_bytes *r
     return SP_TLS_FAILED;
 }
 
+void sp_tls_release(struct sp_tls_session *s)
+{
+    while (s->packet_count)
+        gnutls_packet_deinit(s->packets[--s->packet_count]);
+}
+
 enum sp_tls_event sp_tls_step(struct sp_tls_session *s, struct sp_bytes *ret_data,
                               struct sp_error *err)
 {
     enum sp_tls_event event;
 
-    if (s->packet) {
-        gnutls_packet_deinit(s->packet);
-        s->packet = NULL;
-    }
+    if (s->packet_count == SP_TLS_PACKETS)
+        sp_tls_release(s);
     event = step_phase(s, ret_data, err);
     if (event == SP_TLS_NOTHING && sp_tls_park(s, err) != SP_OK) {
         s->phase = SP_TLS_IS_FAILED;

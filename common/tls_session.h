@@ -100,14 +100,19 @@ SP_MUST_USE enum sp_err sp_tls_park(struct sp_tls_session *session, struct sp_er
 enum sp_tls_event {
     SP_TLS_NOTHING, /* needs more input or, when sp_tls_is_waiting, the owner's word */
     SP_TLS_OPEN,    /* the handshake is done and the peer accepted: returned once */
-    SP_TLS_DATA,    /* *ret_data, valid until the next call */
+    SP_TLS_DATA,    /* *ret_data, a record's, valid until sp_tls_release */
     SP_TLS_EOF,     /* close_notify: the peer sends no more; returned once, writing still works */
     SP_TLS_FAILED,  /* err says why; an alert for the peer may be in the output. Final */
 };
+/* So many SP_TLS_DATA there may be before sp_tls_release; the step after them releases all. */
+#define SP_TLS_PACKETS 8
 /* SP_TLS_FAILED kinds: SP_ERR_PEER_CERT (on_peer refused; .code alert), SP_ERR_PEER_ALERT (.code
  * alert), SP_ERR_TLS (protocol; .code GNUTLS_E_*), SP_ERR_CLOSED (FIN without close_notify). */
 enum sp_tls_event sp_tls_step(struct sp_tls_session *session, struct sp_bytes *ret_data,
                               struct sp_error *err);
+
+/* What was handed out is not used any more. */
+void sp_tls_release(struct sp_tls_session *session);
 
 /* Server, before its first step: what the ClientHello that was fed and parked asks for, without any
  * work on it: the name, folded ("": none, or malformed), and whether it brings a ticket. Nothing is

@@ -43,6 +43,14 @@ static void on_conn_data(void *ctx, const uint8_t *data, size_t len)
         sp_tunnel_http1_data(t, data, len);
 }
 
+static void on_conn_taken(void *ctx)
+{
+    struct sp_tunnel *t = ctx;
+
+    if (t->mode == SP_TUNNEL_H2)
+        sp_tunnel_h2_taken(t);
+}
+
 static void on_conn_eof(void *ctx)
 {
     struct sp_tunnel *t = ctx;
@@ -98,8 +106,8 @@ void sp_tunnel_step(struct sp_tunnel *t)
 }
 
 #define CONN_CALLBACKS                                                                             \
-    .on_open = on_conn_open, .on_data = on_conn_data, .on_eof = on_conn_eof,                       \
-    .on_flush = on_conn_flush, .on_closed = on_conn_closed
+    .on_open = on_conn_open, .on_data = on_conn_data, .on_taken = on_conn_taken,                   \
+    .on_eof = on_conn_eof, .on_flush = on_conn_flush, .on_closed = on_conn_closed
 static const struct sp_conn_callbacks conn_callbacks = {CONN_CALLBACKS};
 static const struct sp_conn_callbacks stepped_callbacks = {CONN_CALLBACKS, .on_step = on_conn_step};
 

@@ -92,22 +92,40 @@ static void on_h2_response(void *ctx, struct sp_h2_stream *stream, int status,
         sp_channel_stream_reply(channel, status, proxy_status);
 }
 
+void sp_tunnel_h2_taken(struct sp_tunnel *t)
+{
+    struct sp_h2_stream *stream = t->run_stream;
+    size_t count = t->run_count;
+
+    if (!stream)
+        return;
+    t->run_stream = NULL; /* the channel may reset the stream, or end the tunnel */
+    t->run_count = 0;
+    sp_channel_stream_data(sp_h2_stream_ctx(stream), t->run, count);
+    sp_h2_looked(stream);
+}
+
+/* A busy stream fills several records: its channel gets them in one piece, since each write to a
+ * socket costs as much as some 10 KiB do. */
 static void on_h2_data(void *ctx, struct sp_h2_stream *stream, const uint8_t *data, size_t len)
 {
-    struct sp_channel *channel = sp_h2_stream_ctx(stream);
+    struct sp_tunnel *t = ctx;
 
-    (void)ctx;
-    if (channel)
-        sp_channel_stream_data(channel, data, len);
-    else
+    if (!sp_h2_stream_ctx(stream)) {
         sp_h2_consumed(stream, len);
+        return;
+    }
+    if (t->run_stream != stream || t->run_count == SP_TUNNEL_RUN)
+        sp_tunnel_h2_taken(t);
+    t->run_stream = stream;
+    t->run[t->run_count++] = (struct iovec){(void *)(uintptr_t)data, len};
 }
 
 static void on_h2_end(void *ctx, struct sp_h2_stream *stream)
 {
     struct sp_channel *channel = sp_h2_stream_ctx(stream);
 
-    (void)ctx;
+    sp_tunnel_h2_taken(ctx);
     if (channel)
         sp_channel_stream_end(channel);
 }
@@ -126,6 +144,8 @@ static void on_h2_close(void *ctx, struct sp_h2_stream *stream, uint32_t error_c
     struct sp_tunnel *t = ctx;
     struct sp_channel *channel = sp_h2_stream_ctx(stream);
 
+    if (t->run_stream == stream)
+        sp_tunnel_h2_taken(t);
     if (channel)
         sp_channel_stream_closed(channel, !t->conn                       ? SP_STREAM_TUNNEL_LOST
                                           : error_code == SP_H2_NO_ERROR ? SP_STREAM_CLEAN

@@ -38,6 +38,13 @@ static void http1_refuse(struct sp_tunnel *t, int status, const char *proxy_stat
     sp_conn_close(t->conn, NULL);
 }
 
+static void channel_data(struct sp_tunnel *t, const uint8_t *data, size_t len)
+{
+    struct iovec piece = {(void *)(uintptr_t)data, len};
+
+    sp_channel_stream_data(t->channel, &piece, 1);
+}
+
 static void http1_respond(void *tunnel, void *stream, int status, const char *proxy_status)
 {
     static const char ok[] = "HTTP/1.1 200 Connection established\r\n\r\n";
@@ -58,7 +65,7 @@ static void http1_respond(void *tunnel, void *stream, int status, const char *pr
         struct sp_buf early = t->head;
 
         sp_buf_init(&t->head, SP_HTTP1_HEAD_MAX);
-        sp_channel_stream_data(t->channel, sp_buf_data(&early), early.len);
+        channel_data(t, sp_buf_data(&early), early.len);
         sp_buf_done(&early);
     }
     sp_conn_pause(t->conn, false);
@@ -170,7 +177,7 @@ void sp_tunnel_http1_data(struct sp_tunnel *t, const uint8_t *data, size_t len)
         http1_head(t, data, len);
     } else if (t->mode == SP_TUNNEL_HTTP1_RELAY) {
         t->ahead += len;
-        sp_channel_stream_data(t->channel, data, len);
+        channel_data(t, data, len);
         if (t->ahead >= HTTP1_AHEAD && t->mode == SP_TUNNEL_HTTP1_RELAY)
             sp_conn_pause(t->conn, true);
     }

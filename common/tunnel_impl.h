@@ -11,6 +11,8 @@
 struct sp_h2_session;
 struct sp_timer;
 
+#define SP_TUNNEL_RUN 12 /* pieces */
+
 enum sp_tunnel_mode {
     SP_TUNNEL_NONE,        /* handshake */
     SP_TUNNEL_H2,          /*                                          */
@@ -30,6 +32,10 @@ struct sp_tunnel {
     struct sp_timer *timer; /* HTTP/2: PING; HTTP/1.1: the request head's deadline */
     enum sp_tunnel_mode mode;
     struct sp_h2_session *h2;
+    /* DATA that came in one run of records for one stream, to be written at once. */
+    struct sp_h2_stream *run_stream;
+    struct iovec run[SP_TUNNEL_RUN];
+    size_t run_count;
     bool up, draining;
     bool pinged;
     char goaway_text[256];
@@ -42,7 +48,9 @@ struct sp_tunnel {
 
 /* The handshake is through: begins to speak HTTP/2, PING included. */
 void sp_tunnel_h2_start(struct sp_tunnel *tunnel);
+/* The data must live until sp_tunnel_h2_taken. */
 void sp_tunnel_h2_data(struct sp_tunnel *tunnel, const uint8_t *data, size_t len);
+void sp_tunnel_h2_taken(struct sp_tunnel *tunnel);
 void sp_tunnel_h2_send(struct sp_tunnel *tunnel);  /* what there is, while there is room */
 void sp_tunnel_h2_flush(struct sp_tunnel *tunnel); /* the same, and closes when all is over */
 void sp_tunnel_h2_free(struct sp_tunnel *tunnel);

@@ -637,6 +637,7 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
 
     sp_signals_hold(true); /* until they are ours; of the workers always */
     sp_descriptors_raise();
+    sp_memory_keep_some();
     rc = start(&g, err);
     if (rc == SP_OK) {
         log_ready(&g);

@@ -110,7 +110,7 @@ static void on_data(void *ctx, struct sp_h2_stream *stream, const uint8_t *data,
         touched = touched ^ data[i];
     flow->unread += len;
     /* A peer that ignores the window may get one frame through. */
-    SP_REQUIRE(flow->unread <= WINDOW + 16384);
+    SP_REQUIRE(flow->unread <= WINDOW + SP_H2_PIECE);
     if (!(world->owner.acts & KEEP)) {
         sp_h2_consumed(stream, flow->unread);
         flow->unread = 0;

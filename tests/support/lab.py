@@ -78,12 +78,12 @@ def environment():
     return env
 
 
-def run(*argv, timeout=20, **more):
-    """A command that ends by itself: its status, output and errors as text."""
+def run(*argv, timeout=20, env=None, **more):
+    """A command that ends by itself: its status, output and errors as text. env: set beside ours."""
     if "input" not in more:
         more.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, errors="replace", env=environment(), check=False,
+                          text=True, errors="replace", env=dict(environment(), **(env or {})), check=False,
                           timeout=timeout * SLOW, **more)
 
 

@@ -247,6 +247,7 @@ static void end_step(struct tls_end *end)
             ck_assert_int_eq(sp_tls_park(end->tls, &err), SP_OK);
         switch (sp_tls_step(end->tls, &data, &err)) {
         case SP_TLS_NOTHING:
+            sp_tls_release(end->tls);
             return;
         case SP_TLS_OPEN:
             end->opens++;

@@ -166,6 +166,7 @@ static void pair_on_data(void *ctx, struct sp_h2_stream *stream, const uint8_t *
         flow->echo_len += len;
         sp_h2_resume(stream);
     }
+    sp_h2_looked(stream);
 }
 
 static void pair_on_end(void *ctx, struct sp_h2_stream *stream)

@@ -166,8 +166,11 @@ static void on_closed(void *ctx, const struct sp_error *why)
     s->why = *why;
 }
 
-static const struct sp_conn_callbacks callbacks = {on_open,  on_data,   on_eof,
-                                                   on_flush, on_closed, NULL};
+static const struct sp_conn_callbacks callbacks = {.on_open = on_open,
+                                                   .on_data = on_data,
+                                                   .on_eof = on_eof,
+                                                   .on_flush = on_flush,
+                                                   .on_closed = on_closed};
 
 /* Two ends of a TCP connection. */
 static void tcp_pair(int *ret_a, int *ret_b)

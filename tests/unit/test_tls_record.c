@@ -5,6 +5,7 @@
 #include "tests/support/tls_visit.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@ static void assert_idle(const struct tls_end *end)
 {
     ck_assert_ptr_null(sp_tls_output(end->tls)->base);
     ck_assert_ptr_null(end->tls->carry.base);
-    ck_assert_ptr_null(end->tls->packet);
+    ck_assert_uint_eq(end->tls->packet_count, 0);
     ck_assert_uint_eq(end->tls->fed.len, 0);
     ck_assert_uint_eq(end->tls->record_left, 0);
 }
@@ -115,6 +116,35 @@ START_TEST(an_idle_session_holds_no_buffers)
     tls_visit_got(&visit.server.got, "ping");
     tls_visit_got(&visit.client.got, "pong");
     assert_idle(&visit.server);
+}
+END_TEST
+
+/* Several records are passed on at once, so each must outlive the steps after it. */
+START_TEST(what_was_handed_out_stays_until_it_is_released)
+{
+    struct sp_bytes data[SP_TLS_PACKETS], one_more;
+    struct sp_error err;
+    char text[16];
+
+    tls_visit_in(_i);
+    for (int i = 0; i <= SP_TLS_PACKETS; i++) {
+        snprintf(text, sizeof text, "record %d", i);
+        tls_raw_write(&visit.client, text);
+    }
+    sp_tls_feed(visit.server.tls, sp_buf_data(&visit.client.out), visit.client.out.len);
+    for (int i = 0; i < SP_TLS_PACKETS; i++)
+        ck_assert_int_eq(sp_tls_step(visit.server.tls, &data[i], &err), SP_TLS_DATA);
+    for (int i = 0; i < SP_TLS_PACKETS; i++) {
+        snprintf(text, sizeof text, "record %d", i);
+        ck_assert_uint_eq(data[i].len, strlen(text));
+        ck_assert_mem_eq(data[i].data, text, strlen(text));
+    }
+    ck_assert_uint_eq(visit.server.tls->packet_count, SP_TLS_PACKETS);
+    ck_assert_int_eq(sp_tls_step(visit.server.tls, &one_more, &err), SP_TLS_DATA);
+    ck_assert_uint_eq(visit.server.tls->packet_count, 1);
+    sp_tls_release(visit.server.tls);
+    ck_assert_uint_eq(visit.server.tls->packet_count, 0);
+    ck_assert_int_eq(sp_tls_step(visit.server.tls, &one_more, &err), SP_TLS_NOTHING);
 }
 END_TEST
 
@@ -319,6 +349,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_ticket_and_data_in_one_piece_are_both_read);
     tcase_add_test(t, a_key_update_and_data_in_one_piece_are_both_read);
     tcase_add_loop_test(t, an_idle_session_holds_no_buffers, 0, 2);
+    tcase_add_loop_test(t, what_was_handed_out_stays_until_it_is_released, 0, 2);
     tcase_add_loop_test(t, a_stalled_record_costs_no_more_than_itself, 0, 2);
     tcase_add_test(t, parked_input_has_a_limit);
     suite_add_tcase(s, t);
