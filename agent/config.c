@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "agent/proxy.h"
 #include "common/clock.h"
 #include "common/crl_source.h"
 #include "common/json_out.h"
@@ -28,6 +30,12 @@ static const char *const staple_names[] = {
     [AGENT_STAPLE_USE] = "use",
     [AGENT_STAPLE_REQUIRE] = "require",
     [AGENT_STAPLE_IGNORE] = "ignore",
+    NULL,
+};
+
+static const char *const selection_names[] = {
+    [AGENT_ORDERED] = "ordered",
+    [AGENT_FASTEST] = "fastest",
     NULL,
 };
 
@@ -134,6 +142,26 @@ static const struct sp_json_field agent_fields[] = {
      .min = 1,
      .max = AGENT_GATEWAYS_MAX,
      .check = sp_settings_check_target},
+    {.key = "selection",
+     .type = SP_JSON_ENUM,
+     .offset = offsetof(struct agent_config, selection),
+     .default_uint = AGENT_ORDERED,
+     .names = selection_names},
+    {.key = "failback_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_config, failback_s),
+     .max = 86400,
+     .default_uint = 60},
+    {.key = "probe_s",
+     .type = SP_JSON_UINT,
+     .offset = offsetof(struct agent_config, probe_s),
+     .min = 1,
+     .max = 3600,
+     .default_uint = 15},
+    {.key = "upstream_proxy",
+     .type = SP_JSON_STRING,
+     .offset = offsetof(struct agent_config, upstream_text),
+     .check = agent_proxy_check},
     {.key = "server_name",
      .type = SP_JSON_STRING,
      .offset = offsetof(struct agent_config, server_name),
@@ -255,6 +283,23 @@ static enum sp_err check_validation(struct agent_config *config, struct sp_error
     return SP_OK;
 }
 
+/* The login of a proxy stands in the file itself. */
+static enum sp_err load_upstream(struct agent_config *config, struct sp_error *err)
+{
+    struct sp_error why;
+    struct stat st;
+
+    if (!config->upstream_text)
+        return SP_OK;
+    if (agent_proxy_new(config->upstream_text, &config->upstream, &why) != SP_OK)
+        return sp_json_error(err, config->path, "$.upstream_proxy", "%s", why.text);
+    if (strchr(config->upstream_text, '@') && stat(config->path, &st) == 0 &&
+        (st.st_mode & (S_IRWXG | S_IRWXO)))
+        sp_warnings_add(&config->warnings, config->path, "$.upstream_proxy",
+                        "there is a password in this file, and others than its owner may read it");
+    return SP_OK;
+}
+
 static enum sp_err finish(struct agent_config *config, struct sp_error *err)
 {
     enum sp_err rc;
@@ -276,6 +321,8 @@ static enum sp_err finish(struct agent_config *config, struct sp_error *err)
     rc = agent_routes_finish(config, err);
     if (rc == SP_OK)
         rc = check_validation(config, err);
+    if (rc == SP_OK)
+        rc = load_upstream(config, err);
     if (rc == SP_OK)
         rc = sp_settings_check_cache(config->cache_dir, config->path, err);
     return rc == SP_OK ? sp_settings_check_log(&config->log, config->path, err) : rc;
@@ -405,6 +452,9 @@ void agent_config_unref(struct agent_config *config)
     }
     for (size_t i = 0; i < config->door_count; i++)
         agent_config_done_door(&config->doors[i]);
+    if (config->upstream_text)
+        explicit_bzero(config->upstream_text, strlen(config->upstream_text));
+    agent_proxy_free(config->upstream);
     agent_routes_done(config);
     sp_json_done(agent_fields, config);
     sp_warnings_done(&config->warnings);

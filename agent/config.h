@@ -13,6 +13,7 @@
 #include "common/settings.h"
 #include "common/verdict.h"
 
+struct agent_proxy;
 struct agent_users;
 struct sp_crl_source;
 struct sp_json_out;
@@ -47,6 +48,8 @@ struct agent_server_validation {
     uint64_t max_chain, min_key_bits;   /* see struct sp_chain_query */
     struct sp_json_strings pinned_keys; /* the same; folded */
 };
+
+enum agent_selection { AGENT_ORDERED, AGENT_FASTEST };
 
 enum agent_door_type {
     AGENT_DOOR_HTTP,
@@ -96,7 +99,10 @@ struct agent_config {
     char *policy_source;
     struct sp_json_strings gateway_texts;
     struct sp_target gateways[AGENT_GATEWAYS_MAX]; /* gateway_texts.count of them */
-    char *server_name;                             /* folded; or an address */
+    int selection;                                 /* enum agent_selection */
+    uint64_t failback_s, probe_s;                  /* see struct agent_gateways_options */
+    char *upstream_text;
+    char *server_name; /* folded; or an address */
     struct agent_identity identity;
     struct agent_server_validation server_validation;
     struct sp_json_array door_rows;
@@ -115,6 +121,7 @@ struct agent_config {
     struct agent_portal_settings captive_portal;
     struct sp_stapling_settings stapling; /* of our own certificate */
 
+    struct agent_proxy *upstream; /* NULL: gateways are reached directly */
     struct sp_tls_cred *cred;
     struct sp_tls_trust *trust;
     struct sp_tls_crl_set *crls; /* NULL: none */

@@ -2,6 +2,8 @@
 
 #include "agent/config.h"
 #include "agent/failure.h"
+#include "agent/proxy.h"
+#include "agent/upstream.h"
 #include "common/clock.h"
 #include "common/conn.h"
 #include "common/dial.h"
@@ -31,6 +33,7 @@ struct agent_link {
     void *ctx;
     struct sp_query *query;
     struct sp_dial *dial;
+    struct agent_upstream *upstream; /* in place of query and dial */
     struct sp_tunnel *tunnel;
     struct sp_tls_client_options tls;
     struct decision *decision; /* from the verdict until the tunnel is up or gone */
@@ -106,11 +109,14 @@ static enum agent_stage stage_of(const struct agent_link *link, const struct sp_
 
 static void log_where(struct sp_log_line *line, const struct agent_link *link)
 {
+    const struct agent_proxy *upstream = link->options.config->upstream;
     char text[SP_TARGET_TEXT];
 
     sp_log_str(line, "gateway", sp_target_format(link->options.gateway, text));
     if (link->addr.ip.family)
         sp_log_str(line, "address", sp_addr_format(&link->addr, text));
+    if (agent_proxy_serves(upstream, link->options.gateway))
+        sp_log_str(line, "proxy", sp_target_format(&upstream->at, text));
 }
 
 static void log_decision(const struct agent_link *link)
@@ -362,7 +368,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
         decide_not_tls(link, why);
     explain(link, why, &told);
     blocked = link->decision && link->decision->verdict.action == SP_ACTION_BLOCK;
-    if (link->decision)
+    if (link->decision && (blocked || !link->closing))
         log_decision(link); /* every decision is logged, also when the gateway then refused us */
     if (link->up)
         log_closed(link, why);
@@ -414,15 +420,17 @@ static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *ad
         .ping_timeout_ms = (unsigned)config->keepalive.timeout_s * 1000,
     };
     struct sp_error err;
+    enum agent_stage stage = link->upstream ? AGENT_STAGE_PROXY : AGENT_STAGE_CONNECT;
     int fd;
 
     link->dial = NULL;
+    link->upstream = NULL;
     if (!sock) {
-        link_failed(link, AGENT_STAGE_CONNECT, error);
+        link_failed(link, stage, error);
         return;
     }
     link->addr = *addr;
-    tell_step(link, AGENT_STAGE_CONNECT, addr, 1);
+    tell_step(link, stage, addr, 1);
     fd = sp_sock_release(sock);
     if (sp_tunnel_new(link->options.loop, fd, &options, &tunnel_callbacks, link, &link->tunnel,
                       &err) != SP_OK) {
@@ -449,6 +457,19 @@ static void on_resolved(void *ctx, const struct sp_addr *addrs, size_t count,
     link->dial = sp_dial(link->options.loop, addrs, count, NULL, on_dialled, link);
 }
 
+static void connect_upstream(struct agent_link *link)
+{
+    const struct agent_upstream_options options = {
+        .loop = link->options.loop,
+        .resolver = link->options.resolver,
+        .proxy = link->options.config->upstream,
+        .gateway = &link->gateway,
+        .timeout_ms = (unsigned)link->options.config->limits.handshake_ms,
+    };
+
+    link->upstream = agent_upstream_connect(&options, on_dialled, link);
+}
+
 struct agent_link *agent_link_new(const struct agent_link_options *options,
                                   const struct agent_link_callbacks *callbacks, void *ctx)
 {
@@ -467,8 +488,11 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
     };
     sp_task_init(&link->gone_soon, on_gone_soon, link);
     link->deadline = sp_timer_new(options->loop, on_deadline, link);
-    link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
-                             on_resolved, link);
+    if (agent_proxy_serves(link->options.config->upstream, &link->gateway))
+        connect_upstream(link);
+    else
+        link->query = sp_resolve(options->resolver, options->gateway->host, options->gateway->port,
+                                 on_resolved, link);
     return link;
 }
 
@@ -534,7 +558,9 @@ void agent_link_close(struct agent_link *link)
         sp_resolve_cancel(link->query);
     if (link->dial)
         sp_dial_cancel(link->dial);
+    agent_upstream_cancel(link->upstream);
     link->query = NULL;
     link->dial = NULL;
+    link->upstream = NULL;
     sp_task_soon(link->options.loop, &link->gone_soon);
 }

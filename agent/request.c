@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #define REPLY_MS   30000 /* for the gateway to resolve and connect, after it has the request */
+#define QUIET_MS   250   /* no answer for so long: is the tunnel alive? */
+#define AGAIN_MS   1000  /* asked again every so often */
 #define TRIES_MAX  3     /* tunnels that may break under a request before it is refused */
 #define RECHECK_MS 50    /* while requests wait because every tunnel is at its stream limit */
 
@@ -20,8 +22,10 @@ struct agent_request {
     struct sp_target target;
     const struct agent_request_callbacks *callbacks;
     void *ctx;
-    struct sp_channel *channel; /* NULL: waits for a tunnel */
-    struct sp_timer *deadline;
+    struct sp_channel *channel;     /* NULL: waits for a tunnel */
+    const struct sp_tunnel *tunnel; /* of the channel; to be compared only */
+    uint64_t sent_ms;
+    struct sp_timer *deadline;    /* or the next doubt, while there is a channel */
     struct agent_refusal refusal; /* the gateway's, while the channel ends */
     unsigned tries;
     bool refused;
@@ -120,12 +124,26 @@ static void describe_no_tunnel(const struct agent_uplink *uplink, struct agent_r
              sp_error_message(why, message, sizeof message));
 }
 
+/* A destination may take its time, a tunnel not. False: the time is over. */
+static bool wait_on(struct agent_request *request)
+{
+    uint64_t waited = sp_loop_now_ms(request->uplink->options.loop) - request->sent_ms;
+
+    if (waited >= REPLY_MS)
+        return false;
+    agent_uplink_doubt(request->uplink, request->tunnel, request->sent_ms);
+    sp_timer_start(request->deadline, REPLY_MS - waited < AGAIN_MS ? REPLY_MS - waited : AGAIN_MS);
+    return true;
+}
+
 static void on_deadline(void *ctx)
 {
     struct agent_request *request = ctx;
     struct agent_refusal refusal = {.status = 504};
 
     if (request->channel) {
+        if (wait_on(request))
+            return;
         snprintf(refusal.error, sizeof refusal.error, "connection_timeout");
         snprintf(refusal.text, sizeof refusal.text, "the gateway did not answer within %d s",
                  REPLY_MS / 1000);
@@ -195,7 +213,9 @@ static void try_request(struct agent_request *request)
     if (tunnel && sp_tunnel_open_channel(tunnel, &request->target, &channel_callbacks, request,
                                          &request->channel, NULL) == SP_OK) {
         request->tries++;
-        sp_timer_start(request->deadline, REPLY_MS);
+        request->tunnel = tunnel;
+        request->sent_ms = sp_loop_now_ms(uplink->options.loop);
+        sp_timer_start(request->deadline, QUIET_MS);
     } else if (agent_uplink_tunnels_up(uplink)) {
         sp_timer_start(uplink->recheck, RECHECK_MS);
     } else {
@@ -210,6 +230,21 @@ void agent_requests_try(void *ctx)
     for (struct agent_request *r = uplink->first; r; r = r->next) {
         if (!r->channel)
             try_request(r);
+    }
+}
+
+void agent_requests_move(struct agent_uplink *uplink, const struct sp_tunnel *tunnel)
+{
+    for (struct agent_request *r = uplink->first; r; r = r->next) {
+        if (!r->channel || r->tunnel != tunnel || r->refused || r->tries >= TRIES_MAX)
+            continue;
+        if (uplink->retired || !agent_uplink_least_busy(uplink))
+            return;
+        sp_channel_set_owner(r->channel, NULL, NULL);
+        sp_channel_cancel(r->channel);
+        r->channel = NULL;
+        sp_timer_start(r->deadline, uplink->config->limits.wait_ms);
+        try_request(r);
     }
 }
 

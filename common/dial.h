@@ -1,5 +1,8 @@
 /*
- * dial: TCP connections to a list of addresses, one after the other until one answers.
+ * dial: a TCP connection to the first of several addresses that answers (Happy Eyeballs, RFC 8305):
+ * they are tried in their order, the next one beside those before it when these have not answered
+ * for a moment, or at once when one has failed. Whoever connects first is taken, the others are
+ * closed. The order is the caller's; sp_resolve hands out IPv6 and IPv4 in turn.
  *
  * Loop thread only. The callback comes exactly once, never before sp_dial has returned, and not at
  * all after sp_dial_cancel.
@@ -15,8 +18,8 @@ struct sp_dial; /* opaque */
 struct sp_sock;
 
 struct sp_dial_options {
-    unsigned attempt_ms; /* for one address while others are left; 0: 2000 */
-    unsigned total_ms;   /* for all; 0: 10000 */
+    unsigned delay_ms; /* nobody has answered for so long: the next one is tried too; 0: 250 */
+    unsigned total_ms; /* for all; 0: 10000 */
 };
 
 /* sock: connected, the callee's, who gives it an owner; *addr is the address that answered. NULL:
@@ -27,5 +30,5 @@ typedef void (*sp_dial_cb)(void *ctx, struct sp_sock *sock, const struct sp_addr
 
 struct sp_dial *sp_dial(struct sp_loop *loop, const struct sp_addr *addrs, size_t count,
                         const struct sp_dial_options *options, sp_dial_cb on_done, void *ctx);
-void sp_dial_cancel(struct sp_dial *dial);
+void sp_dial_cancel(struct sp_dial *dial); /* NULL is fine */
 #endif

@@ -69,4 +69,8 @@ const char *sp_tunnel_goaway_text(const struct sp_tunnel *tunnel);
 /* On the wire, TLS included. False: not known. */
 bool sp_tunnel_traffic(const struct sp_tunnel *tunnel, struct sp_traffic *ret_traffic);
 uint64_t sp_tunnel_opened_ms(const struct sp_tunnel *tunnel); /* loop time of sp_tunnel_new */
+/* HTTP/2, up: does the other end live? PING now, whether it is idle or not; nothing heard within
+ * ping_timeout_ms ends the tunnel as always. */
+void sp_tunnel_check(struct sp_tunnel *tunnel);
+uint64_t sp_tunnel_heard_ms(const struct sp_tunnel *tunnel); /* loop time of the last bytes read */
 #endif

@@ -178,26 +178,46 @@ static const struct sp_h2_callbacks h2_callbacks = {
     on_h2_pull,     on_h2_close,   on_h2_goaway,   on_h2_pong,
 };
 
-/* Nothing heard for a while: ask. A dead peer is found out in ping_idle + ping_timeout. */
+static void ping(struct sp_tunnel *t)
+{
+    t->pinged = true;
+    t->pinged_ms = sp_loop_now_ms(t->loop);
+    sp_h2_ping(t->h2);
+    sp_conn_want_write(t->conn);
+    sp_timer_start(t->timer, t->options.ping_timeout_ms);
+}
+
+/* Nothing heard for a while: ask. A dead peer is found out in ping_idle + ping_timeout. Whatever
+ * was heard since is as good as the answer, which may stand behind much else. */
 static void on_ping_time(void *ctx)
 {
     struct sp_tunnel *t = ctx;
-    uint64_t idle = sp_loop_now_ms(t->loop) - sp_conn_last_read_ms(t->conn);
+    uint64_t heard = sp_conn_last_read_ms(t->conn);
+    uint64_t idle = sp_loop_now_ms(t->loop) - heard;
     struct sp_error why;
 
-    if (idle < t->options.ping_idle_ms) {
+    if (t->pinged && heard >= t->pinged_ms)
         t->pinged = false;
+    if (!t->pinged && idle < t->options.ping_idle_ms) {
         sp_timer_start(t->timer, t->options.ping_idle_ms - idle);
     } else if (!t->pinged) {
-        t->pinged = true;
-        sp_h2_ping(t->h2);
-        sp_conn_want_write(t->conn);
-        sp_timer_start(t->timer, t->options.ping_timeout_ms);
+        ping(t);
     } else {
         sp_error_set(&why, SP_ERR_TIMEOUT, "no answer to PING within %u ms",
                      t->options.ping_timeout_ms);
         sp_conn_abort(t->conn, &why);
     }
+}
+
+void sp_tunnel_check(struct sp_tunnel *t)
+{
+    if (t->mode == SP_TUNNEL_H2 && t->conn && !t->pinged)
+        ping(t);
+}
+
+uint64_t sp_tunnel_heard_ms(const struct sp_tunnel *t)
+{
+    return t->conn ? sp_conn_last_read_ms(t->conn) : 0;
 }
 
 void sp_tunnel_h2_start(struct sp_tunnel *t)

@@ -38,6 +38,7 @@ struct sp_tunnel {
     size_t run_count;
     bool up, draining;
     bool pinged;
+    uint64_t pinged_ms;
     char goaway_text[256];
     /* HTTP/1.1: */
     struct sp_buf head;         /* the head, then what came after it before the 200 */

@@ -273,6 +273,22 @@ class Tcp(Case):
         self.clear()
         self.comes_back(mark)
 
+    def test_a_gateway_that_was_silent_for_a_while_is_up_again(self):
+        """The tunnel is doubted, then it speaks again: no new one comes up."""
+        self.lab.agent_config["keepalive"] = {"idle_s": 1, "timeout_s": 60}
+        self.lab.agent_config["limits"]["handshake_ms"] = 1000
+        self.start()
+        mark = self.lab.agent.mark()
+        self.lab.gateway.signal(signal.SIGSTOP)
+        try:
+            fetcher = threading.Thread(target=self.fetch, args=("http://10.77.2.2:1/", 3))
+            fetcher.start()
+            self.state("gateway_down", since=mark)
+        finally:
+            self.lab.gateway.signal(signal.SIGCONT)
+        fetcher.join()
+        self.comes_back(mark)
+
     def test_the_gateway_hangs(self):
         self.lab.agent_config["limits"]["handshake_ms"] = 2000
         self.start()
@@ -344,11 +360,16 @@ class Certificates(Case):
         self.lab.agent_config["server_validation"]["on_failure"] = "allow"
         # The gateway wants a client certificate, which the middlebox does not have.
         self.lab.tenants[self.lab.a]["client_validation"]["on_failure"] = "allow"
-        self.inspector()
+        box = self.inspector()
         self.lab.start_gateway()
         self.lab.start_agent()
         self.state("up_unvalidated", "which failed validation: untrusted_issuer")
         self.never("up", "tls_inspection")
+        mark = self.lab.agent.mark()
+        self.clear()
+        self.router.stop(box)
+        self.comes_back(mark)
+        self.state("up", since=mark)
 
     def test_our_clock_is_behind(self):
         now = time.time()
@@ -524,7 +545,7 @@ class Portal(Case):
     def test_what_the_administrator_routes_is_never_the_portals(self):
         for via, status in (("block", 403), ("tunnel", 503)):
             with self.subTest(via):
-                self.lab.agent_config["routes"] = [{"hosts": ["*.test"], "via": via}]
+                self.lab.agent_config["routes"] = [{"host": "*.test", "via": via}]
                 process = self.sign_in_wanted()
                 self.lab.start_gateway()
                 self.lab.start_agent(wait_up=False)
@@ -534,6 +555,25 @@ class Portal(Case):
                 self.lab.stop(self.lab.gateway)
                 self.clear()
                 self.router.stop(process)
+
+    def test_the_portals_hosts_are_open_for_some_minutes_only(self):
+        self.lab.agent_config["captive_portal"]["minutes"] = 1
+        self.sign_in_wanted()
+        self.lab.start_gateway()
+        self.lab.start_agent(wait_up=False)
+        self.lab.agent.wait("captive_portal", lambda e: e["what"] == "direct", timeout=PATIENCE)
+        began = time.monotonic()
+        self.assertEqual(self.fetch("http://portal.test/login")[0], 200)
+        self.lab.agent.wait("captive_portal", lambda e: e["what"] == "minutes are over",
+                            timeout=120)
+        self.assertGreater(time.monotonic() - began, 55)
+        # It is still there, is asked again, and does not open them anew.
+        mark = self.lab.agent.mark()
+        asked = len(self.zone.asked)
+        lab.until(lambda: len([a for a in self.zone.asked[asked:] if a[0] == "portal.test"]) >= 2,
+                  PATIENCE, "two more probes")
+        self.assertEqual(self.fetch("http://portal.test/login")[0], 503)
+        self.assertEqual(self.lab.agent.all("captive_portal", since=mark), [])
 
     def test_hosts_that_a_hostile_network_names_are_few_and_only_such_as_can_be_a_portal(self):
         """A portal that sends people from host to host without an end, and to places it must not."""
@@ -652,6 +692,30 @@ class Unreachable(Case):
         self.lab.agent_config["gateways"] = ["gw.test:8443"]
         self.lab.start_agent_as_it_is(wait_up=False)
         self.state("dns_failure")
+        self.stays_closed()
+
+    def test_a_proxy_that_refuses(self):
+        listener = self.router.socket(socket.SOCK_STREAM, (ROUTER, 3128))
+        listener.listen(16)
+        self.addCleanup(listener.close)
+
+        def refuse():
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                with sock:
+                    sock.recv(4096)
+                    sock.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        self.addCleanup(listener.shutdown, socket.SHUT_RDWR)
+        self.lab.agent_config["upstream_proxy"] = "http://%s:3128" % ROUTER
+        self.lab.address = (FAR, 8443)
+        self.lab.start_agent(wait_up=False)
+        self.state("proxy_refused", "did not let us through", "407")
         self.stays_closed()
 
     def test_a_stranger_at_the_gateways_address(self):

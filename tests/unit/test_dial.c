@@ -152,6 +152,18 @@ static void assert_text(const struct result *result, const struct place *place, 
     ck_assert_str_eq(result->error.text, wanted);
 }
 
+static int open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int count = 0;
+
+    ck_assert_ptr_nonnull(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
 START_TEST(a_listener_is_reached)
 {
     struct place place = open_place(_i);
@@ -168,7 +180,7 @@ START_TEST(the_next_address_is_tried_when_one_fails)
     struct place bad = _i == 0 ? refusing_place() : _i == 1 ? silent_place() : unroutable_place();
     struct place good = open_place(6);
     struct sp_addr addrs[] = {bad.addr, bad.addr, good.addr};
-    struct sp_dial_options options = {.attempt_ms = 30};
+    struct sp_dial_options options = {.delay_ms = 30};
     struct result result;
 
     dial_and_run(addrs, 3, &options, &result);
@@ -209,7 +221,7 @@ START_TEST(the_last_address_has_all_the_time_that_is_left)
 {
     struct place silent = silent_place();
     struct sp_addr addrs[] = {silent.addr, silent.addr};
-    struct sp_dial_options options = {.attempt_ms = 20, .total_ms = 120};
+    struct sp_dial_options options = {.delay_ms = 20, .total_ms = 120};
     uint64_t start = sp_loop_clock_us();
     struct result result;
 
@@ -222,11 +234,73 @@ START_TEST(the_last_address_has_all_the_time_that_is_left)
 }
 END_TEST
 
+static void on_heard_again(void *ctx)
+{
+    const struct place *place = ctx;
+    int none = 0;
+
+    ck_assert_int_eq(setsockopt(place->fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof none), 0);
+}
+
+/* The kernel asks again after a second. */
+START_TEST(an_address_that_answers_late_still_counts_while_others_are_tried)
+{
+    struct place late = silent_place(), silent = silent_place(), refusing = refusing_place();
+    struct sp_addr addrs[] = {late.addr, refusing.addr, silent.addr};
+    struct sp_dial_options options = {.delay_ms = 20};
+    struct sp_timer *timer = sp_timer_new(loop, on_heard_again, &late);
+    struct result result;
+
+    sp_timer_start(timer, 200);
+    dial_and_run(addrs, 3, &options, &result);
+    assert_connected(&result, &late);
+    sp_timer_free(timer);
+    close_place(&late);
+    close_place(&silent);
+    close_place(&refusing);
+}
+END_TEST
+
+START_TEST(a_silent_address_costs_no_more_than_the_delay)
+{
+    struct place silent = silent_place(), good = open_place(4);
+    struct sp_addr addrs[] = {silent.addr, good.addr};
+    uint64_t start = sp_loop_clock_us(), took;
+    int before = open_descriptors();
+    struct result result;
+
+    dial_and_run(addrs, 2, NULL, &result);
+    took = sp_loop_clock_us() - start;
+    assert_connected(&result, &good);
+    ck_assert_uint_ge(took, 240 * 1000);
+    ck_assert_uint_lt(took, 2000 * 1000);
+    ck_assert_int_eq(open_descriptors(), before);
+    close_place(&silent);
+    close_place(&good);
+}
+END_TEST
+
+START_TEST(a_failure_is_not_told_while_another_address_may_answer)
+{
+    struct place silent = silent_place(), refusing = refusing_place();
+    struct sp_addr addrs[] = {silent.addr, refusing.addr};
+    struct sp_dial_options options = {.delay_ms = 10, .total_ms = 150};
+    struct result result;
+
+    dial_and_run(addrs, 2, &options, &result);
+    ck_assert_int_eq(result.fd, -1);
+    ck_assert_int_eq(result.error.kind, SP_ERR_TIMEOUT);
+    assert_text(&result, &silent, "no answer within 150 ms");
+    close_place(&silent);
+    close_place(&refusing);
+}
+END_TEST
+
 START_TEST(the_whole_time_ends_a_dial_with_addresses_left)
 {
     struct place silent = silent_place(), good = open_place(4);
     struct sp_addr addrs[] = {silent.addr, silent.addr, good.addr};
-    struct sp_dial_options options = {.attempt_ms = 60, .total_ms = 80};
+    struct sp_dial_options options = {.delay_ms = 60, .total_ms = 80};
     struct result result;
 
     dial_and_run(addrs, 3, &options, &result);
@@ -310,18 +384,6 @@ START_TEST(a_connection_that_met_itself_is_refused)
 END_TEST
 
 /* ---- cancelling ---- */
-
-static int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int count = 0;
-
-    ck_assert_ptr_nonnull(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
-}
 
 static void run_for_a_moment(void)
 {
@@ -407,6 +469,9 @@ int main(void)
     tcase_add_test(tc, when_all_fail_the_last_failure_is_told);
     tcase_add_test(tc, a_failure_at_once_is_told_later);
     tcase_add_loop_test(tc, the_last_address_has_all_the_time_that_is_left, 1, 3);
+    tcase_add_test(tc, an_address_that_answers_late_still_counts_while_others_are_tried);
+    tcase_add_test(tc, a_silent_address_costs_no_more_than_the_delay);
+    tcase_add_test(tc, a_failure_is_not_told_while_another_address_may_answer);
     tcase_add_test(tc, the_whole_time_ends_a_dial_with_addresses_left);
     tcase_add_test(tc, a_connection_noticed_before_the_timer_counts);
     tcase_add_test(tc, no_address_is_a_failure_told_later);
