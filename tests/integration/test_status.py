@@ -634,8 +634,11 @@ class Bundle(PersonCase):
 
     def test_it_is_written_when_nothing_works(self):
         self.lab.agent_config["gateways"] = ["127.0.0.1:1"]
+        self.lab.agent_config["upstream_proxy"] = "http://alice:%s@127.0.0.1:1" % self.PASSWORD
         bundle = self.bundle(1)
         self.assertFalse(bundle["diagnosis"]["good"])
+        self.assertEqual(bundle["configuration"]["upstream_proxy"],
+                         "http://(removed)@127.0.0.1:1")
         self.assertIn("no agent answers", bundle["status_error"])
 
     def test_it_is_written_when_the_configuration_cannot_be_used(self):
