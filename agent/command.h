@@ -16,6 +16,6 @@ struct agent_command {
     enum sp_err (*run)(int argc, char **argv, FILE *out, int *ret_exit, struct sp_error *err);
 };
 
-extern const struct agent_command agent_diagnose_command, agent_route_command,
-    agent_rules_command, agent_status_command;
+extern const struct agent_command agent_diagnose_command, agent_route_command, agent_rules_command,
+    agent_status_command;
 #endif

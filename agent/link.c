@@ -432,7 +432,7 @@ static void on_dialled(void *ctx, struct sp_sock *sock, const struct sp_addr *ad
         return;
     }
     link->addr = *addr;
-    tell_step(link, AGENT_STAGE_CONNECT, addr, 1);
+    tell_step(link, stage, addr, 1);
     fd = sp_sock_release(sock);
     if (sp_tunnel_new(link->options.loop, fd, &options, &tunnel_callbacks, link, &link->tunnel,
                       &err) != SP_OK) {

@@ -38,8 +38,8 @@ struct agent_link_callbacks {
     /* why is a sentence for people; kind SP_OK: an orderly end. was_up: it had been up. */
     void (*on_gone)(void *ctx, struct agent_link *link, const struct sp_error *why, bool was_up);
     /* NULL: not told. It has got through this stage: RESOLVE (addrs has all of them), CONNECT
-     * (addrs is the one), TLS (none; the verdict, too, was good, but the gateway may still refuse
-     * us). */
+     * or PROXY (addrs is the one), TLS (none; the verdict, too, was good, but the gateway may still
+     * refuse us). */
     void (*on_step)(void *ctx, struct agent_link *link, enum agent_stage stage,
                     const struct sp_addr *addrs, size_t count);
 };

@@ -49,6 +49,8 @@ static const struct {
     {"proxy_password", SP_JSON_STRING, true},
     {"pin", SP_JSON_STRING, true},
     {"token", SP_JSON_STRING, true},
+    {"password", SP_JSON_PATH, false},
+    {"pins", SP_JSON_PATHS, false},
     {"password_file", SP_JSON_PATH, false},
     {"pin_file", SP_JSON_PATH, false},
     {"listen", SP_JSON_STRING, false},
