@@ -2,7 +2,7 @@
  * admission: whose handshake goes on next. Handshakes are the dear part of a gateway's work; they
  * get a bounded share of each loop turn, so that open channels are served in between however many
  * come, and when there are more than the core can do, the tenants share it evenly: next is a
- * handshake of the tenant that has had the least time so far. Within a tenant those that have
+ * handshake of the tenant that has had the least CPU time so far. Within a tenant those that have
  * begun come first (their work would be lost), then those with a ticket (a third of the work), then
  * the others, each in the order they came.
  *
