@@ -8,12 +8,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
-#define TURN_US       1000 /* of handshakes in one go; a step may take longer, and is the last then */
-#define CROWD         32   /* more than these wait: some ten milliseconds of work */
-#define CROWD_TURN_US 500
-#define REST_MS       1 /* the loop's shortest wait */
+#define TURN_US 1000 /* of handshakes in one go; one step may take longer, and is the last then */
 
 struct queue {
     struct gw_admission_item *first, **last;
@@ -37,9 +33,7 @@ struct gw_admission {
     uint64_t patience_ms;
     int64_t floor_us; /* what the line that was served last had had: a new one begins there */
     size_t waiting;
-    struct sp_timer *rest;
-    long preemptions; /* of this thread, when it was last looked at */
-    bool running, resting, considerate;
+    bool running;
 };
 
 /* ---- lines ---- */
@@ -119,53 +113,18 @@ static uint64_t serve_one(struct gw_admission *a, uint64_t spent_us)
     return now_us;
 }
 
-/* Whether the core was given to somebody else, since the last look, while this thread wanted it. */
-static bool was_preempted(struct gw_admission *a)
-{
-    long before = a->preemptions;
-    struct rusage usage;
-
-    if (getrusage(RUSAGE_THREAD, &usage) == 0)
-        a->preemptions = usage.ru_nivcsw;
-    return a->preemptions != before;
-}
-
-/* There will be no end of it soon, and somebody else is served here. */
-static bool is_crowd(const struct gw_admission *a)
-{
-    return a->considerate && a->waiting > CROWD;
-}
-
-static void go_on_later(struct gw_admission *a)
-{
-    if (is_crowd(a) && was_preempted(a)) {
-        a->resting = true;
-        sp_timer_start(a->rest, REST_MS);
-    } else { /* after the loop has looked at its sockets */
-        sp_task_soon(a->loop, &a->task);
-    }
-}
-
 static void on_turn(void *ctx)
 {
     struct gw_admission *a = ctx;
-    uint64_t end = sp_loop_clock_us() + (is_crowd(a) ? CROWD_TURN_US : TURN_US);
+    uint64_t end = sp_loop_clock_us() + TURN_US;
     uint64_t spent = sp_clock_thread_us();
 
     a->running = true;
     while (a->waiting && sp_loop_clock_us() < end)
         spent = serve_one(a, spent);
     a->running = false;
-    if (a->waiting)
-        go_on_later(a);
-}
-
-static void on_rested(void *ctx)
-{
-    struct gw_admission *a = ctx;
-
-    a->resting = false;
-    on_turn(a);
+    if (a->waiting) /* after the loop has looked at its sockets */
+        sp_task_soon(a->loop, &a->task);
 }
 
 void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
@@ -183,7 +142,7 @@ void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
     queue->last = &item->next;
     line->count++;
     a->waiting++;
-    if (!a->running && !a->resting)
+    if (!a->running)
         sp_task_soon(a->loop, &a->task);
 }
 
@@ -206,11 +165,6 @@ void gw_admission_set_patience(struct gw_admission *a, uint64_t ms)
     a->patience_ms = ms;
 }
 
-void gw_admission_be_considerate(struct gw_admission *a, bool on)
-{
-    a->considerate = on;
-}
-
 struct gw_admission *gw_admission_new(struct sp_loop *loop,
                                       const struct gw_admission_callbacks *callbacks)
 {
@@ -221,7 +175,6 @@ struct gw_admission *gw_admission_new(struct sp_loop *loop,
     a->callbacks = callbacks;
     a->lines = sp_hash_new();
     sp_task_init(&a->task, on_turn, a);
-    a->rest = sp_timer_new(loop, on_rested, a);
     a->patience_ms = UINT64_MAX;
     return a;
 }
@@ -232,7 +185,6 @@ void gw_admission_free(struct gw_admission *a)
         return;
     SP_REQUIRE(!a->waiting);
     sp_task_cancel(&a->task);
-    sp_timer_free(a->rest);
     sp_hash_free(a->lines);
     sp_heap_done(&a->turns);
     free(a);

@@ -2,7 +2,7 @@
  * admission: whose handshake goes on next. Handshakes are the dear part of a gateway's work; they
  * get a bounded share of each loop turn, so that open channels are served in between however many
  * come, and when there are more than the core can do, the tenants share it evenly: next is a
- * handshake of the tenant that has had the least time so far. Within a tenant those that have
+ * handshake of the tenant that has had the least CPU time so far. Within a tenant those that have
  * begun come first (their work would be lost), then those with a ticket (a third of the work), then
  * the others, each in the order they came.
  *
@@ -40,11 +40,6 @@ struct gw_admission *gw_admission_new(struct sp_loop *loop,
 void gw_admission_free(struct gw_admission *admission); /* must be empty; NULL is fine */
 /* Those that have waited longer before they began are too late. */
 void gw_admission_set_patience(struct gw_admission *admission, uint64_t ms);
-/* Somebody else is served by this loop: a crowd of handshakes, where programs compete for the core,
- * pauses after each turn in which another program was given it. A thread that never waits is given
- * the core by the slice, many milliseconds apart, and then so are its channels; one that waits has
- * it when bytes come. On a core of its own nothing changes. */
-void gw_admission_be_considerate(struct gw_admission *admission, bool on);
 /* tenant: whose share it is; copied. Runs at the end of this tick or later, never at once. */
 void gw_admission_put(struct gw_admission *admission, struct gw_admission_item *item,
                       enum gw_admission_kind kind, const char *tenant);

@@ -133,7 +133,6 @@ static void on_carry_end(void *ctx)
     struct gw_session *s = ctx;
     struct gw_sessions *all = s->all;
 
-    gw_admission_be_considerate(all->admission, all->carries.count != 0);
     session_unref(s);
     tell_if_empty(all);
 }
@@ -141,12 +140,11 @@ static void on_carry_end(void *ctx)
 static void on_channel(void *ctx, struct sp_channel *channel)
 {
     struct gw_session *s = ctx;
-    struct gw_sessions *all = s->all;
-    const struct gw_config *config = all->registry->config;
+    const struct gw_config *config = s->all->registry->config;
     const struct gw_carry_options options = {
-        .carries = &all->carries,
-        .ways = {all->options.loop, all->resolver, (unsigned)config->limits.dial_ms},
-        .log = all->options.log,
+        .carries = &s->all->carries,
+        .ways = {s->all->options.loop, s->all->resolver, (unsigned)config->limits.dial_ms},
+        .log = s->all->options.log,
         .tenant = s->tenant,
         .tunnel = s->id,
         .unvalidated = s->unvalidated,
@@ -157,7 +155,6 @@ static void on_channel(void *ctx, struct sp_channel *channel)
     s->refs++;
     s->channels++;
     gw_carry_start(&options, channel);
-    gw_admission_be_considerate(all->admission, all->carries.count != 0);
 }
 
 static void on_bad_request(void *ctx, int status, const char *text)

@@ -10,7 +10,7 @@ import tools
 from pairs import HTTP, TCP, TLS
 from procs import BenchError
 
-STORM_NICE = 19  # its clients stand for other machines
+STORM_NICE = 10  # its clients stand for other machines
 
 
 class Meter:

@@ -54,6 +54,19 @@ class Resumption(Case):
                     self.assertEqual((event.action, event.subject, event.fingerprint),
                                      ("allow", "CN=alice", cert.fingerprint()))
 
+    def test_the_ticket_comes_though_nothing_is_asked_for(self):
+        """It goes out with the first answer; without one it does not wait for long."""
+        self.lab.start_gateway()
+        ctx = tls.context(self.lab.client(self.lab.a))
+        with tls.Client(self.lab.address, self.name_a, ctx) as client:
+            client.sock.settimeout(0.05)
+            end = time.monotonic() + 5 * lab.SLOW
+            while not (client.sock.session and client.sock.session.has_ticket):
+                self.assertLess(time.monotonic(), end, "no ticket came")
+                with self.assertRaises(TimeoutError):
+                    client.recv()
+            self.assertTrue(client.sock.session.has_ticket)
+
     def test_a_ticket_of_one_tenant_never_resumes_at_another(self):
         self.lab.start_gateway()
         for version in VERSIONS:
