@@ -337,20 +337,16 @@ class Direct(Case):
         echo = self.origin.start(origin.echo)
         closed = free_port()
         self.check_echo(self.open(echo))  # stays
-
-        def have_ended(count):
-            return len(self.lab.agent.all("channel")) == count
-
+        before = self.lab.agent.open_files()
         for _ in range(150):
-            with self.open(echo) as other:
-                self.check_echo(other)
-            self.assertIn(" 502 ", self.ask(("127.0.0.1", closed))[1])
-        lab.until(lambda: have_ended(300), what="the end of 300 channels")
-        many = self.lab.agent.open_files()
-        for _ in range(50):
-            self.open(echo).close()
-        lab.until(lambda: have_ended(350) and self.lab.agent.open_files() <= many,
-                  what="as many descriptors as before")
+            with self.open(echo) as sock:
+                self.check_echo(sock)
+            sock, head = self.ask(("127.0.0.1", closed))
+            sock.close()
+            self.assertIn(" 502 ", head)
+        lab.until(lambda: len(self.lab.agent.all("channel")) == 300 and
+                  self.lab.agent.open_files() <= before, timeout=20,
+                  what="as many descriptors as before 300 channels")
 
     def test_the_end_of_the_agent_lets_a_channel_finish(self):
         sock = self.open(self.origin.start(origin.echo))
