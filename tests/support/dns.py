@@ -12,7 +12,7 @@ class Server:
     asked counts the questions, so that a test can tell how often a name was looked up.
     """
 
-    def __init__(self, names, sock=None):
+    def __init__(self, names, port=0, sock=None):
         """sock: a UDP socket to be used, perhaps one of another network namespace."""
         self.names = {name.lower(): list(addresses) for name, addresses in names.items()}
         self.asked = []
@@ -20,7 +20,7 @@ class Server:
         self.failing = set()  # names that get SERVFAIL
         self.sock = sock or socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         if not sock:
-            self.sock.bind(("127.0.0.1", 0))
+            self.sock.bind(("127.0.0.1", port))
         self.address = "127.0.0.1:%d" % self.sock.getsockname()[1]
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
