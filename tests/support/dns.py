@@ -12,7 +12,7 @@ class Server:
     asked counts the questions, so that a test can tell how often a name was looked up.
     """
 
-    def __init__(self, names, port=0, sock=None):
+    def __init__(self, names, sock=None, port=0):
         """sock: a UDP socket to be used, perhaps one of another network namespace."""
         self.names = {name.lower(): list(addresses) for name, addresses in names.items()}
         self.asked = []
