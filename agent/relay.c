@@ -49,16 +49,18 @@ static bool is_over(const struct relay *r)
 static ssize_t read_some(struct relay *r)
 {
     size_t room = AGENT_RELAY_WINDOW - r->down;
+    struct iovec piece = {.iov_base = sp_loop_scratch(r->loop)};
     ssize_t n;
 
     if (!room) {
         sp_sock_watch_read(r->sock, false);
         return -EAGAIN;
     }
-    n = sp_sock_read(r->sock, sp_loop_scratch(r->loop), room < CHUNK ? room : CHUNK);
+    n = sp_sock_read(r->sock, piece.iov_base, room < CHUNK ? room : CHUNK);
     if (n > 0) {
+        piece.iov_len = (size_t)n;
         r->down += (size_t)n;
-        sp_channel_stream_data(r->channel, sp_loop_scratch(r->loop), (size_t)n);
+        sp_channel_stream_data(r->channel, &piece, 1);
     }
     return n;
 }
