@@ -385,15 +385,15 @@ START_TEST(who_takes_any_answer_gets_it_as_it_is)
 
     request.any_status = true;
     request.max_bytes = 10;
-    server.answer = any_rows[_i].answer;
-    server.drip = any_rows[_i].drip;
+    fetch_server.answer = any_rows[_i].answer;
+    fetch_server.drip = any_rows[_i].drip;
     fetch("127.0.0.1", &request, &r);
     ck_assert_msg(r.good, "%s", r.error.text);
     ck_assert_int_eq(r.status, any_rows[_i].status);
     ck_assert_str_eq((char *)r.body, any_rows[_i].body);
     ck_assert_str_eq(r.location, any_rows[_i].location);
     ck_assert_int_eq(r.date, any_rows[_i].date);
-    ck_assert_int_eq(server.accepted, 1);
+    ck_assert_int_eq(fetch_server.accepted, 1);
     free(r.body);
 }
 END_TEST
