@@ -4,6 +4,7 @@
 #include "agent/finding.h"
 #include "agent/last_seen.h"
 #include "agent/network.h"
+#include "agent/past.h"
 #include "agent/portal.h"
 #include "agent/reach.h"
 #include "common/clock.h"
@@ -22,28 +23,13 @@
 #define LOOK_MS  (3600 * 1000) /* does our certificate end soon? */
 #define DAY_S    86400
 
-/* What is known of one gateway: of its tunnels that are up, or of its last failure since there is
- * no tunnel to any. */
-struct gateway {
-    struct sp_target target;
-    size_t up;                    /* tunnels */
-    struct agent_failure failure; /* points at the copies below; .why NULL: none */
-    struct sp_error why;
-    struct sp_addr addr;
-    struct sp_facts *facts; /* of the failure or of the last tunnel; NULL: none */
-    struct sp_verdict verdict;
-    enum agent_other_ports other_ports;
-    uint16_t answered_port;
-    uint64_t ports_ms; /* loop time of that finding */
-};
-
 struct agent_diagnosis {
     struct agent_diagnosis_options options;
     struct agent_config *config;
     struct agent_portal *portal;
     struct agent_reach *reach;
     size_t reached; /* the gateway that reach is about */
-    struct gateway gateways[AGENT_GATEWAYS_MAX];
+    struct agent_past gateways[AGENT_GATEWAYS_MAX];
     size_t gateway_count, tunnels_up;
     struct agent_last_seen last;
     struct agent_state_view view;
@@ -56,7 +42,7 @@ struct agent_diagnosis {
 
 /* ---- what is known ---- */
 
-static struct gateway *find(struct agent_diagnosis *d, const struct sp_target *target)
+static struct agent_past *find(struct agent_diagnosis *d, const struct sp_target *target)
 {
     for (size_t i = 0; i < d->gateway_count; i++) {
         const struct sp_target *own = &d->gateways[i].target;
@@ -65,41 +51,6 @@ static struct gateway *find(struct agent_diagnosis *d, const struct sp_target *t
             return &d->gateways[i];
     }
     return NULL;
-}
-
-static void forget(struct gateway *g)
-{
-    free(g->facts);
-    g->facts = NULL;
-    g->failure.why = NULL;
-}
-
-static void remember_chain(struct gateway *g, const struct sp_facts *facts,
-                           const struct sp_verdict *verdict)
-{
-    g->facts = sp_calloc(1, sizeof *g->facts);
-    *g->facts = *facts;
-    g->verdict = *verdict;
-}
-
-static void remember(struct gateway *g, const struct agent_failure *failure)
-{
-    forget(g);
-    g->why = *failure->why;
-    g->failure = (struct agent_failure){
-        .stage = failure->stage,
-        .why = &g->why,
-        .gateway = &g->target,
-    };
-    if (failure->addr) {
-        g->addr = *failure->addr;
-        g->failure.addr = &g->addr;
-    }
-    if (failure->facts) {
-        remember_chain(g, failure->facts, failure->verdict);
-        g->failure.facts = g->facts;
-        g->failure.verdict = &g->verdict;
-    }
 }
 
 /* All that does not depend on one gateway. */
@@ -199,7 +150,7 @@ static void conclude(struct agent_diagnosis *d)
 
     gather(d, &e);
     for (size_t i = 0; i < d->gateway_count; i++) {
-        struct gateway *g = &d->gateways[i];
+        struct agent_past *g = &d->gateways[i];
 
         if (!g->failure.why)
             continue;
@@ -228,7 +179,7 @@ static bool reach_next(struct agent_diagnosis *d)
     uint64_t now = sp_loop_now_ms(d->options.loop);
 
     for (size_t i = 0; i < d->gateway_count && !d->reach; i++) {
-        struct gateway *g = &d->gateways[i];
+        struct agent_past *g = &d->gateways[i];
 
         if (g->other_ports != AGENT_PORTS_UNTRIED && now - g->ports_ms >= PORTS_MS)
             g->other_ports = AGENT_PORTS_UNTRIED;
@@ -281,7 +232,7 @@ static void look_again(struct agent_diagnosis *d)
 static void on_reached(void *ctx, uint16_t port)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = &d->gateways[d->reached];
+    struct agent_past *g = &d->gateways[d->reached];
 
     d->reach = NULL;
     g->other_ports = port ? AGENT_PORTS_ANSWERED : AGENT_PORTS_SILENT;
@@ -290,15 +241,35 @@ static void on_reached(void *ctx, uint16_t port)
     look_again(d);
 }
 
+static void stop_looking(struct agent_diagnosis *d)
+{
+    sp_task_cancel(&d->look_soon);
+    stop_grace(d);
+    sp_timer_stop(d->again);
+    agent_reach_cancel(d->reach);
+    d->reach = NULL;
+}
+
+static void forget_all(struct agent_diagnosis *d)
+{
+    stop_looking(d);
+    for (size_t i = 0; i < d->gateway_count; i++) {
+        agent_past_forget(&d->gateways[i]);
+    }
+}
+
 static void on_probed(void *ctx)
 {
     struct agent_diagnosis *d = ctx;
-    struct agent_evidence e;
 
-    gather(d, &e);
-    if (d->view.state == AGENT_STATE_CAPTIVE_PORTAL && e.probe == AGENT_PROBE_GOOD)
-        d->options.on_hope(d->options.ctx);
-    look_again(d);
+    if (d->view.state != AGENT_STATE_CAPTIVE_PORTAL ||
+        agent_portal_result(d->portal) != AGENT_PROBE_GOOD) {
+        look_again(d);
+        return;
+    }
+    forget_all(d); /* what failed behind the portal says nothing about now */
+    start_grace(d);
+    d->options.on_hope(d->options.ctx);
 }
 
 static void on_hosts(void *ctx)
@@ -326,19 +297,10 @@ static void on_again(void *ctx)
 
 /* ---- what happens to tunnels ---- */
 
-static void stop_looking(struct agent_diagnosis *d)
-{
-    sp_task_cancel(&d->look_soon);
-    stop_grace(d);
-    sp_timer_stop(d->again);
-    agent_reach_cancel(d->reach);
-    d->reach = NULL;
-}
-
 static void on_failure(void *ctx, const struct agent_failure *failure, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = find(d, failure->gateway);
+    struct agent_past *g = find(d, failure->gateway);
 
     d->tunnels_up = tunnels_up;
     if (failure->stage == AGENT_STAGE_UP) { /* the next attempt will tell what is the matter */
@@ -347,7 +309,7 @@ static void on_failure(void *ctx, const struct agent_failure *failure, size_t tu
     }
     if (!g || tunnels_up)
         return;
-    remember(g, failure);
+    agent_past_remember(g, failure);
     if (!agent_finding_is_tcp(failure))
         set_only_tcp(d, false); /* at once: this is no time for one more plain connection */
     if (is_all_known(d))
@@ -364,8 +326,9 @@ static void show_up(struct agent_diagnosis *d)
 
     gather(d, &e);
     for (size_t i = 0; i < d->gateway_count; i++) {
-        const struct gateway *g = &d->gateways[i];
-        const struct agent_success success = {&g->target, &g->addr, g->facts, &g->verdict};
+        const struct agent_past *g = &d->gateways[i];
+        const struct agent_success success = {&g->target, &g->addr, g->passed.facts,
+                                              &g->passed.verdict};
 
         if (!g->up)
             continue;
@@ -389,34 +352,57 @@ static void note_good(struct agent_diagnosis *d, const struct sp_facts *facts)
                        sp_error_message(&err, message, sizeof message));
 }
 
+/* There is a way again: what stood in it is of no interest any more. */
+static void found(struct agent_diagnosis *d, size_t tunnels_up)
+{
+    d->tunnels_up = tunnels_up;
+    d->broke.kind = SP_OK;
+    forget_all(d);
+    agent_portal_over(d->portal);
+    set_only_tcp(d, false);
+}
+
 static void on_up(void *ctx, const struct agent_success *success, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = find(d, success->gateway);
+    struct agent_past *g = find(d, success->gateway);
 
-    d->tunnels_up = tunnels_up;
-    d->broke.kind = SP_OK;
-    stop_looking(d);
-    agent_portal_over(d->portal);
-    set_only_tcp(d, false);
-    for (size_t i = 0; i < d->gateway_count; i++)
-        if (!d->gateways[i].up)
-            forget(&d->gateways[i]);
+    found(d, tunnels_up);
     if (!g)
         return;
-    forget(g);
-    remember_chain(g, success->facts, success->verdict);
-    g->other_ports = AGENT_PORTS_UNTRIED;
+    agent_past_chain(&g->passed, success->facts, success->verdict);
     g->up++;
     if (success->verdict->action == SP_ACTION_ALLOW)
         note_good(d, success->facts);
     show_up(d);
 }
 
+static void on_healed(void *ctx, size_t tunnels_up)
+{
+    struct agent_diagnosis *d = ctx;
+
+    if (!tunnels_up)
+        return;
+    found(d, tunnels_up);
+    show_up(d);
+}
+
+static void on_network(void *ctx)
+{
+    struct agent_diagnosis *d = ctx;
+
+    if (d->tunnels_up)
+        return;
+    set_only_tcp(d, false);
+    forget_all(d);
+    agent_portal_begin(d->portal, d->config);
+    start_grace(d);
+}
+
 static void on_down(void *ctx, const struct sp_target *gateway, size_t tunnels_up)
 {
     struct agent_diagnosis *d = ctx;
-    struct gateway *g = find(d, gateway);
+    struct agent_past *g = find(d, gateway);
 
     d->tunnels_up = tunnels_up;
     if (g && g->up)
@@ -427,7 +413,8 @@ static void on_down(void *ctx, const struct sp_target *gateway, size_t tunnels_u
         start_grace(d);
 }
 
-const struct agent_observer agent_diagnosis_observer = {on_failure, on_up, on_down};
+const struct agent_observer agent_diagnosis_observer = {on_failure, on_up, on_down, on_healed,
+                                                        on_network};
 
 /* ---- life ---- */
 
@@ -465,19 +452,12 @@ struct agent_diagnosis *agent_diagnosis_new(const struct agent_diagnosis_options
     return d;
 }
 
-static void forget_all(struct agent_diagnosis *d)
-{
-    stop_looking(d);
-    for (size_t i = 0; i < d->gateway_count; i++) {
-        forget(&d->gateways[i]);
-        d->gateways[i].other_ports = AGENT_PORTS_UNTRIED;
-    }
-}
-
 void agent_diagnosis_begin(struct agent_diagnosis *d, struct agent_config *config)
 {
     set_only_tcp(d, false);
     forget_all(d);
+    for (size_t i = 0; i < d->gateway_count; i++)
+        agent_past_done(&d->gateways[i]);
     agent_portal_begin(d->portal, config);
     agent_config_ref(config);
     agent_config_unref(d->config);
@@ -492,21 +472,13 @@ void agent_diagnosis_begin(struct agent_diagnosis *d, struct agent_config *confi
     start_grace(d);
 }
 
-void agent_diagnosis_network_changed(struct agent_diagnosis *d)
-{
-    if (d->tunnels_up)
-        return;
-    set_only_tcp(d, false);
-    forget_all(d);
-    agent_portal_begin(d->portal, d->config);
-    start_grace(d);
-}
-
 void agent_diagnosis_free(struct agent_diagnosis *d)
 {
     if (!d)
         return;
     forget_all(d);
+    for (size_t i = 0; i < d->gateway_count; i++)
+        agent_past_done(&d->gateways[i]);
     agent_portal_free(d->portal);
     sp_timer_free(d->grace);
     sp_timer_free(d->again);

@@ -35,8 +35,6 @@ void agent_diagnosis_free(struct agent_diagnosis *diagnosis); /* NULL is fine */
 void agent_diagnosis_begin(struct agent_diagnosis *diagnosis, struct agent_config *config);
 /* For struct agent_uplink_options; observer_ctx is the diagnosis. */
 extern const struct agent_observer agent_diagnosis_observer;
-/* Another network than before: what was found out about the old one does not count any more. */
-void agent_diagnosis_network_changed(struct agent_diagnosis *diagnosis);
 
 void agent_diagnosis_view(const struct agent_diagnosis *diagnosis,
                           struct agent_state_view *ret_view);

@@ -45,5 +45,9 @@ struct agent_observer {
     /* One to that gateway is gone that had been up, or takes no new channels any more. A failure
      * was told before, unless its end was an orderly one. */
     void (*on_down)(void *ctx, const struct sp_target *gateway, size_t tunnels_up);
+    /* One that had been silent, and was not counted as up meanwhile, speaks again. */
+    void (*on_healed)(void *ctx, size_t tunnels_up);
+    /* Another network than before, or a wake from sleep: what comes now is news. */
+    void (*on_network)(void *ctx);
 };
 #endif

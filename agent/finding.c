@@ -52,6 +52,8 @@ static bool is_no_network(const struct agent_failure *f, const struct agent_evid
         return false;
     if (f->stage == AGENT_STAGE_CONNECT)
         return !e->network.has_address || is_unreachable(e->route_errno);
+    if (f->stage == AGENT_STAGE_PROXY)
+        return !e->network.has_address && f->why->kind != SP_ERR_DENIED;
     /* A name server on this very machine answers SERVFAIL when it has no network. */
     return f->stage == AGENT_STAGE_RESOLVE &&
            (!e->network.has_address || (!e->network.has_route && !sp_resolve_was_answered(f->why)));
@@ -122,8 +124,10 @@ static const char *rest_of_network(const struct agent_evidence *e, char *buf, si
         snprintf(buf, buf_len, "; the network itself works (%.120s answers)", e->probe_url);
         break;
     case AGENT_PROBE_FAILED:
-        snprintf(buf, buf_len, "; nor does %.120s, so it may be this network's fault",
-                 e->probe_url);
+        snprintf(buf, buf_len,
+                 "; nor does the probe succeed (%.160s), so it may be this "
+                 "network's fault",
+                 e->probe_text);
         break;
     case AGENT_PROBE_NONE:
     case AGENT_PROBE_PORTAL:
@@ -135,7 +139,7 @@ static const char *rest_of_network(const struct agent_evidence *e, char *buf, si
 static void say_tcp(const struct agent_failure *f, const struct agent_evidence *e,
                     struct agent_state_view *ret)
 {
-    char text[SP_TARGET_TEXT], rest[200];
+    char text[SP_TARGET_TEXT], rest[300];
 
     if (was_refused(f)) {
         set(ret, AGENT_STATE_GATEWAY_DOWN,
@@ -268,21 +272,30 @@ static bool is_clock(const struct agent_failure *f, const struct agent_evidence 
     return f->facts->all_times_off || e->now > e->own_not_after;
 }
 
+/* Our own certificate, seen by the same clock. */
+static const char *own_times(const struct agent_failure *f, const struct agent_evidence *e)
+{
+    if (is_early(f) && e->now < e->own_not_before)
+        return "; our own certificate is not valid yet either";
+    return !is_early(f) && e->now > e->own_not_after ? "; our own certificate has expired too" : "";
+}
+
 static void say_clock(const struct agent_failure *f, const struct agent_evidence *e,
                       struct agent_state_view *ret)
 {
     char now[SP_TIME_LEN], bound[SP_TIME_LEN], span[SP_TIME_LEN], by[SP_TIME_LEN];
     int64_t edge = is_early(f) ? f->facts->not_before : f->facts->not_after;
     int64_t skew = known_skew(e);
-    char why[160];
+    char why[200];
 
     set(ret, AGENT_STATE_CLOCK_SKEW, "Set the clock of this machine; the tunnel comes up then.");
     if (skew)
         snprintf(why, sizeof why, "by the clock of %.80s ours is %s %s", e->probe_url,
                  sp_time_span(skew, by), skew > 0 ? "ahead" : "behind");
     else
-        snprintf(why, sizeof why, "our clock seems to be %s by %s or more",
-                 is_early(f) ? "behind" : "ahead", sp_time_span(e->now - edge, by));
+        snprintf(why, sizeof why, "our clock seems to be %s by %s or more%s",
+                 is_early(f) ? "behind" : "ahead", sp_time_span(e->now - edge, by),
+                 own_times(f, e));
     say(ret,
         "by the clock of this machine it is %s, and the gateway's certificate %s %s (%s%s): %s",
         sp_time_format(e->now, now), is_early(f) ? "is not valid before" : "expired at",
@@ -354,7 +367,9 @@ void agent_finding_make(const struct agent_failure *f, const struct agent_eviden
     case AGENT_STAGE_PROXY:
         set(ret, AGENT_STATE_PROXY_REFUSED,
             "See to upstream_proxy in the configuration, and to the login it needs.");
-        say(ret, "the upstream proxy did not let us through: %.380s", f->why->text);
+        say(ret, "the upstream proxy %s: %.380s",
+            f->why->kind == SP_ERR_DENIED ? "did not let us through" : "is no way to the gateway",
+            f->why->text);
         break;
     case AGENT_STAGE_TLS:
     case AGENT_STAGE_ANSWER:

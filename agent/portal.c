@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define PROBE_MS  4000
+#define CHAIN_MS  6000 /* then no other redirect is followed: somebody waits for the result */
 #define BODY_MAX  16384
 #define STEPS_MAX AGENT_PORTAL_HOSTS /* redirects that are followed */
 
@@ -31,7 +32,7 @@ struct agent_portal {
     char url[SP_URL_MAX + 1]; /* where the portal wants people to go */
     char text[SP_DN_MAX];     /* why the probe failed */
     int64_t date, date_at;
-    uint64_t told_ms;
+    uint64_t begun_ms, told_ms;
 };
 
 /* ---- its hosts ---- */
@@ -139,32 +140,6 @@ static bool is_expected(const struct agent_portal_settings *settings,
     return len == strlen(settings->expect_body) && memcmp(body, settings->expect_body, len) == 0;
 }
 
-/* The absolute form of what a Location says, seen from the URL that said it. "": not one of ours.
- */
-static void resolve_location(const char *from, const char *location, char ret[SP_URL_MAX + 1])
-{
-    const char *authority = strstr(from, "//") + 2;
-    size_t scheme_len = (size_t)(authority - 2 - from);
-    size_t origin_len = (size_t)(authority - from) + strcspn(authority, "/?");
-    size_t path_len = strcspn(from + origin_len, "?#");
-    int len;
-
-    while (path_len && from[origin_len + path_len - 1] != '/')
-        path_len--;
-    if (strncasecmp(location, "http://", 7) == 0 || strncasecmp(location, "https://", 8) == 0)
-        len = snprintf(ret, SP_URL_MAX + 1, "%s", location);
-    else if (strncmp(location, "//", 2) == 0)
-        len = snprintf(ret, SP_URL_MAX + 1, "%.*s%s", (int)scheme_len, from, location);
-    else if (location[0] == '/')
-        len = snprintf(ret, SP_URL_MAX + 1, "%.*s%s", (int)origin_len, from, location);
-    else
-        len = snprintf(ret, SP_URL_MAX + 1, "%.*s%s%s", (int)(origin_len + path_len), from,
-                       path_len ? "" : "/", location);
-    if (len < 0 || len > SP_URL_MAX)
-        ret[0] = '\0';
-    ret[strcspn(ret, "#")] = '\0'; /* a fragment is the browser's matter */
-}
-
 /* Somebody who is not the probe's server has answered, or a portal's host has: on to where it sends
  * us. */
 static void follow(struct agent_portal *p, const struct sp_fetch_result *result)
@@ -173,13 +148,13 @@ static void follow(struct agent_portal *p, const struct sp_fetch_result *result)
     struct sp_url url;
     bool redirects = result->status / 100 == 3 && result->location[0];
 
-    if (redirects)
-        resolve_location(p->at, result->location, next);
-    if (redirects && next[0] && sp_url_parse(next, &url, NULL) == SP_OK) {
+    if (redirects && sp_url_join(p->at, result->location, next) &&
+        sp_url_parse(next, &url, NULL) == SP_OK) {
         memcpy(p->at, next, sizeof next);
         memcpy(p->url, next, sizeof next);
         add_host(p, &url.target);
-        if (p->steps++ < STEPS_MAX && may_be_portal(p, &url.target)) {
+        if (p->steps++ < STEPS_MAX && may_be_portal(p, &url.target) &&
+            sp_loop_now_ms(p->options.loop) - p->begun_ms < CHAIN_MS) {
             fetch_next(p);
             return;
         }
@@ -201,7 +176,7 @@ static void on_fetched(void *ctx, const struct sp_fetch_result *result,
                        const struct sp_error *error)
 {
     struct agent_portal *p = ctx;
-    char text[64];
+    char text[SP_DN_MAX];
 
     p->fetch = NULL;
     if (p->steps) { /* a portal's own page, or what became of it */
@@ -223,7 +198,7 @@ static void on_fetched(void *ctx, const struct sp_fetch_result *result,
         p->url[0] = '\0';
         follow(p, result);
     } else { /* the probe's server may have troubles of its own */
-        snprintf(text, sizeof text, "it answered %d", result->status);
+        snprintf(text, sizeof text, "%.400s: answered %d", p->at, result->status);
         probe_failed(p, text);
     }
 }
@@ -249,6 +224,7 @@ bool agent_portal_probe(struct agent_portal *p)
 
     if (!url || p->fetch)
         return url;
+    p->begun_ms = sp_loop_now_ms(p->options.loop);
     p->steps = 0;
     p->date = 0;
     snprintf(p->at, sizeof p->at, "%s", url);

@@ -119,15 +119,14 @@ void agent_uplink_hope(struct agent_uplink *uplink)
     }
 }
 
-/* NULL: nobody wants to know. */
-static const struct agent_observer *observer_of(const struct agent_uplink *uplink)
+const struct agent_observer *agent_uplink_observer(const struct agent_uplink *uplink)
 {
     return uplink->retired ? NULL : uplink->options.observer;
 }
 
 static void tell_down(struct agent_uplink *uplink, const struct agent_link *link)
 {
-    const struct agent_observer *observer = observer_of(uplink);
+    const struct agent_observer *observer = agent_uplink_observer(uplink);
 
     if (observer)
         observer->on_down(uplink->options.observer_ctx, agent_link_gateway(link),
@@ -270,7 +269,7 @@ static void on_link_failure(void *ctx, struct agent_link *link, const struct age
 {
     struct attempt *attempt = ctx;
     struct agent_uplink *uplink = attempt->uplink;
-    const struct agent_observer *observer = observer_of(uplink);
+    const struct agent_observer *observer = agent_uplink_observer(uplink);
     size_t up = agent_uplink_tunnels_up(uplink);
 
     (void)link;
@@ -283,7 +282,7 @@ static void on_link_up(void *ctx, struct agent_link *link, const struct agent_su
 {
     struct attempt *attempt = ctx;
     struct agent_uplink *uplink = attempt->uplink;
-    const struct agent_observer *observer = observer_of(uplink);
+    const struct agent_observer *observer = agent_uplink_observer(uplink);
 
     (void)link;
     attempt->up_ms = now_ms(uplink);

@@ -65,6 +65,8 @@ struct agent_uplink {
 
 /* ---- uplink.c ---- */
 
+/* NULL: nobody wants to know. */
+const struct agent_observer *agent_uplink_observer(const struct agent_uplink *uplink);
 /* Frees a retired uplink that nothing is left of. */
 void agent_uplink_check_gone(struct agent_uplink *uplink);
 /* The open tunnel with the fewest channels; NULL: none takes one now. */

@@ -2,6 +2,7 @@
  * whether those that should answer do, and whether the network is still the same. */
 #include "agent/uplink_impl.h"
 
+#include "agent/failure.h"
 #include "agent/link.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -172,12 +173,16 @@ static bool look_at(struct attempt *attempt, bool *ret_wait, bool *ret_healed)
 /* What had been silent speaks again: nothing has to take its place. */
 static void settle_down(struct agent_uplink *uplink)
 {
+    const struct agent_observer *observer = agent_uplink_observer(uplink);
+
     for (size_t i = 0; i < uplink->slot_count; i++) {
         struct slot *slot = &uplink->slots[i];
 
         if (slot->serving && !slot->serving->is_doubted && slot->renew != RENEW_BEGUN)
             agent_uplink_drop_tries(slot, 0);
     }
+    if (observer)
+        observer->on_healed(uplink->options.observer_ctx, agent_uplink_tunnels_up(uplink));
     agent_uplink_plan(uplink);
     agent_requests_try(uplink);
 }
@@ -237,8 +242,11 @@ static void log_net(const struct agent_uplink *uplink, const struct sp_net_event
 static void on_net(void *ctx, const struct sp_net_event *event)
 {
     struct agent_uplink *uplink = ctx;
+    const struct agent_observer *observer = agent_uplink_observer(uplink);
 
     log_net(uplink, event);
+    if (observer)
+        observer->on_network(uplink->options.observer_ctx);
     agent_gateways_forgive(&uplink->gateways, now_ms(uplink));
     for (struct attempt *a = uplink->attempts; a; a = a->next) {
         if (is_serving(a))

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
 #include <uv.h>
 
 #define RESOLV_CONF        "/etc/resolv.conf"
@@ -34,7 +36,8 @@ struct sp_resolver {
     struct sp_timer *retry; /* when c-ares wants to look at its time-outs */
     struct ares_poll *polls;
     struct sp_query *queries;
-    bool moving; /* queries from an old channel to a new one */
+    bool moving;    /* queries from an old channel to a new one */
+    uint64_t heard; /* messages from name servers, of whatever kind */
 };
 
 /* Belongs to the resolver's list until both are true: c-ares has let go of it (it cannot drop one
@@ -51,6 +54,7 @@ struct sp_query {
     size_t count;
     struct sp_addr addrs[SP_RESOLVE_MAX];
     struct sp_error error;
+    uint64_t heard; /* the resolver's, when it was asked */
     char host[SP_HOST_MAX + 1];
 };
 
@@ -113,6 +117,9 @@ static void query_fail(struct sp_query *query, int status)
 {
     const char *text;
 
+    /* Of servers that all answer SERVFAIL c-ares says no more than that none is left. */
+    if (status == ARES_ECONNREFUSED && query->heard != query->resolver->heard)
+        status = ARES_ESERVFAIL;
     switch (status) {
     case ARES_ENOTFOUND:
         text = "no such name";
@@ -121,7 +128,7 @@ static void query_fail(struct sp_query *query, int status)
         text = "the name has no address";
         break;
     case ARES_ESERVFAIL:
-        text = "the name servers failed";
+        text = "the name servers answer that they failed (SERVFAIL)";
         break;
     case ARES_EREFUSED:
         text = "the name servers refused to answer";
@@ -191,6 +198,7 @@ static void query_ask(struct sp_query *query)
     struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
     query->in_ares = true;
+    query->heard = query->resolver->heard;
     ares_getaddrinfo(query->resolver->channel, query->host, NULL, &hints, on_addrinfo, query);
 }
 
@@ -294,6 +302,43 @@ static void on_socket_state(void *ctx, ares_socket_t fd, int readable, int writa
     SP_REQUIRE(uv_poll_start(&poll->uv, poll->events, on_poll_event) == 0);
 }
 
+/* ---- its sockets: as c-ares makes them itself, but what comes in is counted ---- */
+
+static ares_socket_t open_socket(int family, int type, int protocol, void *ctx)
+{
+    (void)ctx;
+    return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+
+static int close_socket(ares_socket_t fd, void *ctx)
+{
+    (void)ctx;
+    return close(fd);
+}
+
+static int connect_socket(ares_socket_t fd, const struct sockaddr *addr, ares_socklen_t len,
+                          void *ctx)
+{
+    (void)ctx;
+    return connect(fd, addr, len);
+}
+
+static ares_ssize_t receive(ares_socket_t fd, void *buf, size_t len, int flags,
+                            struct sockaddr *from, ares_socklen_t *from_len, void *ctx)
+{
+    struct sp_resolver *resolver = ctx;
+    ssize_t n = recvfrom(fd, buf, len, flags, from, from_len);
+
+    resolver->heard += n > 0;
+    return n;
+}
+
+static ares_ssize_t send_all(ares_socket_t fd, const struct iovec *parts, int count, void *ctx)
+{
+    (void)ctx;
+    return writev(fd, parts, count);
+}
+
 /* ---- the resolver ---- */
 
 static enum sp_err channel_open(struct sp_resolver *resolver, const char *servers,
@@ -311,6 +356,13 @@ static enum sp_err channel_open(struct sp_resolver *resolver, const char *server
         .sock_state_cb_data = resolver,
         .resolvconf_path = resolver->resolv_conf,
     };
+    static const struct ares_socket_functions functions = {
+        .asocket = open_socket,
+        .aclose = close_socket,
+        .aconnect = connect_socket,
+        .arecvfrom = receive,
+        .asendv = send_all,
+    };
     ares_channel channel;
     int rc = ares_init_options(&channel, &options,
                                ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
@@ -327,6 +379,7 @@ static enum sp_err channel_open(struct sp_resolver *resolver, const char *server
                              "\"%s\" is not a list of name servers (address or address:port)",
                              servers);
     }
+    ares_set_socket_functions(channel, &functions, resolver);
     resolver->channel = channel;
     return SP_OK;
 }

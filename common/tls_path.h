@@ -30,7 +30,7 @@ struct sp_tls_findings {
     enum sp_reason detail_of; /* SP_REASON_COUNT: none yet */
     char detail[SP_DN_MAX];
     int64_t not_before, not_after;
-    bool all_times_off; /* see struct sp_facts */
+    bool all_times_off;  /* see struct sp_facts */
     int64_t lists_until; /* when the first of the lists asked may say something else, or nothing */
     struct sp_revocation crl;
     int crl_weight; /* of what `crl` is about */

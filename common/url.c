@@ -92,3 +92,35 @@ enum sp_err sp_url_check(const char *text, struct sp_error *err)
 
     return sp_url_parse(text, &url, err);
 }
+
+static bool has_scheme(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+
+    return len > 0 && text[len] == ':';
+}
+
+bool sp_url_join(const char *base, const char *reference, char ret_url[SP_URL_MAX + 1])
+{
+    const char *authority = strstr(base, "//") + 2;
+    size_t scheme = (size_t)(authority - 2 - base);
+    size_t origin = scheme + 2 + strcspn(authority, "/?");
+    size_t path = strcspn(base + origin, "?");
+    int len;
+
+    while (path && base[origin + path - 1] != '/')
+        path--;
+    if (has_scheme(reference))
+        len = snprintf(ret_url, SP_URL_MAX + 1, "%s", reference);
+    else if (strncmp(reference, "//", 2) == 0)
+        len = snprintf(ret_url, SP_URL_MAX + 1, "%.*s%s", (int)scheme, base, reference);
+    else if (reference[0] == '/')
+        len = snprintf(ret_url, SP_URL_MAX + 1, "%.*s%s", (int)origin, base, reference);
+    else
+        len = snprintf(ret_url, SP_URL_MAX + 1, "%.*s%s%s", (int)(origin + path), base,
+                       path ? "" : "/", reference);
+    if (len < 0 || len > SP_URL_MAX)
+        return false;
+    ret_url[strcspn(ret_url, "#")] = '\0';
+    return true;
+}

@@ -20,6 +20,11 @@ struct sp_url {
  * spaces, backslashes and what is not ASCII. SP_ERR_CONFIG, with the URL in the text. */
 SP_MUST_USE enum sp_err sp_url_parse(const char *text, struct sp_url *ret_url,
                                      struct sp_error *err);
-/* The same for configurations (json_bind's check). */
+/* What `reference` means that a server at `base` (one that sp_url_parse takes) has sent as a
+ * Location: an absolute URL as it is, else it is put together with base; without the fragment.
+ * Whether the result is a good one is sp_url_parse's matter. False: it is longer than SP_URL_MAX.
+ */
+bool sp_url_join(const char *base, const char *reference, char ret_url[SP_URL_MAX + 1]);
+/* The same as sp_url_parse for configurations (json_bind's check). */
 SP_MUST_USE enum sp_err sp_url_check(const char *text, struct sp_error *err);
 #endif

@@ -340,7 +340,7 @@ class Doors(lab.LabCase):
             with self.subTest(request[:40]):
                 self.assertEqual(self.asked(request + b"\r\n"), 400)
         self.assertEqual(self.asked(b"CONNECT a.example:443 HTTP/1.1\r\nX: " + b"a" * 70000), 431)
-        self.assertEqual(self.asked(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"), 405)
+        self.assertEqual(self.asked(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"), 421)
         self.assertEqual(self.asked(b"GET https://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"),
                          501)
 

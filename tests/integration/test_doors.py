@@ -912,7 +912,7 @@ class Smuggling(PlainCase):
                                 (line.replace(b"1.1", b"2.0") + host + b"\r\n", 505),
                                 (b"GET https://%s/ HTTP/1.1\r\n" % authority + host + b"\r\n", 501),
                                 (b"GET ftp://%s/ HTTP/1.1\r\n" % authority + host + b"\r\n", 501),
-                                (b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % authority, 405),
+                                (b"GET /a/path HTTP/1.1\r\nHost: a.example\r\n\r\n", 421),
                                 (b"OPTIONS * HTTP/1.1\r\nHost: %s\r\n\r\n" % authority, 405)):
             with self.subTest(request[:60]):
                 self.assertRegex(self.raw(request), b"^HTTP/1.1 %d " % status)

@@ -12,12 +12,15 @@ class Server:
     asked counts the questions, so that a test can tell how often a name was looked up.
     """
 
-    def __init__(self, names):
+    def __init__(self, names, port=0, sock=None):
+        """sock: a UDP socket to be used, perhaps one of another network namespace."""
         self.names = {name.lower(): list(addresses) for name, addresses in names.items()}
         self.asked = []
         self.silent = set()  # names that get no answer at all
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
+        self.failing = set()  # names that get SERVFAIL
+        self.sock = sock or socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        if not sock:
+            self.sock.bind(("127.0.0.1", port))
         self.address = "127.0.0.1:%d" % self.sock.getsockname()[1]
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -45,6 +48,8 @@ class Server:
         self.asked.append((name, {1: "A", 28: "AAAA"}.get(kind, str(kind))))
         if name in self.silent:
             return None
+        if name in self.failing:
+            return query[:2] + struct.pack(">HHHHH", 0x8182, 1, 0, 0, 0) + query[12:end]
         known = name in self.names
         records = b""
         count = 0
@@ -59,8 +64,10 @@ class Server:
                 + records)
 
     def close(self):
-        # A datagram to ourselves wakes the thread, which then sees that it is over.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"", self.sock.getsockname())
+        # An end of reading wakes the thread, which then sees that it is over.
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected, but woken all the same
         self.thread.join(5)
         self.sock.close()

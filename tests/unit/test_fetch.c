@@ -366,7 +366,8 @@ struct result {
     int status;
     uint8_t *body;
     size_t len;
-    char content_type[128], etag[256];
+    char content_type[128], etag[256], location[256];
+    int64_t date;
     struct sp_error error;
     struct sp_fetch *to_cancel;
     struct sp_fetcher **to_free;
@@ -389,6 +390,8 @@ static void on_done(void *ctx, const struct sp_fetch_result *result, const struc
         r->body[result->len] = '\0';
         snprintf(r->content_type, sizeof r->content_type, "%s", result->content_type);
         snprintf(r->etag, sizeof r->etag, "%s", result->etag);
+        snprintf(r->location, sizeof r->location, "%s", result->location);
+        r->date = result->date;
     } else {
         r->error = *error;
         ck_assert_int_ne(error->kind, SP_OK);
@@ -689,6 +692,43 @@ START_TEST(a_redirect_is_not_followed)
     fetch("127.0.0.1", &plain, &r); /* whoever came would have come by now */
     ck_assert_int_eq(server.accepted, 2);
     sp_listener_free(target);
+}
+END_TEST
+
+static const struct {
+    const char *answer, *drip;
+    int status;
+    const char *body, *location;
+    int64_t date;
+} any_rows[] = {
+    {"HTTP/1.1 302 Go\r\nLocation: http://portal.example/login?a=b\r\nDate: Sun, 06 Nov 1994 "
+     "08:49:37 GMT\r\nContent-Length: 3\r\n\r\nabc",
+     NULL, 302, "abc", "http://portal.example/login?a=b", 784111777},
+    {"HTTP/1.1 204 No\r\n\r\n", NULL, 204, "", "", 0},
+    {"HTTP/1.1 511 Sign in\r\nDate: soon\r\nContent-Length: 0\r\n\r\n", NULL, 511, "", "", 0},
+    {"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n0123456789abcdef", NULL, 200, "0123456789",
+     "", 0},
+    {"HTTP/1.1 404 No\r\nLocation: a\x01z\r\n\r\n", "0123456789abcdef", 404, "0123456789", "", 0},
+};
+
+/* Of what is longer the beginning is taken, and no more is read. */
+START_TEST(who_takes_any_answer_gets_it_as_it_is)
+{
+    struct result r = {.calls = 0};
+    struct sp_fetch_request request = plain;
+
+    request.any_status = true;
+    request.max_bytes = 10;
+    server.answer = any_rows[_i].answer;
+    server.drip = any_rows[_i].drip;
+    fetch("127.0.0.1", &request, &r);
+    ck_assert_msg(r.good, "%s", r.error.text);
+    ck_assert_int_eq(r.status, any_rows[_i].status);
+    ck_assert_str_eq((char *)r.body, any_rows[_i].body);
+    ck_assert_str_eq(r.location, any_rows[_i].location);
+    ck_assert_int_eq(r.date, any_rows[_i].date);
+    ck_assert_int_eq(server.accepted, 1);
+    free(r.body);
 }
 END_TEST
 
@@ -1297,6 +1337,7 @@ static TCase *make_cases(void)
     tcase_add_loop_test(tc, any_other_answer_is_an_error_that_says_so, 0, COUNT(bad_rows));
     tcase_add_loop_test(tc, a_reset_connection_is_an_error_unless_the_answer_is_whole, 0, 2);
     tcase_add_loop_test(tc, a_redirect_is_not_followed, 0, 5);
+    tcase_add_loop_test(tc, who_takes_any_answer_gets_it_as_it_is, 0, COUNT(any_rows));
     tcase_add_loop_test(tc, an_endless_answer_is_cut_where_it_is_too_long, 0, 4);
     tcase_add_loop_test(tc, a_body_may_have_exactly_the_most_bytes, 0, 2);
     tcase_add_test(tc, nothing_but_an_empty_body_fits_into_nothing);

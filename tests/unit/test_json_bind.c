@@ -29,7 +29,7 @@ struct conf {
     bool on;
     uint64_t limit, small, huge, workers;
     int level;
-    struct sp_json_strings names, files, few, places;
+    struct sp_json_strings names, files, few, places, ports;
     struct tls tls;
     bool has_tls;
     struct sp_json_array doors;
@@ -47,6 +47,11 @@ static enum sp_err check_listen(const char *value, struct sp_error *err)
     if (strchr(value, ':'))
         return SP_OK;
     return sp_error_set(err, SP_ERR_HTTP, "\"%s\" has no port", value);
+}
+
+static enum sp_err check_short(const char *value, struct sp_error *err)
+{
+    return strlen(value) < 6 ? SP_OK : sp_error_set(err, SP_ERR_CONFIG, "\"%s\" is long", value);
 }
 
 #define AT(type, member) .offset = offsetof(struct type, member)
@@ -106,6 +111,12 @@ static const struct sp_json_field fields[] = {
      .min = 1,
      .check = check_listen},
     {.key = "places", .type = SP_JSON_PATHS, AT(conf, places), .or_one = true},
+    {.key = "ports",
+     .type = SP_JSON_STRINGS,
+     AT(conf, ports),
+     .or_one = true,
+     .or_number = true,
+     .check = check_short},
     {.key = "tls",
      .type = SP_JSON_OBJECT,
      AT(conf, tls),
@@ -211,6 +222,23 @@ START_TEST(one_string_stands_for_a_list_of_one_where_the_row_says_so)
 }
 END_TEST
 
+START_TEST(a_number_may_stand_for_its_text_where_the_row_says_so)
+{
+    struct conf c;
+
+    ck_assert_int_eq(load("{\"name\": \"ab\", \"ports\": 443}", &c, NULL), SP_OK);
+    ck_assert_uint_eq(c.ports.count, 1);
+    ck_assert_str_eq(c.ports.items[0], "443");
+    sp_json_done(fields, &c);
+    ck_assert_int_eq(load("{\"name\": \"ab\", \"ports\": [1, \"2-3\", -4]}", &c, NULL), SP_OK);
+    ck_assert_uint_eq(c.ports.count, 3);
+    ck_assert_str_eq(c.ports.items[0], "1");
+    ck_assert_str_eq(c.ports.items[1], "2-3");
+    ck_assert_str_eq(c.ports.items[2], "-4");
+    sp_json_done(fields, &c);
+}
+END_TEST
+
 START_TEST(auto_is_zero)
 {
     struct conf c;
@@ -275,6 +303,12 @@ static const struct {
     {NAMED "\"few\": []}", "etc/gateway.json: $.few: has 0 items, wanted is at least 1"},
     {NAMED "\"few\": 1}",
      "etc/gateway.json: $.few: found 1, wanted is a string or an array of strings"},
+    {NAMED "\"ports\": 123456}", "etc/gateway.json: $.ports: \"123456\" is long"},
+    {NAMED "\"ports\": [1, 1234567]}", "etc/gateway.json: $.ports[1]: \"1234567\" is long"},
+    {NAMED "\"ports\": 1.5}",
+     "etc/gateway.json: $.ports: found 1.5, wanted is a number, a string or an array of them"},
+    {NAMED "\"places\": 5}",
+     "etc/gateway.json: $.places: found 5, wanted is a path or an array of paths"},
     {NAMED "\"places\": \"\"}", "etc/gateway.json: $.places: must not be empty"},
     {NAMED "\"places\": {}}",
      "etc/gateway.json: $.places: found an object, wanted is a path or an array of paths"},
@@ -324,10 +358,10 @@ static const struct {
      "etc/gateway.json: $.on_reason.expird: unknown key, did you mean \"expired\"?"},
     {NAMED "\"a b\\n\": 1}",
      "etc/gateway.json: $[\"a b\\n\"]: unknown key; known here: name, file, cache, on, limit, "
-     "small, huge, workers, level, names, files, few, places, tls, doors, on_reason"},
+     "small, huge, workers, level, names, files, few, places, ports, tls, doors, on_reason"},
     {NAMED "\"\": 1}", "etc/gateway.json: $[\"\"]: unknown key; known here: name, file, cache, on, "
                        "limit, small, huge, "
-                       "workers, level, names, files, few, places, tls, doors, on_reason"},
+                       "workers, level, names, files, few, places, ports, tls, doors, on_reason"},
     /* syntax */
     {"", "etc/gateway.json:1:1: is empty, wanted is a JSON object"},
     {" \n\t", "etc/gateway.json:1:1: is empty, wanted is a JSON object"},
@@ -637,6 +671,7 @@ int main(void)
     tcase_add_test(tc, every_type_reaches_its_member);
     tcase_add_test(tc, what_is_absent_has_its_default_even_in_objects_that_are_absent);
     tcase_add_test(tc, one_string_stands_for_a_list_of_one_where_the_row_says_so);
+    tcase_add_test(tc, a_number_may_stand_for_its_text_where_the_row_says_so);
     tcase_add_test(tc, auto_is_zero);
     tcase_add_test(tc, done_frees_and_clears_everything);
     tcase_add_loop_test(tc, what_is_wrong_is_told_with_its_place_and_what_is_wanted, 0, COUNT(bad));

@@ -141,6 +141,48 @@ START_TEST(an_authority_of_2000_bytes_is_refused_whole)
 }
 END_TEST
 
+static const struct {
+    const char *base, *reference, *joined;
+} join_rows[] = {
+    {"http://a.example/x", "http://b.example/login", "http://b.example/login"},
+    {"http://a.example/x", "HTTPS://b.example", "HTTPS://b.example"},
+    {"http://a.example/x", "ftp://b.example/", "ftp://b.example/"},
+    {"https://a.example:8443/x/y?z=/w", "//b.example/q", "https://b.example/q"},
+    {"https://a.example:8443/x/y?z=/w", "/q?r", "https://a.example:8443/q?r"},
+    {"http://a.example/x/y?z=/w", "q", "http://a.example/x/q"},
+    {"http://a.example", "q", "http://a.example/q"},
+    {"http://a.example?z=/w", "q", "http://a.example/q"},
+    {"http://a.example?z", "/q", "http://a.example/q"},
+    {"http://a.example/x", "/q#here", "http://a.example/q"},
+    {"http://a.example/x", "", "http://a.example/"},
+    {"http://a.example/x", "http:q", "http:q"},
+    {"http://[2001:db8::1]:80/x", "/q", "http://[2001:db8::1]:80/q"},
+    {"http://a.example/x", "q@b.example", "http://a.example/q@b.example"},
+};
+
+START_TEST(a_location_is_seen_from_where_it_was_said)
+{
+    char url[SP_URL_MAX + 1];
+
+    ck_assert(sp_url_join(join_rows[_i].base, join_rows[_i].reference, url));
+    ck_assert_str_eq(url, join_rows[_i].joined);
+}
+END_TEST
+
+START_TEST(a_location_that_makes_it_too_long_is_none)
+{
+    char url[SP_URL_MAX + 1], reference[SP_URL_MAX + 1];
+
+    memset(reference, 'x', sizeof reference);
+    reference[SP_URL_MAX - 17] = '\0';
+    ck_assert(sp_url_join("http://a.example/", reference, url));
+    ck_assert_uint_eq(strlen(url), SP_URL_MAX);
+    reference[SP_URL_MAX - 17] = 'x';
+    reference[SP_URL_MAX - 16] = '\0';
+    ck_assert(!sp_url_join("http://a.example/", reference, url));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("url");
@@ -152,6 +194,9 @@ int main(void)
     tcase_add_loop_test(tc, what_is_no_url_of_ours_is_refused, 0,
                         sizeof bad_rows / sizeof bad_rows[0]);
     tcase_add_test(tc, a_url_has_at_most_2000_bytes);
+    tcase_add_loop_test(tc, a_location_is_seen_from_where_it_was_said, 0,
+                        sizeof join_rows / sizeof join_rows[0]);
+    tcase_add_test(tc, a_location_that_makes_it_too_long_is_none);
     tcase_add_test(tc, an_authority_of_2000_bytes_is_refused_whole);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
