@@ -6,7 +6,7 @@
 static size_t resident(const struct sp_h2_pages *pages)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), count = (pages->len + page - 1) / page, there = 0;
-    unsigned char states[16] = {0};
+    unsigned char states[32] = {0};
 
     ck_assert_ptr_nonnull(pages->at);
     ck_assert_uint_le(count, sizeof states);
