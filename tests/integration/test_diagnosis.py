@@ -117,7 +117,8 @@ class Case(lab.LabCase):
         return path
 
     def names(self, names):
-        server = dns.Server(names, self.router.socket(socket.SOCK_DGRAM, (ROUTER, 53)))
+        server = dns.Server(
+            names, sock=self.router.socket(socket.SOCK_DGRAM, (ROUTER, 53)))
         self.addCleanup(server.close)
         return server
 
