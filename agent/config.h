@@ -7,8 +7,8 @@
  */
 #ifndef SALLYPORT_AGENT_CONFIG_H
 #define SALLYPORT_AGENT_CONFIG_H
-#include "agent/routes.h"
 #include "agent/identity.h"
+#include "agent/routes.h"
 #include "common/addr.h"
 #include "common/error.h"
 #include "common/settings.h"

@@ -1,6 +1,7 @@
 /*
- * clock: wall-clock time, and what a thread has had of the CPU. Monotonic time is the loop's (sp_loop_now_ms).
- * Decisions never read the clock themselves: they take `now` as a parameter. Thread-safe.
+ * clock: wall-clock time, and what a thread has had of the CPU. Monotonic time is the loop's
+ * (sp_loop_now_ms). Decisions never read the clock themselves: they take `now` as a parameter.
+ * Thread-safe.
  */
 #ifndef SALLYPORT_COMMON_CLOCK_H
 #define SALLYPORT_COMMON_CLOCK_H
