@@ -57,7 +57,10 @@ int main(int argc, char **argv)
         return run_command(commands[i], argc - 1, argv + 1);
     }
     sp_options_parse(argc, argv, "sallyport-agent",
-                     "carries what applications send in mutual-TLS tunnels to a gateway", &options);
+                     "carries what applications send in mutual-TLS tunnels to a gateway.\n"
+                     "How is it, what is wrong, which way does what go? See --help of:\n"
+                     "sallyport-agent status, diagnose, route, rules",
+                     &options);
     if (options.action == SP_OPTIONS_PRINT || options.action == SP_OPTIONS_WRONG) {
         fputs(options.text, options.action == SP_OPTIONS_PRINT ? stdout : stderr);
         return options.exit_code;
