@@ -46,6 +46,7 @@ static void on_up(void *ctx)
     gw_session_decided(s);
     s->counted = gw_tenant_take_tunnel(s->tenant);
     if (!s->counted) {
+        s->closing = true;
         sp_error_set(&why, SP_ERR_LIMIT, "the tenant's limit of %llu tunnels is reached",
                      (unsigned long long)s->tenant->config->limits.tunnels);
         sp_tunnel_close(s->tunnel, &why);

@@ -193,8 +193,7 @@ static bool take_up_tenant(struct gw_session *s, struct gw_tenant *next)
     struct gw_tenant *old = s->tenant;
     bool changed = memcmp(next->ticket_epoch, old->ticket_epoch, sizeof old->ticket_epoch) != 0;
 
-    if (s->counted)
-        gw_tenant_move_tunnel(old, next);
+    gw_tenant_move_tunnel(old, next);
     s->tenant = gw_tenant_ref(next);
     gw_tenant_unref(old);
     return changed;

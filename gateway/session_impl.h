@@ -55,7 +55,7 @@ struct gw_session {
     bool begun;                         /* its handshake had its first turn */
     bool by_certificate; /* the server name is a common one: the chain says whose client it is */
     bool up, logged, unvalidated, counted;
-    bool closing;  /* it failed a decision */
+    bool closing;  /* it failed a decision, or was one too many */
     bool has_news; /* something else became known about its certificate before it was up */
 };
 
