@@ -208,7 +208,7 @@ static enum sp_err parse_string(struct binder *b, const struct sp_json_field *f,
 static enum sp_err bind_string(struct binder *b, const struct sp_json_field *f, const json_t *value,
                                char **slot)
 {
-    char *text;
+    char *text = NULL;
     enum sp_err rc = parse_string(b, f, f->type == SP_JSON_PATH, value, f->min, f->max, &text);
 
     if (rc)
