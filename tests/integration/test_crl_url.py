@@ -220,6 +220,10 @@ class Trouble(Case):
                          ("certificate_unknown", "certificate_unknown", ["crl_stale"]))
         self.assertRegex(event.detail, r"^the CRL of %s was never fetched: \S.*refused"
                          % self.web.url("/acme.crl"))
+        self.assertGreater(self.fetched(False).retry_ms, 0)
+        self.web.start()  # without the list
+        self.fetched(False, where=lambda e: "404" in e.error)
+        lab.until(lambda: "404" in self.ask(cert)[1].detail, what="the newest reason to be told")
         self.validation["on"] = {"crl_stale": "allow"}
         self.lab.save()
         self.lab.hup()
@@ -229,8 +233,7 @@ class Trouble(Case):
                                      tls.context(self.lab.client(self.lab.b))), "ok")
         mark = self.lab.gateway.mark()
         self.publish()
-        self.web.start()
-        self.lab.gateway.wait("reload", lambda e: e.get("cause") == "crl", mark)
+        self.lab.gateway.wait("reload", lambda e: e.get("cause") == "crl", mark, timeout=20)
         answer, event = self.ask(cert)
         self.assertEqual((answer, event.validate_status), ("ok", "valid"))
 
@@ -364,6 +367,7 @@ class Kept(Case):
                 self.lab.start_gateway()
                 event = self.fetched(False, where=lambda e: "not believed" in e.error)
                 self.assertIn(path, event.error)
+                self.assertIsNone(event.get("retry_ms"))
                 self.assertEqual(self.ask(good)[1].reason, "crl_stale")
                 self.lab.stop(self.lab.gateway)
         self.web.start()
