@@ -109,12 +109,12 @@ void sp_h2_stream_drop(struct sp_h2_stream *stream, uint32_t error_code)
     if (stream->next)
         stream->next->prev = stream->prev;
     session->stream_count--;
-    sp_h2_window_close(&stream->window, &session->windows);
-    sp_h2_connection_grant(session);
-    sp_h2_windows_fit(session);
-    stream->reset = true; /* what on_close may still call with it has no effect */
+    stream->reset = true; /* what on_close may still call with it has no effect, */
     if (stream->announced)
         session->cb.on_close(session->ctx, stream, error_code);
+    sp_h2_window_close(&stream->window, &session->windows); /* but sp_h2_consumed has */
+    sp_h2_connection_grant(session);
+    sp_h2_windows_fit(session);
     free(stream);
 }
 

@@ -44,6 +44,7 @@ struct flow {
     bool pull_reset;
     bool reset_on_data;
     bool keep;  /* does not consume */
+    bool late;  /* nor does it until the stream closes */
     bool echo;  /* sends back what it gets, and the END */
     bool plain; /* neither random nor summed: for very many bytes */
     uint64_t random;
@@ -231,6 +232,8 @@ static void pair_on_close(void *ctx, struct sp_h2_stream *stream, uint32_t error
     struct flow *flow = sp_h2_stream_ctx(stream);
 
     ((struct end *)ctx)->closes++;
+    if (flow->late)
+        sp_h2_consumed(stream, flow->kept);
     flow->closes++;
     flow->error_code = error_code;
     flow->stream = NULL;

@@ -1,3 +1,4 @@
+#include "common/h2_impl.h"
 #include "tests/unit/h2_pair.h"
 
 static const size_t chops[] = {0, 1, 7, 1000};
@@ -210,6 +211,32 @@ START_TEST(a_reset_reaches_the_other_end_as_connect_error)
 }
 END_TEST
 
+/* What came with the reset is passed on first, so it is consumed while the stream closes. */
+START_TEST(what_a_reset_stream_had_brought_may_be_consumed_when_it_closes)
+{
+    struct end client, server;
+    struct flow *flow, *other;
+
+    pair_start(&client, &server, 10);
+    flow = pair_connect(&client, "h:1");
+    pair_pump(&client, &server, 0);
+    server.flows[0].keep = server.flows[0].late = true;
+    flow_send(flow, 50000, false);
+    pair_pump(&client, &server, 0);
+    ck_assert_uint_eq(server.flows[0].kept, 50000);
+    sp_h2_reset(flow->stream, SP_H2_CONNECT_ERROR);
+    pair_pump(&client, &server, 0);
+    assert_closed(&server.flows[0], SP_H2_CONNECT_ERROR);
+    ck_assert_uint_eq(server.h2->windows.held, 0);
+    other = pair_connect(&client, "h:2");
+    flow_send(other, 50000, true);
+    pair_pump(&client, &server, 0);
+    ck_assert_uint_eq(server.flows[1].got, 50000);
+    end_close(&client);
+    end_close(&server);
+}
+END_TEST
+
 START_TEST(a_stream_that_is_reset_before_it_left_never_reaches_the_server)
 {
     struct end client, server;
@@ -376,6 +403,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_late_answer_finds_the_bytes_that_came_before_it);
     tcase_add_test(t, resume_of_a_stream_that_waits_for_nothing_does_no_harm);
     tcase_add_loop_test(t, a_reset_reaches_the_other_end_as_connect_error, 0, 5);
+    tcase_add_test(t, what_a_reset_stream_had_brought_may_be_consumed_when_it_closes);
     tcase_add_test(t, a_stream_that_is_reset_before_it_left_never_reaches_the_server);
     tcase_add_test(t, the_peer_s_stream_limit_holds_before_and_after_its_settings);
     tcase_add_test(t, goaway_lets_streams_finish_and_then_the_session_is_over);
