@@ -282,10 +282,7 @@ void gw_session_after_reload(struct gw_session *s)
 
 void gw_session_review(struct gw_session *s)
 {
-    if (s->closing || !s->up)
-        return;
-    if (s->decided_under != s->all->generation) /* the sweep has not come to it yet */
-        gw_session_after_reload(s);
-    if (!s->closing)
+    /* After a reload that the sweep has not come to yet, under the state before; then once more. */
+    if (!s->closing && s->up)
         decide_again(s, "while it was open", false);
 }
