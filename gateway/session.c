@@ -19,7 +19,7 @@
 
 #define MAX_CHANNELS   20000 /* a tunnel's; the tenant's own limit is counted apart */
 #define LIMIT_LINES    5     /* at once; then one a second */
-#define SWEEP_SLICE_US 2000  /* of deciding again in one go: other tunnels go on meanwhile */
+#define SWEEP_SLICE_US 1000  /* of deciding again in one go: other tunnels go on meanwhile */
 #define WAKE_SLICE     8     /* waiting handshakes that go on in one go: each costs as much again */
 #define REVIEW_MS      400   /* how often the clock is looked at for decisions that have run out */
 
