@@ -62,7 +62,7 @@ struct flow {
     int closes;
     uint32_t error_code;
     uint8_t *echo_bytes;
-    size_t echo_len;
+    size_t echo_len, echo_room;
 };
 
 struct end {
@@ -162,7 +162,10 @@ static void pair_on_data(void *ctx, struct sp_h2_stream *stream, const uint8_t *
     else
         sp_h2_consumed(stream, len);
     if (flow->echo) {
-        flow->echo_bytes = realloc(flow->echo_bytes, flow->echo_len + len);
+        if (flow->echo_len + len > flow->echo_room) { /* seldom: bytes may come one by one */
+            flow->echo_room = 2 * (flow->echo_len + len);
+            flow->echo_bytes = realloc(flow->echo_bytes, flow->echo_room);
+        }
         memcpy(flow->echo_bytes + flow->echo_len, data, len);
         flow->echo_len += len;
         sp_h2_resume(stream);
