@@ -507,7 +507,7 @@ void agent_link_renew(struct agent_link *link, struct agent_config *config)
     agent_config_ref(config);
     agent_config_unref(link->options.config);
     link->options.config = config;
-    link->renewed = !link->up;
+    link->renewed = true; /* heeded by on_up, where that is yet to come */
     if (!link->up || link->closing)
         return;
     sp_tls_peer_chain(sp_tunnel_tls(link->tunnel), &chain);
