@@ -11,6 +11,7 @@ of the test, and nothing of the machine's own network or files is touched.
 """
 
 import ctypes
+import functools
 import os
 import shutil
 import signal
@@ -23,8 +24,11 @@ import lab
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+# --root: that of the one who holds it, else it would be the machine's where we are in a chroot.
+ENTER = ("nsenter", "--target", "{}", "--net", "--mount", "--root")
 
 
+@functools.cache
 def why_not():
     """Why no namespace can be made here; None: they can."""
     if os.geteuid() != 0:
@@ -32,8 +36,12 @@ def why_not():
     for tool in ("unshare", "nsenter", "ip", "nft"):
         if not shutil.which(tool):
             return "network namespaces need the command " + tool
-    tried = subprocess.run(["unshare", "--net", "--mount", "ip", "link", "set", "lo", "up"],
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    # As Space does it; and the files must be the same in there, which they need not be in a chroot.
+    tried = subprocess.run(
+        ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-e", "-c",
+         "ip link set lo up; nft list ruleset; %s -- test -e \"$0\"" % " ".join(ENTER).format("$$"),
+         os.path.abspath(__file__)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if tried.returncode != 0:
         return "no network namespace can be made: " + tried.stdout.decode(errors="replace").strip()
     return None
@@ -56,7 +64,7 @@ class Space:
         # Its mounts are its own a moment after its network is: wait for what comes last.
         lab.until(lambda: self._runs_sleep() and os.readlink(self.path) != own,
                   what="the namespace " + name)
-        self.prefix = ("nsenter", "--target", str(self.holder.pid), "--net", "--mount", "--")
+        self.prefix = (*(word.format(self.holder.pid) for word in ENTER), "--")
         self.processes = []
         self.ip("link", "set", "lo", "up")
 
