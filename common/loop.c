@@ -15,6 +15,7 @@ struct sp_loop {
     uv_prepare_t prepare;    /* runs the tasks, right before the loop waits */
     uv_idle_t idle;          /* active while tasks are queued: the loop must not wait then */
     struct sp_task *queued;  /* last one first: a task can leave without knowing the loop */
+    struct sp_task *late;    /* the same; run when those are done */
     struct sp_task *running; /* this round's, in the order they were asked for */
     uv_poll_t ready;         /* epoll_fd's own readiness, inside libuv's set */
     int epoll_fd;            /* every watch; libuv's would take two system calls for each change */
@@ -53,11 +54,11 @@ static void free_dead(struct sp_loop *loop)
 
 /* A fixed size, so that two tasks that keep asking for each other cannot starve the sockets: what
  * is queued by a running task waits for the next round. */
-static void run_tasks(struct sp_loop *loop)
+static void run_queue(struct sp_loop *loop, struct sp_task **queue)
 {
     struct sp_task *task, *next;
 
-    for (task = loop->queued; task; task = next) {
+    for (task = *queue; task; task = next) {
         next = task->next;
         task->next = loop->running;
         if (task->next)
@@ -65,14 +66,20 @@ static void run_tasks(struct sp_loop *loop)
         task->prev = &loop->running;
         loop->running = task;
     }
-    loop->queued = NULL;
+    *queue = NULL;
     while (loop->running) {
         task = loop->running;
         sp_task_cancel(task); /* not queued any more: it may be asked for again, or go */
         task->run(task->ctx);
     }
+}
+
+static void run_tasks(struct sp_loop *loop)
+{
+    run_queue(loop, &loop->queued);
+    run_queue(loop, &loop->late);
     free_dead(loop);
-    if (!loop->queued)
+    if (!loop->queued && !loop->late)
         uv_idle_stop(&loop->idle);
 }
 
@@ -196,7 +203,7 @@ void sp_loop_free(struct sp_loop *loop)
 {
     if (!loop)
         return;
-    while (loop->queued)
+    while (loop->queued || loop->late)
         run_tasks(loop);
     SP_REQUIRE(!loop->holds);
     uv_close((uv_handle_t *)&loop->ready, NULL);
@@ -206,7 +213,7 @@ void sp_loop_free(struct sp_loop *loop)
     while (uv_run(&loop->uv, UV_RUN_NOWAIT)) {
     }
     SP_REQUIRE(uv_loop_close(&loop->uv) == 0);
-    SP_REQUIRE(!loop->queued);
+    SP_REQUIRE(!loop->queued && !loop->late);
     free_dead(loop);
     close(loop->epoll_fd);
     free(loop->scratch);
@@ -248,17 +255,27 @@ void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx)
     *task = (struct sp_task){.run = run, .ctx = ctx};
 }
 
-void sp_task_soon(struct sp_loop *loop, struct sp_task *task)
+static void task_put(struct sp_loop *loop, struct sp_task **queue, struct sp_task *task)
 {
     if (task->prev)
         return;
-    if (!loop->queued)
+    if (!loop->queued && !loop->late)
         uv_idle_start(&loop->idle, on_idle);
-    task->next = loop->queued;
+    task->next = *queue;
     if (task->next)
         task->next->prev = &task->next;
-    task->prev = &loop->queued;
-    loop->queued = task;
+    task->prev = queue;
+    *queue = task;
+}
+
+void sp_task_soon(struct sp_loop *loop, struct sp_task *task)
+{
+    task_put(loop, &loop->queued, task);
+}
+
+void sp_task_late(struct sp_loop *loop, struct sp_task *task)
+{
+    task_put(loop, &loop->late, task);
 }
 
 void sp_task_cancel(struct sp_task *task)

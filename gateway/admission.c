@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TURN_US 1000 /* of handshakes in one go; one step may take longer, and is the last then */
+#define TURN_US 300 /* of handshakes in one go; one step may take longer, and is the last then */
 
 struct queue {
     struct gw_admission_item *first, **last;
@@ -124,7 +124,7 @@ static void on_turn(void *ctx)
         spent = serve_one(a, spent);
     a->running = false;
     if (a->waiting) /* after the loop has looked at its sockets */
-        sp_task_soon(a->loop, &a->task);
+        sp_task_late(a->loop, &a->task);
 }
 
 void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
@@ -143,7 +143,7 @@ void gw_admission_put(struct gw_admission *a, struct gw_admission_item *item,
     line->count++;
     a->waiting++;
     if (!a->running)
-        sp_task_soon(a->loop, &a->task);
+        sp_task_late(a->loop, &a->task);
 }
 
 void gw_admission_remove(struct gw_admission *a, struct gw_admission_item *item)

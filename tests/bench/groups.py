@@ -204,10 +204,10 @@ class Storm(Group):
         begun = []
         try:
             begun.append(tools.Load(bench, "handshakes", *to, "--rate", capacity, "--at-once", 500,
-                                    "--seconds", seconds, nice=STORM_NICE))
+                                    "--seconds", seconds, "--elsewhere", nice=STORM_NICE))
             begun.append(tools.Load(bench, "hellos", "--port", pair.tls, *to[at:at + 2], "--rate",
                                     3 * capacity, "--at-once", 2000, "--seconds", seconds,
-                                    nice=STORM_NICE))
+                                    "--elsewhere", nice=STORM_NICE))
         except BaseException:
             for load in begun:
                 load.stop()

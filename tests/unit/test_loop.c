@@ -63,6 +63,26 @@ START_TEST(tasks_run_in_order_and_once_however_often_asked_for)
 }
 END_TEST
 
+START_TEST(a_late_task_runs_after_all_that_were_asked_for_soon)
+{
+    struct sp_task late, soon, cancelled;
+
+    sp_task_init(&late, on_tell, a);
+    sp_task_init(&soon, on_tell, b);
+    sp_task_init(&cancelled, on_tell, c);
+    sp_task_late(loop, &late);
+    sp_task_late(loop, &cancelled);
+    sp_task_soon(loop, &soon);
+    sp_task_soon(loop, &late); /* it is queued already */
+    sp_task_cancel(&cancelled);
+    sp_loop_run(loop);
+    ck_assert_str_eq(story, "ba");
+    sp_task_late(loop, &late); /* alone, it keeps the loop awake too */
+    sp_loop_run(loop);
+    ck_assert_str_eq(story, "baa");
+}
+END_TEST
+
 START_TEST(a_cancelled_task_does_not_run)
 {
     struct sp_task tasks[3];
@@ -349,6 +369,7 @@ int main(void)
     tcase_add_checked_fixture(tc, make_loop, drop_loop);
     tcase_add_test(tc, a_loop_with_nothing_on_it_returns_at_once);
     tcase_add_test(tc, tasks_run_in_order_and_once_however_often_asked_for);
+    tcase_add_test(tc, a_late_task_runs_after_all_that_were_asked_for_soon);
     tcase_add_loop_test(tc, a_cancelled_task_does_not_run, 0, 3);
     tcase_add_test(tc, a_task_may_cancel_the_next_one_of_its_round);
     tcase_add_test(tc, a_task_asked_for_by_a_task_runs_next_round_without_waiting);
