@@ -8,8 +8,9 @@
 #include "common/json_out.h"
 #include "common/options.h"
 
-#include <getopt.h>
 #include <string.h>
+
+#define PROGRAM "sallyport-agent diagnose"
 
 static const char help[] =
     "sallyport-agent diagnose: goes the whole way to each gateway once - name, TCP, TLS, verdict,\n"
@@ -36,79 +37,28 @@ struct options {
     bool has_target, json, help;
 };
 
-static enum sp_err wrong(struct sp_error *err, const char *what)
+static enum sp_err read_options(int argc, char **argv, struct options *o, struct sp_error *err)
 {
-    return sp_error_set(err, SP_ERR_CONFIG, "%.300s (see: sallyport-agent diagnose --help)", what);
-}
-
-static enum sp_err take_once(const char **slot, struct sp_error *err)
-{
-    if (*slot)
-        return wrong(err, "an option is given twice");
-    if (!*optarg)
-        return wrong(err, "an option wants a value that is not empty");
-    *slot = optarg;
-    return SP_OK;
-}
-
-static enum sp_err take(int code, struct options *o, char **argv, struct sp_error *err)
-{
-    char text[160];
-
-    switch (code) {
-    case 'c':
-        return take_once(&o->config, err);
-    case 'b':
-        return take_once(&o->bundle, err);
-    case 'd':
-        return take_once(&o->door, err);
-    case 'j':
-        o->json = true;
-        return SP_OK;
-    case 'h':
-        o->help = true;
-        return SP_OK;
-    default:
-        snprintf(text, sizeof text, "%.100s is unknown, or has no value", argv[optind - 1]);
-        return wrong(err, text);
-    }
-}
-
-static enum sp_err take_target(const char *text, struct options *o, struct sp_error *err)
-{
-    char what[300];
-    struct sp_error why;
-
-    o->has_target = true;
-    if (sp_target_parse(text, strlen(text), &o->target, &why) == SP_OK)
-        return SP_OK;
-    snprintf(what, sizeof what, "\"%.80s\" is no HOST:PORT: %.180s", text, why.text);
-    return wrong(err, what);
-}
-
-static enum sp_err parse(int argc, char **argv, struct options *ret, struct sp_error *err)
-{
-    static const struct option rows[] = {
-        {"config", required_argument, NULL, 'c'}, {"bundle", required_argument, NULL, 'b'},
-        {"door", required_argument, NULL, 'd'},   {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    const char *target = NULL;
+    const struct sp_option rows[] = {
+        {.name = "--config", .wanted = "FILE", .value = &o->config, .is_required = true},
+        {.name = "--bundle", .wanted = "FILE", .value = &o->bundle},
+        {.name = "--door", .wanted = "ADDRESS", .value = &o->door},
+        {.name = "--json", .flag = &o->json},
+        {.name = "--help", .flag = &o->help, .ends = true},
+        {.name = "HOST:PORT", .value = &target},
+        {.name = NULL},
     };
-    int code;
+    struct sp_error why;
+    enum sp_err rc = sp_options_read(PROGRAM, rows, argc, argv, err);
 
-    *ret = (struct options){.config = NULL};
-    optind = 0;
-    opterr = 0;
-    while ((code = getopt_long(argc, argv, ":", rows, NULL)) != -1) {
-        if (take(code, ret, argv, err) != SP_OK)
-            return err->kind;
-    }
-    if (ret->help)
-        return SP_OK;
-    if (!ret->config)
-        return wrong(err, "--config FILE is required");
-    if (argc - optind > 1)
-        return wrong(err, "it takes one HOST:PORT");
-    return optind < argc ? take_target(argv[optind], ret, err) : SP_OK;
+    if (rc != SP_OK || o->help || !target)
+        return rc;
+    o->has_target = true;
+    if (sp_target_parse(target, strlen(target), &o->target, &why) != SP_OK)
+        return sp_options_wrong(err, PROGRAM, "\"%.80s\" is no HOST:PORT: %.180s", target,
+                                why.text);
+    return SP_OK;
 }
 
 static void show(const struct agent_report *report, bool as_json, FILE *out)
@@ -173,8 +123,8 @@ static enum sp_err diagnose(const struct options *o, FILE *out, int *ret_exit, s
 
 static enum sp_err run(int argc, char **argv, FILE *out, int *ret_exit, struct sp_error *err)
 {
-    struct options o;
-    enum sp_err rc = parse(argc, argv, &o, err);
+    struct options o = {.config = NULL};
+    enum sp_err rc = read_options(argc, argv, &o, err);
 
     *ret_exit = SP_EXIT_OK;
     if (rc != SP_OK)

@@ -42,11 +42,22 @@ static int run_command(const struct agent_command *command, int argc, char **arg
     return exit_status(&err);
 }
 
+/* The table, for --help. */
+static void describe_commands(char *text, size_t size)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; commands[i] && len < size; i++)
+        len += (size_t)snprintf(text + len, size - len, "  %-14s %s\n", commands[i]->name,
+                                commands[i]->purpose);
+}
+
 int main(int argc, char **argv)
 {
     struct sp_options options;
     struct sp_error err;
     char message[768];
+    char described[512] = "";
     char *summary = NULL;
     enum sp_err rc;
 
@@ -56,10 +67,9 @@ int main(int argc, char **argv)
         signal(SIGPIPE, SIG_IGN);
         return run_command(commands[i], argc - 1, argv + 1);
     }
+    describe_commands(described, sizeof described);
     sp_options_parse(argc, argv, "sallyport-agent",
-                     "carries what applications send in mutual-TLS tunnels to a gateway.\n"
-                     "How is it, what is wrong, which way does what go? See --help of:\n"
-                     "sallyport-agent status, diagnose, route, rules",
+                     "carries what applications send in mutual-TLS tunnels to a gateway", described,
                      &options);
     if (options.action == SP_OPTIONS_PRINT || options.action == SP_OPTIONS_WRONG) {
         fputs(options.text, options.action == SP_OPTIONS_PRINT ? stdout : stderr);

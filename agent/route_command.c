@@ -7,8 +7,9 @@
 #include "common/log.h"
 #include "common/options.h"
 
-#include <getopt.h>
 #include <string.h>
+
+#define PROGRAM "sallyport-agent route"
 
 static const char help[] =
     "sallyport-agent route: which way a destination takes, and which rule decides it.\n"
@@ -29,48 +30,19 @@ struct options {
     bool json, help;
 };
 
-static enum sp_err wrong(struct sp_error *err, const char *what, const char *which)
+static enum sp_err read_options(int argc, char **argv, struct options *o, struct sp_error *err)
 {
-    return sp_error_set(err, SP_ERR_CONFIG, "%s%.100s (see: sallyport-agent route --help)", what,
-                        which);
-}
-
-static enum sp_err parse_options(int argc, char **argv, struct options *o, struct sp_error *err)
-{
-    static const struct option long_options[] = {
-        {"config", required_argument, NULL, 'c'}, {"door", required_argument, NULL, 'd'},
-        {"user", required_argument, NULL, 'u'},   {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    const struct sp_option rows[] = {
+        {.name = "--config", .wanted = "FILE", .value = &o->config, .is_required = true},
+        {.name = "--door", .wanted = "NAME", .value = &o->door},
+        {.name = "--user", .wanted = "NAME", .value = &o->user},
+        {.name = "--json", .flag = &o->json},
+        {.name = "--help", .flag = &o->help, .ends = true},
+        {.name = "HOST:PORT", .value = &o->target, .is_required = true},
+        {.name = NULL},
     };
-    int code;
 
-    optind = 1;
-    while ((code = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        const char **slot = code == 'c'   ? &o->config
-                            : code == 'd' ? &o->door
-                            : code == 'u' ? &o->user
-                                          : NULL;
-
-        if (slot && *slot)
-            return wrong(err, "given twice: ", argv[optind - 1]);
-        if (slot)
-            *slot = optarg;
-        else if (code == 'j')
-            o->json = true;
-        else if (code == 'h')
-            o->help = true;
-        else
-            return wrong(err, code == ':' ? "a value is missing behind " : "unknown option: ",
-                         argv[optind - 1]);
-    }
-    if (o->help)
-        return SP_OK;
-    if (!o->config)
-        return wrong(err, "--config is missing", "");
-    if (optind + 1 != argc)
-        return wrong(err, "wanted is one destination, HOST:PORT", "");
-    o->target = argv[optind];
-    return SP_OK;
+    return sp_options_read(PROGRAM, rows, argc, argv, err);
 }
 
 static enum sp_err find_door(const struct agent_config *config, const char *name,
@@ -85,7 +57,8 @@ static enum sp_err find_door(const struct agent_config *config, const char *name
             return SP_OK;
         }
     }
-    return wrong(err, "no door of the configuration has this name: ", name);
+    return sp_options_wrong(err, PROGRAM, "no door of the configuration has this name: %.100s",
+                            name);
 }
 
 static void print(const struct options *o, const struct agent_config *config,
@@ -137,7 +110,7 @@ static enum sp_err run(int argc, char **argv, FILE *out, int *ret_exit, struct s
 {
     struct options options = {.config = NULL};
     struct agent_config *config;
-    enum sp_err rc = parse_options(argc, argv, &options, err);
+    enum sp_err rc = read_options(argc, argv, &options, err);
 
     *ret_exit = SP_EXIT_OK;
     if (rc != SP_OK)

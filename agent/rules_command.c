@@ -6,11 +6,12 @@
 #include "agent/transparent.h"
 #include "common/options.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <netdb.h>
 #include <string.h>
 #include <unistd.h>
+
+#define PROGRAM "sallyport-agent rules"
 
 #define MARK  "0x5a11" /* of packets on their way to a tproxy door */
 #define TABLE "23057"  /* of routes for them: 0x5a11 */
@@ -41,49 +42,23 @@ struct plan {
     const struct agent_door *v4, *v6;
 };
 
-static enum sp_err wrong(struct sp_error *err, const char *what, const char *which)
+static enum sp_err read_options(int argc, char **argv, struct options *o, struct sp_error *err)
 {
-    return sp_error_set(err, SP_ERR_CONFIG, "%s%.100s (see: sallyport-agent rules --help)", what,
-                        which);
-}
-
-static enum sp_err parse_options(int argc, char **argv, struct options *o, struct sp_error *err)
-{
-    static const struct option long_options[] = {
-        {"config", required_argument, NULL, 'c'}, {"user", required_argument, NULL, 'u'},
-        {"door", required_argument, NULL, 'd'},   {"ip", no_argument, NULL, 'i'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    const struct sp_option rows[] = {
+        {.name = "--config", .wanted = "FILE", .value = &o->config, .is_required = true},
+        {.name = "--user", .wanted = "USER", .value = &o->user},
+        {.name = "--door", .wanted = "NAME", .value = &o->door},
+        {.name = "--ip", .flag = &o->ip},
+        {.name = "--help", .flag = &o->help, .ends = true},
+        {.name = NULL},
     };
-    int code;
+    enum sp_err rc = sp_options_read(PROGRAM, rows, argc, argv, err);
 
-    optind = 1;
-    while ((code = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        const char **slot = code == 'c'   ? &o->config
-                            : code == 'u' ? &o->user
-                            : code == 'd' ? &o->door
-                                          : NULL;
-
-        if (slot && *slot)
-            return wrong(err, "given twice: ", argv[optind - 1]);
-        if (slot)
-            *slot = optarg;
-        else if (code == 'i')
-            o->ip = true;
-        else if (code == 'h')
-            o->help = true;
-        else
-            return wrong(err, code == ':' ? "a value is missing behind " : "unknown option: ",
-                         argv[optind - 1]);
-    }
-    if (o->help)
-        return SP_OK;
-    if (!o->config)
-        return wrong(err, "--config is missing", "");
-    if (optind != argc)
-        return wrong(err, "not an option: ", argv[optind]);
+    if (rc != SP_OK || o->help)
+        return rc;
     o->uid = geteuid();
     if (o->user && !agent_owner_find(o->user, &o->uid))
-        return wrong(err, "no user of this machine: ", o->user);
+        return sp_options_wrong(err, PROGRAM, "no user of this machine: %.100s", o->user);
     return SP_OK;
 }
 
@@ -288,7 +263,7 @@ static enum sp_err run(int argc, char **argv, FILE *out, int *ret_exit, struct s
     struct options options = {.config = NULL};
     struct plan plan = {.v4 = NULL};
     struct agent_config *config;
-    enum sp_err rc = parse_options(argc, argv, &options, err);
+    enum sp_err rc = read_options(argc, argv, &options, err);
 
     *ret_exit = SP_EXIT_OK;
     if (rc != SP_OK)

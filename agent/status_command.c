@@ -8,11 +8,12 @@
 #include "common/options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define PROGRAM "sallyport-agent status"
 
 #define ANSWER_MS     5000
 #define WATCH_EVERY_S 2
@@ -36,59 +37,21 @@ struct options {
     bool json, watch, help;
 };
 
-static enum sp_err wrong(struct sp_error *err, const char *what)
+static enum sp_err read_options(int argc, char **argv, struct options *o, struct sp_error *err)
 {
-    return sp_error_set(err, SP_ERR_CONFIG, "%.200s (see: sallyport-agent status --help)", what);
-}
-
-static enum sp_err take(int code, struct options *o, char **argv, struct sp_error *err)
-{
-    const char **slot = code == 'c' ? &o->config : &o->door;
-    char text[160];
-
-    switch (code) {
-    case 'c':
-    case 'd':
-        if (*slot)
-            return wrong(err, "an option is given twice");
-        *slot = optarg;
-        return SP_OK;
-    case 'j':
-        o->json = true;
-        return SP_OK;
-    case 'w':
-        o->watch = true;
-        return SP_OK;
-    case 'h':
-        o->help = true;
-        return SP_OK;
-    default:
-        snprintf(text, sizeof text, "%.100s is unknown, or has no value", argv[optind - 1]);
-        return wrong(err, text);
-    }
-}
-
-static enum sp_err parse(int argc, char **argv, struct options *ret, struct sp_error *err)
-{
-    static const struct option rows[] = {
-        {"config", required_argument, NULL, 'c'}, {"door", required_argument, NULL, 'd'},
-        {"json", no_argument, NULL, 'j'},         {"watch", no_argument, NULL, 'w'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    const struct sp_option rows[] = {
+        {.name = "--config", .wanted = "FILE", .value = &o->config},
+        {.name = "--door", .wanted = "ADDRESS", .value = &o->door},
+        {.name = "--json", .flag = &o->json},
+        {.name = "--watch", .flag = &o->watch},
+        {.name = "--help", .flag = &o->help, .ends = true},
+        {.name = NULL},
     };
-    int code;
+    enum sp_err rc = sp_options_read(PROGRAM, rows, argc, argv, err);
 
-    *ret = (struct options){.config = NULL};
-    optind = 0;
-    opterr = 0;
-    while ((code = getopt_long(argc, argv, ":", rows, NULL)) != -1) {
-        if (take(code, ret, argv, err) != SP_OK)
-            return err->kind;
-    }
-    if (optind < argc)
-        return wrong(err, "it takes options alone");
-    if (!ret->help && !ret->config && !ret->door)
-        return wrong(err, "--config FILE or --door ADDRESS is required");
-    return SP_OK;
+    if (rc == SP_OK && !o->help && !o->config && !o->door)
+        return sp_options_wrong(err, PROGRAM, "--config FILE or --door ADDRESS is needed");
+    return rc;
 }
 
 static enum sp_err ask(const struct options *o, const struct agent_config *config, char **ret_body,
@@ -177,8 +140,8 @@ static enum sp_err run(int argc, char **argv, FILE *out, int *ret_exit, struct s
 {
     struct agent_config *config = NULL;
     SP_AUTO_FREE char *body = NULL;
-    struct options o;
-    enum sp_err rc = parse(argc, argv, &o, err);
+    struct options o = {.config = NULL};
+    enum sp_err rc = read_options(argc, argv, &o, err);
 
     *ret_exit = SP_EXIT_OK;
     if (rc == SP_OK && o.help) {

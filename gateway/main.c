@@ -52,8 +52,8 @@ int main(int argc, char **argv)
         return explain(argc - 1, argv + 1);
     }
     sp_options_parse(argc, argv, "sallyport-gateway",
-                     "ends mutual-TLS tunnels of many tenants and carries their channels on.\n"
-                     "Why is a device refused? See: sallyport-gateway explain --help",
+                     "ends mutual-TLS tunnels of many tenants and carries their channels on",
+                     "  explain        says what would be decided about a client, and why\n",
                      &options);
     if (options.action == SP_OPTIONS_PRINT || options.action == SP_OPTIONS_WRONG) {
         fputs(options.text, options.action == SP_OPTIONS_PRINT ? stdout : stderr);

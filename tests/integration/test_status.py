@@ -411,13 +411,13 @@ class StatusCommand(PersonCase):
     def test_wrong_usage(self):
         self.lab.agent_config["gateways"] = ["127.0.0.1:1"]
         self.lab.save()
-        for args, says in (([], "--config FILE or --door ADDRESS is required"),
+        for args, says in (([], "--config FILE or --door ADDRESS is needed"),
                            (["--door", "x"], "is no door"),
                            (["--door", "127.0.0.1:0"], "is no door"),
                            (["--config", self.lab.file("agent.json")], "--door"),
                            (["--config", "/nowhere"], "/nowhere"),
-                           (["--door"], "has no value"), (["--bogus"], "--bogus"),
-                           (["--door", "127.0.0.1:1", "more"], "options alone")):
+                           (["--door"], "--door wants a value"), (["--bogus"], "--bogus"),
+                           (["--door", "127.0.0.1:1", "more"], "'more' is not an option")):
             with self.subTest(args=args):
                 made = self.run_agent("status", *args)
                 self.assertEqual((made.returncode, made.stdout), (2, ""))
@@ -558,9 +558,9 @@ class Diagnose(PersonCase):
     def test_wrong_usage(self):
         self.lab.save()
         config = self.lab.file("agent.json")
-        for args, says in (([], "--config FILE is required"),
+        for args, says in (([], "--config FILE is needed"),
                            (["--config", config, "x"], "is no HOST:PORT"),
-                           (["--config", config, "a:1", "b:1"], "one HOST:PORT"),
+                           (["--config", config, "a:1", "b:1"], "one word too many"),
                            (["--config", config, "--bogus"], "--bogus"),
                            (["--config", "/nowhere"], "/nowhere")):
             with self.subTest(args=args):

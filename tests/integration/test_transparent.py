@@ -359,7 +359,7 @@ class Rules(lab.LabCase):
                 ([transparent | {"listen": "127.0.0.1:1", "to": "a.example:1"}], (), "$.doors[0].to"),
                 ([transparent | {"listen": "127.0.0.1:1"}], ("--user", "no such"), "no user"),
                 ([transparent | {"listen": "127.0.0.1:1"}], ("--door", "x"), "has this name"),
-                ([transparent | {"listen": "127.0.0.1:1"}], ("more",), "not an option: more"),
+                ([transparent | {"listen": "127.0.0.1:1"}], ("more",), "'more' is not an option"),
                 ([transparent | {"listen": "127.0.0.1:1"}], ("--what",), "unknown option")):
             with self.subTest(text):
                 self.lab.agent_config["doors"] = doors
