@@ -57,7 +57,7 @@ static enum sp_err find_option(const struct reader *r, const char *word, size_t 
     const struct sp_option *first = NULL, *second = NULL;
 
     for (const struct sp_option *row = r->rows; row->name; row++) {
-        if (!is_option(row) || strncmp(row->name, word, name_len) != 0)
+        if (strncmp(row->name, word, name_len) != 0)
             continue;
         if (!row->name[name_len]) {
             *ret_row = row;

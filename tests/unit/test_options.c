@@ -129,7 +129,7 @@ struct trip {
     const char *from, *note, *to;
     const char *tags[TAGS_MAX + 1]; /* one more, to see that it stays NULL */
     size_t tag_count;
-    bool fast, force, help;
+    bool fast, force, force_all, help;
 };
 
 static enum sp_err read_trip(const char *const *words, bool has_to, struct trip *ret,
@@ -144,6 +144,7 @@ static enum sp_err read_trip(const char *const *words, bool has_to, struct trip 
          .count = &ret->tag_count,
          .max = TAGS_MAX},
         {.name = "--fast", .flag = &ret->fast},
+        {.name = "--force-all", .flag = &ret->force_all},
         {.name = "--force", .flag = &ret->force},
         {.name = "--help", .flag = &ret->help, .ends = true},
         {.name = has_to ? "TO" : NULL, .value = &ret->to, .is_required = true},
@@ -171,7 +172,7 @@ static const struct {
     {{"--from=a=b", "--", "--fast"}, {.from = "a=b", .to = "--fast"}},
     {{"--from", "a", "-"}, {.from = "a", .to = "-"}},
     {{"--from", "a", "b", "--note="}, {.from = "a", .to = "b", .note = ""}},
-    {{"--fr=a", "--fa", "--fo", "b"}, {.from = "a", .to = "b", .fast = true, .force = true}},
+    {{"--fr=a", "--fa", "--force", "b"}, {.from = "a", .to = "b", .fast = true, .force = true}},
     {{"--fast", "--from=a", "--fast", "b"}, {.from = "a", .to = "b", .fast = true}},
     {{"--tag", "x", "--tag=y", "--from=a", "b"},
      {.from = "a", .to = "b", .tags = {"x", "y"}, .tag_count = 2}},
@@ -193,6 +194,7 @@ START_TEST(a_table_says_where_each_word_goes)
         ck_assert(equal(trip.tags[i], wanted->tags[i]));
     ck_assert_int_eq(trip.fast, wanted->fast);
     ck_assert_int_eq(trip.force, wanted->force);
+    ck_assert_int_eq(trip.force_all, wanted->force_all);
     ck_assert_int_eq(trip.help, wanted->help);
 }
 END_TEST
