@@ -278,7 +278,7 @@ static void put_report(const struct agent_report *report, struct sp_json_out *js
     sp_json_out_raw(json, "diagnosis", shown);
 }
 
-void agent_bundle_write(const struct agent_bundle *bundle, FILE *out)
+static void write_bundle(const struct agent_bundle *bundle, FILE *out)
 {
     struct sp_json_out json = {.out = out};
 
@@ -305,7 +305,7 @@ enum sp_err agent_bundle_save(const struct agent_bundle *bundle, const char *pat
     FILE *out = open_memstream(&text, &len);
 
     SP_REQUIRE(out);
-    agent_bundle_write(bundle, out);
+    write_bundle(bundle, out);
     SP_REQUIRE(fclose(out) == 0);
     return sp_file_replace(path, text, len, err);
 }

@@ -10,7 +10,6 @@
 #ifndef SALLYPORT_AGENT_BUNDLE_H
 #define SALLYPORT_AGENT_BUNDLE_H
 #include "common/error.h"
-#include <stdio.h>
 
 struct agent_config;
 struct agent_report;
@@ -25,5 +24,4 @@ struct agent_bundle {
 /* Written whole or not at all (mode 0600). */
 SP_MUST_USE enum sp_err agent_bundle_save(const struct agent_bundle *bundle, const char *path,
                                           struct sp_error *err);
-void agent_bundle_write(const struct agent_bundle *bundle, FILE *out);
 #endif

@@ -504,8 +504,3 @@ bool agent_diagnosis_is_portal(const struct agent_diagnosis *d, const struct sp_
 {
     return !d->tunnels_up && agent_portal_is_host(d->portal, target);
 }
-
-const char *agent_diagnosis_portal_url(const struct agent_diagnosis *d)
-{
-    return agent_portal_url(d->portal);
-}

@@ -45,7 +45,4 @@ bool agent_diagnosis_may_go_direct(const struct agent_diagnosis *diagnosis);
  * 443. The caller sees to it that no route says otherwise. */
 bool agent_diagnosis_is_portal(const struct agent_diagnosis *diagnosis,
                                const struct sp_target *target);
-/* Where a captive portal wants people to go: an http(s) URL of the portal's, to be shown as text
- * and escaped; "": there is none. */
-const char *agent_diagnosis_portal_url(const struct agent_diagnosis *diagnosis);
 #endif

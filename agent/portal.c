@@ -301,8 +301,3 @@ bool agent_portal_is_host(const struct agent_portal *p, const struct sp_target *
             return true;
     return false;
 }
-
-const char *agent_portal_url(const struct agent_portal *p)
-{
-    return p->result == AGENT_PROBE_PORTAL ? p->url : "";
-}

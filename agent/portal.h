@@ -45,5 +45,4 @@ void agent_portal_tell(const struct agent_portal *portal, struct agent_evidence 
 enum agent_probe_result agent_portal_result(const struct agent_portal *portal);
 uint64_t agent_portal_told_ms(const struct agent_portal *portal); /* loop time; 0: nothing yet */
 bool agent_portal_is_host(const struct agent_portal *portal, const struct sp_target *target);
-const char *agent_portal_url(const struct agent_portal *portal); /* "": none, or no portal */
 #endif

@@ -182,7 +182,8 @@ void agent_routes_done(struct agent_config *config)
 
 /* ---- one condition ---- */
 
-bool agent_route_host_matches(const char *pattern, const char *name)
+/* name: folded. */
+static bool host_matches(const char *pattern, const char *name)
 {
     size_t pattern_len, name_len;
 
@@ -201,9 +202,9 @@ static bool has_host(const struct agent_route *route, const struct agent_route_q
     for (size_t i = 0; i < route->hosts.count; i++) {
         const char *pattern = route->hosts.items[i];
 
-        if (!q->target->is_ip && agent_route_host_matches(pattern, q->target->host))
+        if (!q->target->is_ip && host_matches(pattern, q->target->host))
             return true;
-        if (q->alt_name && agent_route_host_matches(pattern, q->alt_name))
+        if (q->alt_name && host_matches(pattern, q->alt_name))
             return true;
     }
     return !route->hosts.count;
@@ -246,7 +247,7 @@ bool agent_route_has_door(const struct agent_route *route, const char *door)
 
 bool agent_route_is_localhost(const char *name)
 {
-    return strcmp(name, "localhost") == 0 || agent_route_host_matches("*.localhost", name);
+    return strcmp(name, "localhost") == 0 || host_matches("*.localhost", name);
 }
 
 static bool is_in(const struct sp_ip *ip, const char *const *cidrs)

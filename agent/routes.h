@@ -65,10 +65,9 @@ bool agent_route_wants_name(const struct agent_config *config,
 const char *agent_route_rule(const struct agent_config *config, const struct agent_way *way,
                              char buf[AGENT_RULE_TEXT]);
 
-/* One condition each, for who knows less than a whole question. name: folded. */
-bool agent_route_host_matches(const char *pattern, const char *name);
+/* One condition each, for who knows less than a whole question. */
 /* It is about certain destinations: says more of hosts than "*", or has a cidr. */
 bool agent_route_is_particular(const struct agent_route *route);
-bool agent_route_is_localhost(const char *name); /* with what is below it */
+bool agent_route_is_localhost(const char *name); /* folded; with what is below it */
 bool agent_route_has_door(const struct agent_route *route, const char *door);
 #endif

@@ -241,21 +241,6 @@ void sp_log_bool(struct sp_log_line *line, const char *key, bool value)
     bare_value(line, key, value ? "true" : "false");
 }
 
-void sp_log_fmt(struct sp_log_line *line, const char *key, const char *fmt, ...)
-{
-    char value[SP_LOG_LINE_MAX];
-    va_list args;
-    int len;
-
-    va_start(args, fmt);
-    len = vsnprintf(value, sizeof value, fmt, args);
-    va_end(args);
-    if (len < 0 || (size_t)len >= sizeof value) /* does not fit by itself, let alone in the line */
-        line->truncated = true;
-    else
-        sp_log_strn(line, key, value, (size_t)len);
-}
-
 void sp_log_array_begin(struct sp_log_line *line, const char *key)
 {
     size_t start = line->len;

@@ -58,7 +58,6 @@ void sp_log_str(struct sp_log_line *line, const char *key, const char *value); /
 void sp_log_strn(struct sp_log_line *line, const char *key, const char *value, size_t len);
 void sp_log_int(struct sp_log_line *line, const char *key, int64_t value);
 void sp_log_bool(struct sp_log_line *line, const char *key, bool value);
-void sp_log_fmt(struct sp_log_line *line, const char *key, const char *fmt, ...) SP_PRINTF(3, 4);
 /* An array of strings: begin, sp_log_item for each, end. Text format: a,b,c */
 void sp_log_array_begin(struct sp_log_line *line, const char *key);
 void sp_log_item(struct sp_log_line *line, const char *value);

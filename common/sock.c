@@ -300,11 +300,6 @@ static bool sock_name(int fd, int (*name)(int, struct sockaddr *, socklen_t *),
     return sp_addr_from_sockaddr((const struct sockaddr *)&sa, ret_addr);
 }
 
-bool sp_sock_peer(const struct sp_sock *sock, struct sp_addr *ret_addr)
-{
-    return sock_name(sock->fd, getpeername, ret_addr);
-}
-
 bool sp_sock_local(const struct sp_sock *sock, struct sp_addr *ret_addr)
 {
     return sock_name(sock->fd, getsockname, ret_addr);

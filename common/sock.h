@@ -54,7 +54,6 @@ void sp_sock_shutdown_write(struct sp_sock *sock); /* FIN */
 int sp_sock_error(struct sp_sock *sock);           /* SO_ERROR: positive errno or 0 */
 /* The kernel has told of an error, which sp_sock_error or a read will name. */
 bool sp_sock_has_failed(const struct sp_sock *sock);
-bool sp_sock_peer(const struct sp_sock *sock, struct sp_addr *ret_addr);
 bool sp_sock_local(const struct sp_sock *sock, struct sp_addr *ret_addr);
 int sp_sock_fd(const struct sp_sock *sock); /* borrowed */
 /* Gives the descriptor back to the caller; the rest of the sock is gone. */

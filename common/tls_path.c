@@ -104,7 +104,8 @@ static int verify_signature(const gnutls_datum_t *der, gnutls_x509_crt_t crt,
     return rc;
 }
 
-bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
+/* Whether the signature on `crt` fits the key of `issuer`; nothing else is asked. */
+static bool is_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer)
 {
     gnutls_datum_t der = {NULL, 0};
     int rc = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der);
@@ -125,7 +126,7 @@ bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt)
 
     gnutls_free(subject.data);
     gnutls_free(issuer.data);
-    return same && sp_tls_path_signed_by(crt, crt);
+    return same && is_signed_by(crt, crt);
 }
 
 /* The whole path in one call, then the purpose, as GnuTLS's verification against a trust list
@@ -159,8 +160,8 @@ static void judge_anchor_signature(const struct sp_tls_path *path, const struct 
     sp_tls_x509_subject(last, crt_dn, sizeof crt_dn);
     sp_tls_x509_subject(path->anchor, anchor_dn, sizeof anchor_dn);
     for (unsigned i = 0; i < sent->count && !is_stranger; i++)
-        is_stranger = gnutls_x509_crt_check_issuer(last, sent->crts[i]) &&
-                      sp_tls_path_signed_by(last, sent->crts[i]);
+        is_stranger =
+            gnutls_x509_crt_check_issuer(last, sent->crts[i]) && is_signed_by(last, sent->crts[i]);
     if (is_stranger)
         sp_tls_findings_add(f, SP_REASON_UNTRUSTED_ISSUER,
                             "issuer '%s' has the name of a trusted CA, but another key", anchor_dn);
@@ -178,7 +179,7 @@ static void judge_signatures(const struct sp_tls_path *path, const struct sp_tls
     for (unsigned i = 0; i < path->count; i++) {
         gnutls_x509_crt_t issuer = issuer_of(path, i);
 
-        if (!issuer || sp_tls_path_signed_by(path->crts[i], issuer))
+        if (!issuer || is_signed_by(path->crts[i], issuer))
             continue;
         if (issuer == path->anchor) {
             judge_anchor_signature(path, sent, f);
@@ -302,7 +303,7 @@ static void judge_revocation(const struct sp_tls_path *path, const struct sp_cha
     for (unsigned i = path->count; i-- > 0;) {
         gnutls_x509_crt_t issuer = issuer_of(path, i);
 
-        if (!issuer || (!is_verified && !sp_tls_path_signed_by(path->crts[i], issuer)))
+        if (!issuer || (!is_verified && !is_signed_by(path->crts[i], issuer)))
             break;
         sp_tls_crl_set_ask(query->crls, path->crts[i], issuer, query->now, &answer);
         if (answer.state != SP_TLS_CRL_NONE)

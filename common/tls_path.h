@@ -51,8 +51,6 @@ void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent 
  * look for them on. */
 void sp_tls_path_judge_pins(const struct sp_tls_path *path, const struct sp_chain_query *query,
                             struct sp_tls_findings *f);
-/* Whether the signature on `crt` fits the key of `issuer`; nothing else is asked. */
-bool sp_tls_path_signed_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer);
 /* Whether its own key made its signature and its own name is its issuer's: nothing is above it,
  * whatever its key identifiers claim and whoever else has the same name. */
 bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt);

@@ -16,15 +16,14 @@
 #define SYSTEM_MARKER "the system's trust store"
 
 struct trust_ca {
-    gnutls_x509_crt_t crt; /* owned by the GnuTLS list once the set is finished */
-    gnutls_datum_t dn;     /* DER subject; ours */
+    gnutls_x509_crt_t crt;
+    gnutls_datum_t dn; /* DER subject */
     uint8_t fingerprint[DIGEST_LEN];
 };
 
 /* Shared by everybody who holds a reference; nothing in it changes after sp_tls_trust_load. */
 struct sp_tls_trust {
     atomic_uint refs;
-    gnutls_x509_trust_list_t list;
     struct trust_ca *cas; /* the listed ones in the order of their files, then the system's */
     size_t count, room, listed;
     const struct trust_ca **by_dn; /* all of them, sorted by subject */
@@ -208,33 +207,18 @@ static enum sp_err load_system(struct sp_tls_trust *t, struct sp_error *err)
 
 static void build_index(struct sp_tls_trust *t)
 {
-    gnutls_x509_crt_t *crts = sp_calloc(t->count, sizeof *crts);
-    int added;
-
-    /* GnuTLS's hash of 127 buckets takes 8 KiB: too much for the one CA of most tenants. */
-    SP_REQUIRE(gnutls_x509_trust_list_init(&t->list, t->count < 127 ? (unsigned)t->count : 127) ==
-               0);
     t->by_dn = sp_calloc(t->count, sizeof *t->by_dn);
-    for (size_t i = 0; i < t->count; i++) {
+    for (size_t i = 0; i < t->count; i++)
         t->by_dn[i] = &t->cas[i];
-        crts[i] = t->cas[i].crt;
-    }
     qsort(t->by_dn, t->count, sizeof *t->by_dn, by_dn_order);
-    /* No GNUTLS_TL_NO_DUPLICATES: with it GnuTLS frees certificates that `cas` borrows. */
-    added = gnutls_x509_trust_list_add_cas(t->list, crts, (unsigned)t->count, 0);
-    SP_REQUIRE(added == (int)t->count);
-    free(crts);
 }
 
 static void trust_free(struct sp_tls_trust *t)
 {
     for (size_t i = 0; i < t->count; i++) {
-        if (!t->by_dn) /* not handed to the list yet */
-            gnutls_x509_crt_deinit(t->cas[i].crt);
+        gnutls_x509_crt_deinit(t->cas[i].crt);
         gnutls_free(t->cas[i].dn.data);
     }
-    if (t->list)
-        gnutls_x509_trust_list_deinit(t->list, 1);
     free(t->by_dn);
     free(t->cas);
     free(t);
@@ -298,11 +282,6 @@ void sp_tls_trust_digest(const struct sp_tls_trust *trust, uint8_t ret_digest[32
         len += sizeof SYSTEM_MARKER;
     }
     SP_REQUIRE(gnutls_hash_fast(GNUTLS_DIG_SHA256, all, len, ret_digest) == 0);
-}
-
-struct gnutls_x509_trust_list_st *sp_tls_trust_handle(const struct sp_tls_trust *trust)
-{
-    return trust->list;
 }
 
 struct gnutls_x509_crt_int *sp_tls_trust_ca(const struct sp_tls_trust *trust, size_t index)

@@ -24,10 +24,7 @@ size_t sp_tls_trust_count(const struct sp_tls_trust *trust); /* with the system 
  * constant): equal sets give equal digests, whatever their files and order. */
 void sp_tls_trust_digest(const struct sp_tls_trust *trust, uint8_t ret_digest[32]);
 
-struct gnutls_x509_trust_list_st;
 struct gnutls_x509_crt_int;
-/* For tls_chain only. Borrowed. */
-struct gnutls_x509_trust_list_st *sp_tls_trust_handle(const struct sp_tls_trust *trust);
 /* The listed CA at index (not the system store's), NULL past the end. Borrowed. */
 struct gnutls_x509_crt_int *sp_tls_trust_ca(const struct sp_tls_trust *trust, size_t index);
 /* The CA at index of all there are, the system store's too; NULL past the end. Borrowed. */

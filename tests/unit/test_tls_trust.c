@@ -130,7 +130,6 @@ START_TEST(pem_and_der_files_with_one_or_more_cas_are_read)
         ck_assert_uint_eq(sp_tls_trust_count(trust), 2);
         ck_assert_ptr_nonnull(sp_tls_trust_ca(trust, 1));
         ck_assert_ptr_null(sp_tls_trust_ca(trust, 2));
-        ck_assert_ptr_nonnull(sp_tls_trust_handle(trust));
         sp_tls_trust_unref(trust);
     }
 }
