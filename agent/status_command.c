@@ -160,6 +160,6 @@ static enum sp_err run(int argc, char **argv, FILE *out, int *ret_exit, struct s
 
 const struct agent_command agent_status_command = {
     .name = "status",
-    .purpose = "how the running agent is",
+    .purpose = "tells how the running agent is",
     .run = run,
 };

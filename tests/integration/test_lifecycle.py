@@ -39,6 +39,17 @@ class Options(lab.LabCase):
                 for option in ("--config", "--check", "--version", "--help"):
                     self.assertIn(option, done.stdout)
 
+    def test_the_help_of_a_program_leads_to_that_of_its_commands(self):
+        for name, commands in zip(self.PROGRAMS,
+                                  (("explain",), ("diagnose", "route", "rules", "status"))):
+            said = lab.run(lab.program(name), "--help").stdout
+            for command in commands:
+                with self.subTest(name, command=command):
+                    self.assertRegex(said, r"(?m)^  %s +\w" % command)
+                    done = lab.run(lab.program(name), command, "--help")
+                    self.assertEqual((done.returncode, done.stderr), (0, ""))
+                    self.assertIn("usage: %s %s " % (name, command), done.stdout)
+
     def test_wrong_usage_is_status_2_on_stderr(self):
         for name in self.PROGRAMS:
             for args in ((), ("--nonsense",), ("--config",), ("--check",),
