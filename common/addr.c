@@ -181,6 +181,11 @@ static struct sp_ip embedded_v4(const struct sp_ip *ip, size_t offset)
     return v4;
 }
 
+struct sp_ip sp_ip_unmap(const struct sp_ip *ip)
+{
+    return is_v4_mapped(ip) ? embedded_v4(ip, 12) : *ip;
+}
+
 /* Clears all bits behind the prefix; true when there were any. */
 static bool clear_host_bits(struct sp_ip *ip, unsigned prefix)
 {
@@ -240,7 +245,7 @@ static bool in_prefix(const struct sp_ip *ip, const uint8_t *base, unsigned pref
 
 bool sp_cidr_contains(const struct sp_cidr *cidr, const struct sp_ip *ip)
 {
-    struct sp_ip plain = is_v4_mapped(ip) ? embedded_v4(ip, 12) : *ip;
+    struct sp_ip plain = sp_ip_unmap(ip);
 
     return plain.family == cidr->base.family && in_prefix(&plain, cidr->base.bytes, cidr->prefix);
 }

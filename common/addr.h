@@ -42,6 +42,8 @@ struct sp_target {
 bool sp_ip_parse(const char *text, size_t len, struct sp_ip *ret_ip);
 const char *sp_ip_format(const struct sp_ip *ip, char buf[SP_IP_TEXT]); /* RFC 5952 */
 bool sp_ip_equal(const struct sp_ip *a, const struct sp_ip *b);
+/* A v4-mapped address (::ffff:192.0.2.1) as the IPv4 it carries; any other as it is. */
+struct sp_ip sp_ip_unmap(const struct sp_ip *ip);
 
 /* "192.0.2.1:443", "[2001:db8::1]:443"; port 0 is allowed (bind to any). */
 SP_MUST_USE enum sp_err sp_addr_parse(const char *text, struct sp_addr *ret_addr,

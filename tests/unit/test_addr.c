@@ -104,6 +104,27 @@ START_TEST(addresses_of_two_families_are_never_equal)
 END_TEST
 
 static const struct {
+    const char *ip, *plain;
+} mapped[] = {
+    {"::ffff:192.0.2.1", "192.0.2.1"},
+    {"::ffff:0.0.0.0", "0.0.0.0"},
+    {"192.0.2.1", "192.0.2.1"},
+    {"2001:db8::1", "2001:db8::1"},
+    {"::192.0.2.1", "::192.0.2.1"},
+    {"::ffff:0:192.0.2.1", "::ffff:0:192.0.2.1"},
+    {"1::ffff:192.0.2.1", "1::ffff:192.0.2.1"},
+};
+
+START_TEST(a_mapped_address_is_the_ipv4_address_it_carries_and_any_other_is_itself)
+{
+    struct sp_ip ip = ip_of(mapped[_i].ip), plain = ip_of(mapped[_i].plain);
+    struct sp_ip found = sp_ip_unmap(&ip);
+
+    ck_assert_msg(sp_ip_equal(&found, &plain), "%s", mapped[_i].ip);
+}
+END_TEST
+
+static const struct {
     const char *text, *canonical, *error; /* error: what the message contains */
 } listens[] = {
     {"192.0.2.1:443", "192.0.2.1:443", NULL},
@@ -628,6 +649,8 @@ int main(void)
                         COUNT(addresses));
     tcase_add_test(tc, an_address_ends_where_its_length_says);
     tcase_add_test(tc, addresses_of_two_families_are_never_equal);
+    tcase_add_loop_test(tc, a_mapped_address_is_the_ipv4_address_it_carries_and_any_other_is_itself,
+                        0, COUNT(mapped));
     tcase_add_loop_test(tc, an_address_with_port_is_read_or_refused_with_what_is_wanted, 0,
                         COUNT(listens));
     tcase_add_loop_test(tc, an_address_survives_the_way_through_a_sockaddr, 0, 3);
