@@ -148,15 +148,6 @@ static void route_finish(struct agent_route *route)
         SP_REQUIRE(parse_ports(route->port_texts.items[i], &route->ports[i]));
 }
 
-static bool is_door(const struct agent_config *config, const char *name)
-{
-    for (size_t i = 0; i < config->door_count; i++) {
-        if (config->doors[i].name && strcmp(config->doors[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
 enum sp_err agent_routes_finish(struct agent_config *config, struct sp_error *err)
 {
     char where[64];
@@ -169,7 +160,7 @@ enum sp_err agent_routes_finish(struct agent_config *config, struct sp_error *er
         const struct sp_json_strings *doors = &config->routes[i].doors;
 
         for (size_t k = 0; k < doors->count; k++) {
-            if (is_door(config, doors->items[k]))
+            if (agent_config_find_door(config, doors->items[k]))
                 continue;
             snprintf(where, sizeof where, "$.routes[%zu].door", i);
             return sp_json_error(err, config->path, where,
