@@ -61,7 +61,8 @@ bool agent_transparent_destination(int fd, enum agent_intercept intercept,
 
 enum finding { FOUND_NOTHING_YET, FOUND_NAME, FOUND_NONE };
 
-/* "example.org", "example.org:8080"; an address is no name. */
+/* "example.org", "example.org:8080"; an address is no name. What stands for a port is not judged:
+ * the connection's own counts. */
 static bool name_of_host(const struct sp_http1_field *host, char ret_name[SP_HOST_MAX + 1])
 {
     const char *colon = memchr(host->value.text, ':', host->value.len);
