@@ -73,21 +73,6 @@ static enum sp_err parse_options(int argc, char **argv, struct options *o, struc
     return SP_OK;
 }
 
-static enum sp_err find_door(const struct agent_config *config, const char *name,
-                             const struct agent_door **ret_door, struct sp_error *err)
-{
-    *ret_door = NULL;
-    if (!name)
-        return SP_OK;
-    for (size_t i = 0; i < config->door_count; i++) {
-        if (config->doors[i].name && strcmp(config->doors[i].name, name) == 0) {
-            *ret_door = &config->doors[i];
-            return SP_OK;
-        }
-    }
-    return wrong(err, "no door of the configuration has this name: ", name);
-}
-
 static void print(const struct options *o, const struct agent_config *config,
                   const struct sp_target *target, const struct agent_way *way, FILE *out)
 {
@@ -112,17 +97,16 @@ static void print(const struct options *o, const struct agent_config *config,
 static enum sp_err decide(const struct options *o, const struct agent_config *config, FILE *out,
                           struct sp_error *err)
 {
-    const struct agent_door *door;
+    const struct agent_door *door = o->door ? agent_config_find_door(config, o->door) : NULL;
     struct agent_hosts *hosts;
     struct sp_target target;
     struct agent_route_question question = {.target = &target, .door = o->door, .user = o->user};
     struct agent_way way;
-    enum sp_err rc = find_door(config, o->door, &door, err);
 
-    if (rc == SP_OK && sp_target_parse(o->target, strlen(o->target), &target, err) != SP_OK)
-        rc = err->kind = SP_ERR_CONFIG;
-    if (rc != SP_OK)
-        return rc;
+    if (o->door && !door)
+        return wrong(err, "no door of the configuration has this name: ", o->door);
+    if (sp_target_parse(o->target, strlen(o->target), &target, err) != SP_OK)
+        return err->kind = SP_ERR_CONFIG;
     hosts = agent_hosts_new(NULL);
     agent_hosts_refresh(hosts);
     question.hosts = hosts;
