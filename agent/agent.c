@@ -452,8 +452,6 @@ static void start_clients(struct agent *a)
     a->clients.fall_back = may_fall_back;
     a->clients.on_empty = on_clients_gone;
     a->clients.ctx = a;
-    a->clients.direct_instead = is_direct_instead;
-    a->clients.fall_back = may_fall_back;
     a->clients.state = view_state;
     a->clients.collect = collect;
     a->started = sp_clock_wall_s();

@@ -150,6 +150,9 @@ typedef const char *(*agent_config_show_cb)(void *ctx, const struct sp_json_fiel
                                             const char *value);
 void agent_config_write(const struct agent_config *config, struct sp_json_out *json,
                         agent_config_show_cb show, void *ctx);
+/* The first door of that name; NULL: none. */
+const struct agent_door *agent_config_find_door(const struct agent_config *config,
+                                                const char *name);
 struct agent_config *agent_config_ref(struct agent_config *config);
 void agent_config_unref(struct agent_config *config); /* NULL is fine */
 #endif

@@ -32,6 +32,17 @@ static const char *const intercept_names[] = {
 #define UNIX_PREFIX "unix:"
 #define ALLOW_MAX   1000
 
+const struct agent_door *agent_config_find_door(const struct agent_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->door_count; i++) {
+        const struct agent_door *door = &config->doors[i];
+
+        if (door->name && strcmp(door->name, name) == 0)
+            return door;
+    }
+    return NULL;
+}
+
 static bool is_unix(const char *listen)
 {
     return strncmp(listen, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0;

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ORIGINAL_DST 80  /* SO_ORIGINAL_DST of <linux/netfilter_ipv4.h>, IP6T_SO_... of IPv6 */
@@ -60,13 +59,10 @@ bool agent_transparent_destination(int fd, enum agent_intercept intercept,
 
 /* ---- the name ---- */
 
-struct sniff {
-    struct sp_timer *patience;
-};
-
 enum finding { FOUND_NOTHING_YET, FOUND_NAME, FOUND_NONE };
 
-/* "example.org", "example.org:8080"; an address is no name. */
+/* "example.org", "example.org:8080"; an address is no name. What stands for a port is not judged:
+ * the connection's own counts. */
 static bool name_of_host(const struct sp_http1_field *host, char ret_name[SP_HOST_MAX + 1])
 {
     const char *colon = memchr(host->value.text, ':', host->value.len);
@@ -155,11 +151,11 @@ static void prefer_name(const struct agent_client *client, const char *name,
 
 static void go(struct agent_client *client, const char *name)
 {
-    struct sniff *sniff = agent_client_state(client);
+    struct sp_timer *patience = agent_client_state(client);
     struct sp_target target = target_of(client);
 
-    if (sniff)
-        sp_timer_stop(sniff->patience);
+    if (patience)
+        sp_timer_stop(patience);
     if (name) {
         prefer_name(client, name, &target);
         agent_client_set_alt_name(client, name);
@@ -202,17 +198,16 @@ static void start(struct agent_client *client)
     struct agent_clients *all = agent_client_all(client);
     struct sp_target target = target_of(client);
     struct agent_route_question question = question_of(client, &target, NULL);
-    struct sniff *sniff;
+    struct sp_timer *patience;
 
     if (!agent_route_wants_name(*all->config, &question)) {
         go(client, NULL);
         return;
     }
-    sniff = sp_calloc(1, sizeof *sniff);
-    sniff->patience = sp_timer_new(all->loop, on_silence, client);
-    agent_client_set_state(client, sniff);
+    patience = sp_timer_new(all->loop, on_silence, client);
+    agent_client_set_state(client, patience);
     agent_client_read(client);
-    sp_timer_start(sniff->patience, SNIFF_MS);
+    sp_timer_start(patience, SNIFF_MS);
 }
 
 static void on_open(struct agent_client *client)
@@ -222,12 +217,7 @@ static void on_open(struct agent_client *client)
 
 static void done(struct agent_client *client)
 {
-    struct sniff *sniff = agent_client_state(client);
-
-    if (!sniff)
-        return;
-    sp_timer_free(sniff->patience);
-    free(sniff);
+    sp_timer_free(agent_client_state(client));
 }
 
 const struct agent_door_kind agent_door_transparent = {

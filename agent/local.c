@@ -44,20 +44,9 @@ static void refuse(struct agent_client *client, int status, const char *text)
 /* The Host with a port; one without is that of port 80. */
 static bool parse_host(const struct sp_http1_head *head, struct sp_target *ret_host)
 {
-    char text[SP_TARGET_TEXT + 8];
     const struct sp_http1_field *host = sp_http1_find(head, "Host", NULL);
-    const char *bracket, *from;
-    bool has_port;
-    int len;
 
-    if (!host || !host->value.len || host->value.len > SP_TARGET_TEXT)
-        return false;
-    bracket = memrchr(host->value.text, ']', host->value.len);
-    from = bracket ? bracket : host->value.text;
-    has_port = memchr(from, ':', (size_t)(host->value.text + host->value.len - from));
-    len = snprintf(text, sizeof text, "%.*s%s", (int)host->value.len, host->value.text,
-                   has_port ? "" : ":80");
-    return sp_target_parse(text, (size_t)len, ret_host, NULL) == SP_OK;
+    return host && sp_target_parse_default(host->value.text, host->value.len, 80, ret_host);
 }
 
 /* Its port may be another, where something forwards to the door. */

@@ -25,21 +25,6 @@ struct question {
     struct inet_diag_req_v2 body;
 };
 
-/* An IPv4 connection is asked for as one, also when a socket of IPv6 has made it: the kernel finds
- * both kinds by the addresses on the wire. */
-static struct sp_addr unmapped(const struct sp_addr *addr)
-{
-    static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
-    struct sp_addr plain = *addr;
-
-    if (addr->ip.family == 6 && memcmp(addr->ip.bytes, prefix, sizeof prefix) == 0) {
-        memset(&plain.ip, 0, sizeof plain.ip);
-        plain.ip.family = 4;
-        memcpy(plain.ip.bytes, addr->ip.bytes + sizeof prefix, 4);
-    }
-    return plain;
-}
-
 static bool send_question(struct agent_owner *owner, const struct sp_addr *from,
                           const struct sp_addr *to)
 {
@@ -115,7 +100,10 @@ static uint32_t read_answer(struct agent_owner *owner, const struct sp_addr *fro
 uint32_t agent_owner_of_tcp(struct agent_owner *owner, const struct sp_addr *from,
                             const struct sp_addr *to)
 {
-    struct sp_addr near = unmapped(from), far = unmapped(to);
+    /* An IPv4 connection is asked for as one, also when a socket of IPv6 has made it: the kernel
+     * finds both kinds by the addresses on the wire. */
+    struct sp_addr near = {sp_ip_unmap(&from->ip), from->port};
+    struct sp_addr far = {sp_ip_unmap(&to->ip), to->port};
 
     return send_question(owner, &near, &far) ? read_answer(owner, &near, &far) : AGENT_NO_UID;
 }

@@ -88,15 +88,6 @@ static const char reading[] =
     "                   /(^|\\.)(\\d+|0x[0-9a-f]*)$/.test(host))) return agent;\n"
     "\n";
 
-static const char built_in[] =
-    "  if (name === \"localhost\" || below(name, \".localhost\")) return \"DIRECT\";\n"
-    "  if (within(address, [127, 0, 0, 0], 8) || within(address, [169, 254, 0, 0], 16) ||\n"
-    "      within(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 128) ||\n"
-    "      within(address, [254, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10))\n"
-    "    return \"DIRECT\";\n"
-    "  return agent;\n"
-    "}\n";
-
 static void put_string(FILE *out, const char *before, const char *text)
 {
     fprintf(out, "\"%s", before);
@@ -178,6 +169,20 @@ static void put_condition(FILE *out, const struct agent_route *route)
     fputs(is_first ? "true" : "", out);
 }
 
+/* But for the names of the hosts file: the agent judges those. */
+static void put_built_in(FILE *out)
+{
+    fputs("  if (name === \"localhost\" || below(name, \".localhost\")) return \"DIRECT\";\n", out);
+    for (size_t i = 0; i < AGENT_NEAR_NETWORKS; i++) {
+        fputs("  if (", out);
+        put_cidr(out, &agent_near_networks[i].cidr);
+        fputs(") return \"DIRECT\";\n", out);
+    }
+    fputs("  return agent;\n"
+          "}\n",
+          out);
+}
+
 void agent_pac_write(const struct agent_config *config, const char *door, const char *proxy,
                      FILE *out)
 {
@@ -196,5 +201,5 @@ void agent_pac_write(const struct agent_config *config, const char *door, const 
         put_condition(out, route);
         fprintf(out, ") return %s;\n", is_direct ? "\"DIRECT\"" : "agent");
     }
-    fputs(built_in, out);
+    put_built_in(out);
 }

@@ -45,22 +45,6 @@ static enum sp_err read_options(int argc, char **argv, struct options *o, struct
     return sp_options_read(PROGRAM, rows, argc, argv, err);
 }
 
-static enum sp_err find_door(const struct agent_config *config, const char *name,
-                             const struct agent_door **ret_door, struct sp_error *err)
-{
-    *ret_door = NULL;
-    if (!name)
-        return SP_OK;
-    for (size_t i = 0; i < config->door_count; i++) {
-        if (config->doors[i].name && strcmp(config->doors[i].name, name) == 0) {
-            *ret_door = &config->doors[i];
-            return SP_OK;
-        }
-    }
-    return sp_options_wrong(err, PROGRAM, "no door of the configuration has this name: %.100s",
-                            name);
-}
-
 static void print(const struct options *o, const struct agent_config *config,
                   const struct sp_target *target, const struct agent_way *way, FILE *out)
 {
@@ -85,17 +69,17 @@ static void print(const struct options *o, const struct agent_config *config,
 static enum sp_err decide(const struct options *o, const struct agent_config *config, FILE *out,
                           struct sp_error *err)
 {
-    const struct agent_door *door;
+    const struct agent_door *door = o->door ? agent_config_find_door(config, o->door) : NULL;
     struct agent_hosts *hosts;
     struct sp_target target;
     struct agent_route_question question = {.target = &target, .door = o->door, .user = o->user};
     struct agent_way way;
-    enum sp_err rc = find_door(config, o->door, &door, err);
 
-    if (rc == SP_OK && sp_target_parse(o->target, strlen(o->target), &target, err) != SP_OK)
-        rc = err->kind = SP_ERR_CONFIG;
-    if (rc != SP_OK)
-        return rc;
+    if (o->door && !door)
+        return sp_options_wrong(err, PROGRAM, "no door of the configuration has this name: %.100s",
+                                o->door);
+    if (sp_target_parse(o->target, strlen(o->target), &target, err) != SP_OK)
+        return err->kind = SP_ERR_CONFIG;
     hosts = agent_hosts_new(NULL);
     agent_hosts_refresh(hosts);
     question.hosts = hosts;

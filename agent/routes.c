@@ -7,7 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BELOW "*." /* before a name: any below it */
+#define BELOW      "*." /* before a name: any below it */
+#define LOOPBACK   "built in: loopback"
+#define LINK_LOCAL "built in: link-local"
+
+const struct agent_near_network agent_near_networks[AGENT_NEAR_NETWORKS] = {
+    {{{4, {127}}, 8}, LOOPBACK},
+    {{{4, {169, 254}}, 16}, LINK_LOCAL},
+    {{{6, {[15] = 1}}, 128}, LOOPBACK},
+    {{{6, {0xfe, 0x80}}, 10}, LINK_LOCAL},
+};
 
 static const char *const via_names[] = {
     [AGENT_VIA_TUNNEL] = "tunnel",
@@ -139,15 +148,6 @@ static void route_finish(struct agent_route *route)
         SP_REQUIRE(parse_ports(route->port_texts.items[i], &route->ports[i]));
 }
 
-static bool is_door(const struct agent_config *config, const char *name)
-{
-    for (size_t i = 0; i < config->door_count; i++) {
-        if (config->doors[i].name && strcmp(config->doors[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
 enum sp_err agent_routes_finish(struct agent_config *config, struct sp_error *err)
 {
     char where[64];
@@ -160,7 +160,7 @@ enum sp_err agent_routes_finish(struct agent_config *config, struct sp_error *er
         const struct sp_json_strings *doors = &config->routes[i].doors;
 
         for (size_t k = 0; k < doors->count; k++) {
-            if (is_door(config, doors->items[k]))
+            if (agent_config_find_door(config, doors->items[k]))
                 continue;
             snprintf(where, sizeof where, "$.routes[%zu].door", i);
             return sp_json_error(err, config->path, where,
@@ -250,18 +250,6 @@ bool agent_route_is_localhost(const char *name)
     return strcmp(name, "localhost") == 0 || host_matches("*.localhost", name);
 }
 
-static bool is_in(const struct sp_ip *ip, const char *const *cidrs)
-{
-    struct sp_cidr cidr;
-
-    for (; *cidrs; cidrs++) {
-        SP_REQUIRE(sp_cidr_parse(*cidrs, strlen(*cidrs), &cidr, NULL) == SP_OK);
-        if (sp_cidr_contains(&cidr, ip))
-            return true;
-    }
-    return false;
-}
-
 /* Why it belongs to this machine or its link; NULL: it does not. */
 static const char *nearness_of_name(const char *name, const struct agent_hosts *hosts)
 {
@@ -272,18 +260,16 @@ static const char *nearness_of_name(const char *name, const struct agent_hosts *
 
 static const char *nearness(const struct agent_route_question *q)
 {
-    static const char *const loopback[] = {"127.0.0.0/8", "::1", NULL};
-    static const char *const link_local[] = {"169.254.0.0/16", "fe80::/10", NULL};
     const struct sp_target *target = q->target;
 
     if (q->fixed)
         return NULL;
     if (!target->is_ip)
         return nearness_of_name(target->host, q->hosts);
-    if (is_in(&target->ip, loopback))
-        return "built in: loopback";
-    if (is_in(&target->ip, link_local))
-        return "built in: link-local";
+    for (size_t i = 0; i < AGENT_NEAR_NETWORKS; i++) {
+        if (sp_cidr_contains(&agent_near_networks[i].cidr, &target->ip))
+            return agent_near_networks[i].words;
+    }
     return q->alt_name ? nearness_of_name(q->alt_name, q->hosts) : NULL;
 }
 

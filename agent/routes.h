@@ -55,6 +55,14 @@ struct agent_way {
     const char *words; /* what decided if none did: "built in: loopback"; static */
 };
 
+/* What belongs to this machine or its link by its address. */
+struct agent_near_network {
+    struct sp_cidr cidr;
+    const char *words; /* of struct agent_way */
+};
+#define AGENT_NEAR_NETWORKS 4
+extern const struct agent_near_network agent_near_networks[AGENT_NEAR_NETWORKS];
+
 struct agent_way agent_route_decide(const struct agent_config *config,
                                     const struct agent_route_question *question);
 /* Whether a name for the target, an address, could lead to another decision than none. */

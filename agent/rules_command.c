@@ -3,6 +3,7 @@
 #include "agent/command.h"
 #include "agent/config.h"
 #include "agent/owner.h"
+#include "agent/routes.h"
 #include "agent/transparent.h"
 #include "common/options.h"
 
@@ -132,14 +133,27 @@ static void print_gateway(FILE *out, const struct sp_target *gateway)
     freeaddrinfo(found);
 }
 
+static void print_near(FILE *out, uint8_t family, const char *multicast)
+{
+    char ip[SP_IP_TEXT];
+
+    fprintf(out, "        %s daddr { ", family == 6 ? "ip6" : "ip");
+    for (size_t i = 0; i < AGENT_NEAR_NETWORKS; i++) {
+        const struct sp_cidr *cidr = &agent_near_networks[i].cidr;
+
+        if (cidr->base.family == family)
+            fprintf(out, "%s/%u, ", sp_ip_format(&cidr->base, ip), (unsigned)cidr->prefix);
+    }
+    fprintf(out, "%s } return\n", multicast);
+}
+
 /* What is left alone, in a chain that sees connections begin. */
 static void print_exceptions(FILE *out, const struct options *o, const struct agent_config *config)
 {
     fprintf(out, "        meta skuid %" PRIu32 " return\n", o->uid);
-    fputs("        fib daddr type { local, broadcast, multicast } return\n"
-          "        ip daddr { 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4 } return\n"
-          "        ip6 daddr { ::1, fe80::/10, ff00::/8 } return\n",
-          out);
+    fputs("        fib daddr type { local, broadcast, multicast } return\n", out);
+    print_near(out, 4, "224.0.0.0/4");
+    print_near(out, 6, "ff00::/8");
     for (size_t i = 0; i < config->gateway_texts.count; i++)
         print_gateway(out, &config->gateways[i]);
 }

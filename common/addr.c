@@ -181,6 +181,11 @@ static struct sp_ip embedded_v4(const struct sp_ip *ip, size_t offset)
     return v4;
 }
 
+struct sp_ip sp_ip_unmap(const struct sp_ip *ip)
+{
+    return is_v4_mapped(ip) ? embedded_v4(ip, 12) : *ip;
+}
+
 /* Clears all bits behind the prefix; true when there were any. */
 static bool clear_host_bits(struct sp_ip *ip, unsigned prefix)
 {
@@ -240,7 +245,7 @@ static bool in_prefix(const struct sp_ip *ip, const uint8_t *base, unsigned pref
 
 bool sp_cidr_contains(const struct sp_cidr *cidr, const struct sp_ip *ip)
 {
-    struct sp_ip plain = is_v4_mapped(ip) ? embedded_v4(ip, 12) : *ip;
+    struct sp_ip plain = sp_ip_unmap(ip);
 
     return plain.family == cidr->base.family && in_prefix(&plain, cidr->base.bytes, cidr->prefix);
 }
@@ -289,6 +294,16 @@ bool sp_host_fold(const char *text, size_t len, char ret_host[SP_HOST_MAX + 1])
     return true;
 }
 
+/* What stands between brackets comes without them. */
+static bool parse_host(const char *text, size_t len, bool bracketed, struct sp_target *target)
+{
+    target->is_ip = sp_ip_parse(text, len, &target->ip);
+    if (!target->is_ip)
+        return !bracketed && sp_host_fold(text, len, target->host);
+    sp_ip_format(&target->ip, target->host);
+    return (target->ip.family == 6) == bracketed;
+}
+
 enum sp_err sp_target_parse(const char *text, size_t len, struct sp_target *ret_target,
                             struct sp_error *err)
 {
@@ -309,15 +324,34 @@ enum sp_err sp_target_parse(const char *text, size_t len, struct sp_target *ret_
         return sp_error_set(err, SP_ERR_HTTP, "the port of %s is not a number from 1 to 65535",
                             quoted);
     target.port = (uint16_t)port;
-    target.is_ip = sp_ip_parse(text + bracketed, host_len, &target.ip);
-    if (target.is_ip && (target.ip.family == 6) == bracketed)
-        sp_ip_format(&target.ip, target.host);
-    else if (bracketed || !sp_host_fold(text, host_len, target.host))
+    if (!parse_host(text + bracketed, host_len, bracketed, &target))
         return sp_error_set(err, SP_ERR_HTTP,
                             "the host of %s is neither a name nor an address as RFC 3986 writes it",
                             quoted);
     *ret_target = target;
     return SP_OK;
+}
+
+bool sp_target_parse_default(const char *text, size_t len, uint16_t default_port,
+                             struct sp_target *ret_target)
+{
+    struct sp_target target = {.port = default_port};
+    const char *close, *rest;
+    bool bracketed;
+
+    if (!len)
+        return false;
+    bracketed = text[0] == '[';
+    close = bracketed ? memchr(text, ']', len) : NULL;
+    rest = close ? close : text;
+    if (memchr(rest, ':', len - (size_t)(rest - text)))
+        return sp_target_parse(text, len, ret_target, NULL) == SP_OK;
+    if (bracketed && (!close || close + 1 != text + len))
+        return false;
+    if (!parse_host(text + bracketed, len - 2 * (size_t)bracketed, bracketed, &target))
+        return false;
+    *ret_target = target;
+    return true;
 }
 
 const char *sp_target_format(const struct sp_target *target, char buf[SP_TARGET_TEXT])

@@ -42,6 +42,8 @@ struct sp_target {
 bool sp_ip_parse(const char *text, size_t len, struct sp_ip *ret_ip);
 const char *sp_ip_format(const struct sp_ip *ip, char buf[SP_IP_TEXT]); /* RFC 5952 */
 bool sp_ip_equal(const struct sp_ip *a, const struct sp_ip *b);
+/* A v4-mapped address (::ffff:192.0.2.1) as the IPv4 it carries; any other as it is. */
+struct sp_ip sp_ip_unmap(const struct sp_ip *ip);
 
 /* "192.0.2.1:443", "[2001:db8::1]:443"; port 0 is allowed (bind to any). */
 SP_MUST_USE enum sp_err sp_addr_parse(const char *text, struct sp_addr *ret_addr,
@@ -67,6 +69,9 @@ bool sp_host_fold(const char *text, size_t len, char ret_host[SP_HOST_MAX + 1]);
  * SP_ERR_HTTP. */
 SP_MUST_USE enum sp_err sp_target_parse(const char *text, size_t len, struct sp_target *ret_target,
                                         struct sp_error *err);
+/* The same, where the port may be left out, as in Host and in URLs: then it is that one. */
+bool sp_target_parse_default(const char *text, size_t len, uint16_t default_port,
+                             struct sp_target *ret_target);
 /* "host:port" or "[v6]:port"; buf of SP_HOST_MAX + 10. Returns buf. */
 #define SP_TARGET_TEXT (SP_HOST_MAX + 10)
 const char *sp_target_format(const struct sp_target *target, char buf[SP_TARGET_TEXT]);

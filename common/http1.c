@@ -337,20 +337,10 @@ enum sp_err sp_http1_response_head(const uint8_t *data, size_t len, struct sp_ht
 /* Host is the target, its port possibly left out. */
 static bool is_host_of(struct sp_http1_span host, const struct sp_target *target)
 {
-    char with_port[SP_TARGET_TEXT + 8];
     struct sp_target named;
-    int len;
 
-    if (!host.len || host.len > SP_TARGET_TEXT)
-        return false;
-    if (sp_target_parse(host.text, host.len, &named, NULL) != SP_OK) {
-        len = snprintf(with_port, sizeof with_port, "%.*s:%u", (int)host.len, host.text,
-                       (unsigned)target->port);
-        if (len < 0 || (size_t)len >= sizeof with_port ||
-            sp_target_parse(with_port, (size_t)len, &named, NULL) != SP_OK)
-            return false;
-    }
-    return named.port == target->port && strcmp(named.host, target->host) == 0;
+    return sp_target_parse_default(host.text, host.len, target->port, &named) &&
+           named.port == target->port && strcmp(named.host, target->host) == 0;
 }
 
 enum sp_err sp_http1_connect(const struct sp_http1_head *head, struct sp_target *ret_target,

@@ -122,22 +122,6 @@ static const char *read_framing(const struct sp_http1_head *head, enum sp_http1_
 
 /* ---- where a request goes ---- */
 
-/* "host" or "host:port" as a destination. */
-static bool parse_authority(struct sp_http1_span authority, struct sp_target *ret_target)
-{
-    char text[SP_TARGET_TEXT + 8];
-    const char *bracket = memrchr(authority.text, ']', authority.len);
-    const char *from = bracket ? bracket : authority.text;
-    bool has_port = memchr(from, ':', (size_t)(authority.text + authority.len - from));
-    int len;
-
-    if (authority.len > SP_TARGET_TEXT || memchr(authority.text, '\0', authority.len))
-        return false;
-    len = snprintf(text, sizeof text, "%.*s%s", (int)authority.len, authority.text,
-                   has_port ? "" : ":80");
-    return sp_target_parse(text, (size_t)len, ret_target, NULL) == SP_OK;
-}
-
 /* Behind "http://": up to the path, a query or the end. */
 static struct sp_http1_span authority_of(const struct sp_http1_head *head)
 {
@@ -176,7 +160,7 @@ static enum sp_err read_url(const struct sp_http1_head *head, struct sp_target *
     authority = authority_of(head);
     if (authority.len && memchr(authority.text, '@', authority.len))
         return refuse(ret_status, 400, err, "the URL has user info in it");
-    if (!authority.len || !parse_authority(authority, ret_target))
+    if (!sp_target_parse_default(authority.text, authority.len, 80, ret_target))
         return refuse(ret_status, 400, err,
                       "the URL has no host (a name, or an address as RFC 3986 writes it) with a "
                       "port from 1 to 65535 or none");

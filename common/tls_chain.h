@@ -11,6 +11,7 @@
 
 struct sp_tls_crl_set;
 struct sp_tls_trust;
+struct sp_tls_uppers;
 
 #define SP_CHAIN_MAX_CERTS 10
 #define SP_CHAIN_MAX_BYTES 65536
@@ -42,6 +43,7 @@ struct sp_chain_query {
     const char *const *pins; /* "sha256:" and hex of a SubjectPublicKeyInfo each; one of them must
                                 be on the path, or it is untrusted_issuer */
     size_t pin_count;        /* 0: none is asked for */
+    struct sp_tls_uppers *uppers; /* see common/tls_upper.h; NULL: nothing is remembered */
 };
 
 /* Fills *ret_facts wholly (it need not be initialised). chain->count 0: no_certificate.

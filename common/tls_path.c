@@ -5,6 +5,7 @@
 #include "common/tls_kin.h"
 #include "common/tls_rules.h"
 #include "common/tls_trust.h"
+#include "common/tls_upper.h"
 #include "common/tls_x509.h"
 
 #include <gnutls/abstract.h>
@@ -129,19 +130,47 @@ bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt)
     return same && is_signed_by(crt, crt);
 }
 
-/* The whole path in one call, then the purpose, as GnuTLS's verification against a trust list
- * does it; 0: nothing to say against it. The anchor is given and not looked for in a list again:
- * that would take 70 us more, and of several trusted CAs of one name GnuTLS tries only one. */
-static unsigned verify_strictly(const struct sp_tls_path *path, enum sp_purpose purpose)
+/* The first `count` certificates of the path up to `anchor`, in one call. The anchor is given and
+ * not looked for in a list again: that would take 70 us more, and of several trusted CAs of one
+ * name GnuTLS tries only one. */
+static unsigned verify_up_to(const struct sp_tls_path *path, unsigned count,
+                             gnutls_x509_crt_t anchor)
+{
+    unsigned status = 0;
+    int rc =
+        gnutls_x509_crt_list_verify(path->crts, (int)count, &anchor, 1, NULL, 0, STRICT, &status);
+
+    return rc < 0 ? GNUTLS_CERT_INVALID : status;
+}
+
+/* The whole path, of which what is above the leaf may have held before. */
+static unsigned verify_signers(const struct sp_tls_path *path, struct sp_tls_uppers *uppers)
+{
+    gnutls_x509_crt_t upper[SP_CHAIN_MAX_CERTS];
+    uint8_t key[SP_TLS_UPPER_KEY];
+    unsigned status;
+
+    for (unsigned i = 1; i < path->count; i++)
+        upper[i - 1] = path->crts[i];
+    upper[path->count - 1] = path->anchor;
+    if (!uppers || path->count == 1 || !sp_tls_upper_key(upper, path->count, key))
+        return verify_up_to(path, path->count, path->anchor);
+    if (sp_tls_upper_held(uppers, key))
+        return verify_up_to(path, 1, upper[0]);
+    status = verify_up_to(path, path->count, path->anchor);
+    if (status == 0)
+        sp_tls_upper_keep(uppers, upper, path->count, key);
+    return status;
+}
+
+/* Signatures and all that goes with them, then the purpose, as GnuTLS's verification against a
+ * trust list does it; 0: nothing to say against it. */
+static unsigned verify_strictly(const struct sp_tls_path *path, const struct sp_chain_query *query)
 {
     const char *oid =
-        purpose == SP_PURPOSE_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
-    unsigned status = 0;
-    int rc = gnutls_x509_crt_list_verify(path->crts, (int)path->count, &path->anchor, 1, NULL, 0,
-                                         STRICT, &status);
+        query->purpose == SP_PURPOSE_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
+    unsigned status = verify_signers(path, query->uppers);
 
-    if (rc < 0)
-        return GNUTLS_CERT_INVALID;
     for (unsigned i = 0; i < path->count; i++)
         if (!gnutls_x509_crt_check_key_purpose(path->crts[i], oid, 0))
             status |= GNUTLS_CERT_INVALID | GNUTLS_CERT_PURPOSE_MISMATCH;
@@ -318,7 +347,7 @@ static void judge_revocation(const struct sp_tls_path *path, const struct sp_cha
 static void judge_anchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                            const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
-    unsigned status = verify_strictly(path, query->purpose);
+    unsigned status = verify_strictly(path, query);
 
     if (query->crls)
         judge_revocation(path, query, status == 0, f);

@@ -35,30 +35,16 @@ static const char *find_stray(const char *text)
     return NULL;
 }
 
-static bool has_port(const char *authority, size_t len)
-{
-    const char *bracket = memchr(authority, ']', len);
-    const char *from = bracket ? bracket : authority;
-
-    return memchr(from, ':', len - (size_t)(from - authority)) != NULL;
-}
-
 static enum sp_err parse_authority(const char *text, const char *authority, struct sp_url *url,
                                    struct sp_error *err)
 {
     size_t len = strcspn(authority, "/?");
-    char whole[SP_URL_MAX + 8];
-    int whole_len;
 
     if (!len)
         return refuse(err, text, "has no host");
     if (memchr(authority, '@', len))
         return refuse(err, text, "has user info in it");
-    whole_len = snprintf(whole, sizeof whole, "%.*s%s", (int)len, authority,
-                         has_port(authority, len) ? ""
-                         : url->https             ? ":443"
-                                                  : ":80");
-    if (sp_target_parse(whole, (size_t)whole_len, &url->target, NULL) != SP_OK)
+    if (!sp_target_parse_default(authority, len, url->https ? 443 : 80, &url->target))
         return refuse(
             err, text,
             "has no host (a name, or an address as RFC 3986 writes it) with a port from 1 "

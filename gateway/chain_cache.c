@@ -2,6 +2,7 @@
 
 #include "common/hash.h"
 #include "common/tls_kdf.h"
+#include "common/tls_upper.h"
 #include "gateway/tenant.h"
 
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct entry {
 struct gw_chain_cache {
     struct sp_hash *entries; /* by their keys */
     struct entry *newest, *oldest;
+    struct sp_tls_uppers *uppers;
     size_t max_entries;
 };
 
@@ -113,8 +115,8 @@ static void drop(struct gw_chain_cache *cache, struct entry *e)
 /* ---- looking up ---- */
 
 /* All that a result depends on belongs into the key: trust, by the epoch; purpose, require_eku,
- * max_chain and min_key_bits; a name, pinned keys and CRLs (which grow
- * stale) are never asked for; the time is compared.
+ * max_chain and min_key_bits; a name, pinned keys and CRLs (which grow stale) are never asked for;
+ * the time is compared; nothing depends on uppers.
  * Whoever adds a field adds it there too. */
 struct all_of_a_query {
     const struct sp_tls_trust *trust;
@@ -126,6 +128,7 @@ struct all_of_a_query {
     unsigned max_chain, min_key_bits;
     const char *const *pins;
     size_t pin_count;
+    struct sp_tls_uppers *uppers;
 };
 _Static_assert(sizeof(struct all_of_a_query) == sizeof(struct sp_chain_query),
                "struct sp_chain_query has another field: put it into the key");
@@ -196,6 +199,17 @@ static void keep(struct gw_chain_cache *cache, const uint8_t key[SP_SHA256_LEN],
     put_first(cache, e);
 }
 
+/* Also where the whole is not to be kept: the issuers' signatures are what they are. */
+static void examine(struct gw_chain_cache *cache, const struct sp_chain *chain,
+                    const struct sp_chain_query *query, struct sp_facts *ret_facts)
+{
+    struct sp_chain_query with = *query;
+
+    if (cache)
+        with.uppers = cache->uppers;
+    sp_chain_examine(chain, &with, ret_facts);
+}
+
 bool gw_chain_cache_examine(struct gw_chain_cache *cache, const struct gw_tenant *tenant,
                             const struct sp_chain *chain, const struct sp_chain_query *query,
                             struct sp_facts *ret_facts)
@@ -204,7 +218,7 @@ bool gw_chain_cache_examine(struct gw_chain_cache *cache, const struct gw_tenant
     const struct entry *e;
 
     if (!cache || !tenant || !make_key(tenant, chain, query, key)) {
-        sp_chain_examine(chain, query, ret_facts);
+        examine(cache, chain, query, ret_facts);
         return false;
     }
     SP_REQUIRE(query->trust == tenant->trust);
@@ -213,7 +227,7 @@ bool gw_chain_cache_examine(struct gw_chain_cache *cache, const struct gw_tenant
         entry_facts(e, ret_facts);
         return true;
     }
-    sp_chain_examine(chain, query, ret_facts);
+    examine(cache, chain, query, ret_facts);
     if (ret_facts->observed == 0 && ret_facts->steady && ret_facts->has_certificate)
         keep(cache, key, ret_facts);
     return false;
@@ -227,6 +241,7 @@ struct gw_chain_cache *gw_chain_cache_new(size_t max_entries)
 
     SP_REQUIRE(max_entries > 0);
     cache->entries = sp_hash_new();
+    cache->uppers = sp_tls_uppers_new();
     cache->max_entries = max_entries;
     return cache;
 }
@@ -243,6 +258,7 @@ void gw_chain_cache_free(struct gw_chain_cache *cache)
         return;
     gw_chain_cache_clear(cache);
     sp_hash_free(cache->entries);
+    sp_tls_uppers_free(cache->uppers);
     free(cache);
 }
 

@@ -1,6 +1,7 @@
 /*
  * chain_cache: what sp_chain_examine found out about the chains of clients that come again: two
- * signatures less to verify, and the same facts, byte for byte.
+ * signatures less to verify, and the same facts, byte for byte. Of a chain that is new, the issuers
+ * may still be known (common/tls_upper.h): one signature less.
  *
  * Only good news is kept: chains with nothing observed, whose facts are `steady`. The key is a
  * SHA-256 over the tenant's id and ticket epoch (its CAs and policy), what is asked of the chain,

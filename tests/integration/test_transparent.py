@@ -374,6 +374,8 @@ class Rules(lab.LabCase):
         done = self.rules("--door", "other", "--user", "77")
         self.assertIn("dnat ip to 127.0.0.3:5000", done.stdout)
         self.assertIn("meta skuid 77 return", done.stdout)
+        self.assertIn("ip daddr { 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4 } return", done.stdout)
+        self.assertIn("ip6 daddr { ::1/128, fe80::/10, ff00::/8 } return", done.stdout)
         self.assertIn("ip daddr 192.0.2.1 tcp dport 8443 return", done.stdout)
         self.assertIn("ip6 daddr 2001:db8::1 tcp dport 443 return", done.stdout)
         self.assertNotIn("4000", done.stdout)

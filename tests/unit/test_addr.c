@@ -104,6 +104,27 @@ START_TEST(addresses_of_two_families_are_never_equal)
 END_TEST
 
 static const struct {
+    const char *ip, *plain;
+} mapped[] = {
+    {"::ffff:192.0.2.1", "192.0.2.1"},
+    {"::ffff:0.0.0.0", "0.0.0.0"},
+    {"192.0.2.1", "192.0.2.1"},
+    {"2001:db8::1", "2001:db8::1"},
+    {"::192.0.2.1", "::192.0.2.1"},
+    {"::ffff:0:192.0.2.1", "::ffff:0:192.0.2.1"},
+    {"1::ffff:192.0.2.1", "1::ffff:192.0.2.1"},
+};
+
+START_TEST(a_mapped_address_is_the_ipv4_address_it_carries_and_any_other_is_itself)
+{
+    struct sp_ip ip = ip_of(mapped[_i].ip), plain = ip_of(mapped[_i].plain);
+    struct sp_ip found = sp_ip_unmap(&ip);
+
+    ck_assert_msg(sp_ip_equal(&found, &plain), "%s", mapped[_i].ip);
+}
+END_TEST
+
+static const struct {
     const char *text, *canonical, *error; /* error: what the message contains */
 } listens[] = {
     {"192.0.2.1:443", "192.0.2.1:443", NULL},
@@ -394,6 +415,61 @@ START_TEST(a_destination_ends_where_its_length_says)
 }
 END_TEST
 
+static const struct {
+    const char *text, *canonical; /* NULL: refused */
+} authorities[] = {
+    {"Example.COM.", "example.com:80"},
+    {"example.com:81", "example.com:81"},
+    {"192.0.2.1", "192.0.2.1:80"},
+    {"192.0.2.1:81", "192.0.2.1:81"},
+    {"[2001:DB8:0::1]", "[2001:db8::1]:80"},
+    {"[2001:db8::1]:81", "[2001:db8::1]:81"},
+    {"", NULL},
+    {":", NULL},
+    {":81", NULL},
+    {"example.com:", NULL},
+    {"example.com:0", NULL},
+    {"example.com:65536", NULL},
+    {"example.com:81:82", NULL},
+    {"192.0.2.1:", NULL},
+    {"127.1", NULL},
+    {"::1", NULL},
+    {"::1:81", NULL},
+    {"[", NULL},
+    {"]", NULL},
+    {"[]", NULL},
+    {"[:]", NULL},
+    {"[::1", NULL},
+    {"::1]", NULL},
+    {"[::1]:", NULL},
+    {"[::1]81", NULL},
+    {"[::1]]", NULL},
+    {"[[::1]]", NULL},
+    {"[::1%lo]", NULL},
+    {"[example.com]", NULL},
+    {"[192.0.2.1]", NULL},
+    {"user@example.com", NULL},
+    {"example.com/", NULL},
+    {"example .com", NULL},
+};
+
+START_TEST(a_destination_may_leave_its_port_out_where_there_is_one_to_fall_back_on)
+{
+    size_t len = strlen(authorities[_i].text);
+    char *exact = malloc(len ? len : 1), buf[SP_TARGET_TEXT]; /* a step too far is seen */
+    struct sp_target target;
+    bool ok;
+
+    memcpy(exact, authorities[_i].text, len);
+    ok = sp_target_parse_default(exact, len, 80, &target);
+    free(exact);
+    ck_assert_msg(ok == (authorities[_i].canonical != NULL), "%s", authorities[_i].text);
+    if (ok)
+        ck_assert_str_eq(sp_target_format(&target, buf), authorities[_i].canonical);
+    ck_assert(!sp_target_parse_default("a.example\0.b", 12, 80, &target));
+}
+END_TEST
+
 /* Ways to write 127.0.0.1 and 169.254.169.254 that some resolver or inet_aton understands. Each
  * must be refused before anything can look it up. */
 static const char *const disguises[] = {
@@ -628,6 +704,8 @@ int main(void)
                         COUNT(addresses));
     tcase_add_test(tc, an_address_ends_where_its_length_says);
     tcase_add_test(tc, addresses_of_two_families_are_never_equal);
+    tcase_add_loop_test(tc, a_mapped_address_is_the_ipv4_address_it_carries_and_any_other_is_itself,
+                        0, COUNT(mapped));
     tcase_add_loop_test(tc, an_address_with_port_is_read_or_refused_with_what_is_wanted, 0,
                         COUNT(listens));
     tcase_add_loop_test(tc, an_address_survives_the_way_through_a_sockaddr, 0, 3);
@@ -637,6 +715,8 @@ int main(void)
     tcase_add_test(tc, a_host_name_with_a_nul_inside_is_refused);
     tcase_add_loop_test(tc, a_destination_is_read_or_refused_never_guessed, 0, COUNT(targets));
     tcase_add_test(tc, a_destination_ends_where_its_length_says);
+    tcase_add_loop_test(tc, a_destination_may_leave_its_port_out_where_there_is_one_to_fall_back_on,
+                        0, COUNT(authorities));
     tcase_add_loop_test(tc, a_disguised_loopback_or_metadata_address_is_no_destination, 0,
                         COUNT(disguises));
     tcase_add_loop_test(tc, an_address_is_judged_by_what_it_reaches, 0, COUNT(classes));

@@ -80,6 +80,25 @@ START_TEST(a_route_is_a_line_and_what_only_the_agent_knows_is_asked_of_it)
 }
 END_TEST
 
+START_TEST(what_is_near_needs_no_route)
+{
+    static const char *const lines[] = {
+        "if (name === \"localhost\" || below(name, \".localhost\")) return \"DIRECT\";\n",
+        "if (within(address, [127, 0, 0, 0], 8)) return \"DIRECT\";\n",
+        "if (within(address, [169, 254, 0, 0], 16)) return \"DIRECT\";\n",
+        "if (within(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 128)) "
+        "return \"DIRECT\";\n",
+        "if (within(address, [254, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10)) "
+        "return \"DIRECT\";\n",
+    };
+    char *text = pac_of("", NULL, "127.0.0.1:3128");
+
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        ck_assert_msg(strstr(text, lines[i]), "%s", lines[i]);
+    free(text);
+}
+END_TEST
+
 /* Underscore is the only one of a name; the proxy's comes from the request. */
 START_TEST(what_comes_from_elsewhere_cannot_leave_its_quotes)
 {
@@ -101,6 +120,7 @@ int main(void)
 
     tcase_add_loop_test(tcase, a_route_is_a_line_and_what_only_the_agent_knows_is_asked_of_it, 0,
                         sizeof rows / sizeof rows[0]);
+    tcase_add_test(tcase, what_is_near_needs_no_route);
     tcase_add_test(tcase, what_comes_from_elsewhere_cannot_leave_its_quotes);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

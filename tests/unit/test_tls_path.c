@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/tls_trust.h"
+#include "common/tls_upper.h"
 
 #include <check.h>
 #include <gnutls/abstract.h>
@@ -209,6 +210,27 @@ static struct sp_tls_trust *trust_of(const struct forge *f, const int *trusted, 
     return trust;
 }
 
+/* Whatever is remembered of the issuers, nothing else may come out. */
+static void expect_the_same_when_issuers_are_known(const struct sp_chain *chain,
+                                                   const struct sp_chain_query *query,
+                                                   const struct sp_facts *facts)
+{
+    struct sp_chain_query with = *query;
+    struct sp_facts again;
+
+    with.uppers = sp_tls_uppers_new();
+    for (int i = 0; i < 2; i++) { /* the first may keep what the second finds */
+        memset(&again, 0, sizeof again);
+        sp_chain_examine(chain, &with, &again);
+        ck_assert_uint_eq(again.observed, facts->observed);
+        ck_assert_str_eq(again.detail, facts->detail);
+        ck_assert_str_eq(again.path, facts->path);
+        ck_assert_int_eq(again.not_after, facts->not_after);
+        ck_assert(again.steady == facts->steady && again.paths_tried == facts->paths_tried);
+    }
+    sp_tls_uppers_free(with.uppers);
+}
+
 /* sent and trusted end with -1. */
 static void examine(const struct forge *f, const int *sent, const int *trusted, const char *name,
                     struct sp_facts *ret_facts)
@@ -226,6 +248,7 @@ static void examine(const struct forge *f, const int *sent, const int *trusted, 
         chain.certs[chain.count] =
             (struct sp_bytes){f->der[sent[chain.count]].data, f->der[sent[chain.count]].size};
     sp_chain_examine(&chain, &query, ret_facts);
+    expect_the_same_when_issuers_are_known(&chain, &query, ret_facts);
     sp_tls_trust_unref(trust);
 }
 
@@ -787,6 +810,108 @@ START_TEST(only_a_first_path_without_fault_is_steady)
 }
 END_TEST
 
+/* A leaf below `mid` below `root`, with what is remembered of issuers. Returns what is observed. */
+static sp_reason_set examine_with(struct sp_tls_uppers *uppers, const struct forge *f, int leaf,
+                                  int mid, int root)
+{
+    struct sp_chain_query query = {
+        .purpose = SP_PURPOSE_CLIENT, .now = f->now, .uppers = uppers, .trust = NULL};
+    struct sp_chain chain = {
+        .certs = {{f->der[leaf].data, f->der[leaf].size}, {f->der[mid].data, f->der[mid].size}},
+        .count = 2};
+    struct sp_tls_trust *trust = trust_of(f, &root, 1);
+    struct sp_facts facts;
+
+    query.trust = trust;
+    sp_chain_examine(&chain, &query, &facts);
+    sp_tls_trust_unref(trust);
+    return facts.observed;
+}
+
+static bool is_known(const struct sp_tls_uppers *uppers, const struct forge *f, int mid, int root)
+{
+    gnutls_x509_crt_t upper[] = {f->crt[mid], f->crt[root]};
+    uint8_t key[SP_TLS_UPPER_KEY];
+
+    ck_assert(sp_tls_upper_key(upper, 2, key));
+    return sp_tls_upper_held(uppers, key);
+}
+
+START_TEST(issuers_that_held_above_one_leaf_are_known_and_vouch_for_no_forgery)
+{
+    static const struct form mid_form = {.dn = "CN=Mid,O=Acme", .ca = true, .no_ids = true};
+    static const struct form leaf_form = {.dn = "CN=leaf", .no_ids = true};
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    int root = forge(&f, -1, acme_root);
+    int other_root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, mid_form);
+    int stranger = forge(&f, -1, mid_form); /* the same name, another key */
+    int first = forge(&f, mid, leaf_form);
+    int second = forge(&f, mid, leaf_form);
+    int forged = forge(&f, stranger, leaf_form);
+    int server = forge(&f, mid, (struct form){.dn = "CN=ca", .ca = true, .no_ids = true});
+
+    ck_assert(examine_with(uppers, &f, forged, mid, root) & BIT(BAD_SIGNATURE));
+    ck_assert(!is_known(uppers, &f, mid, root));
+    ck_assert_uint_eq(examine_with(uppers, &f, first, mid, root), 0);
+    ck_assert(is_known(uppers, &f, mid, root));
+    ck_assert(!is_known(uppers, &f, mid, other_root));
+    ck_assert_uint_eq(examine_with(uppers, &f, second, mid, root), 0);
+    ck_assert(examine_with(uppers, &f, forged, mid, root) & BIT(BAD_SIGNATURE));
+    ck_assert(examine_with(uppers, &f, server, mid, root) & BIT(WRONG_PURPOSE));
+    ck_assert_uint_ne(examine_with(uppers, &f, second, mid, other_root), 0);
+    ck_assert_uint_ne(examine_with(uppers, &f, second, stranger, root), 0);
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
+/* What is known of the issuers must not lose what they, or the root, say about the leaf. */
+START_TEST(issuers_with_name_constraints_are_judged_each_time)
+{
+    static const uint8_t permitted[] = "\x30\x12\xa0\x10\x30\x0e\x82\x0cgood.example";
+    static const uint8_t good[] = "\x30\x0e\x82\x0cgood.example";
+    static const uint8_t evil[] = "\x30\x0e\x82\x0c"
+                                  "evil.example";
+    static const struct ext limit = {"2.5.29.30", permitted, sizeof permitted - 1, true};
+    static const struct ext names[] = {{"2.5.29.17", good, sizeof good - 1, false},
+                                       {"2.5.29.17", evil, sizeof evil - 1, false}};
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    bool by_root = _i;
+    int root =
+        forge(&f, -1, (struct form){.dn = "CN=Root", .ca = true, .ext = by_root ? &limit : NULL});
+    int mid =
+        forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true, .ext = by_root ? NULL : &limit});
+    int inside = forge(&f, mid, (struct form){.dn = "CN=in", .ext = &names[0]});
+    int outside = forge(&f, mid, (struct form){.dn = "CN=out", .ext = &names[1]});
+
+    ck_assert_uint_eq(examine_with(uppers, &f, inside, mid, root), 0);
+    ck_assert(!is_known(uppers, &f, mid, root));
+    ck_assert_uint_eq(examine_with(uppers, &f, outside, mid, root), BIT(CONSTRAINT_VIOLATION));
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(issuers_that_exceed_a_path_length_are_never_known)
+{
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    int narrow = forge(&f, -1, (struct form){.dn = "CN=Narrow", .ca = true, .path_len_plus_1 = 1});
+    int mid = forge(&f, narrow, (struct form){.dn = "CN=Mid", .ca = true});
+    int leaf = forge(&f, mid, (struct form){.dn = "CN=leaf"});
+
+    for (int i = 0; i < 2; i++) {
+        ck_assert(examine_with(uppers, &f, leaf, mid, narrow) & BIT(CONSTRAINT_VIOLATION));
+        ck_assert(!is_known(uppers, &f, mid, narrow));
+    }
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(certificates_that_all_name_each_other_cost_little)
 {
     struct sp_facts facts;
@@ -889,6 +1014,9 @@ static Suite *path_suite(void)
     tcase_add_test(tc, a_cross_signed_intermediate_is_followed_to_the_root_that_holds);
     tcase_add_test(tc, copies_of_one_certificate_do_not_use_up_the_search);
     tcase_add_test(tc, only_a_first_path_without_fault_is_steady);
+    tcase_add_test(tc, issuers_that_held_above_one_leaf_are_known_and_vouch_for_no_forgery);
+    tcase_add_loop_test(tc, issuers_with_name_constraints_are_judged_each_time, 0, 2);
+    tcase_add_test(tc, issuers_that_exceed_a_path_length_are_never_known);
     tcase_add_test(tc, certificates_that_all_name_each_other_cost_little);
     tcase_add_test(tc, a_strangers_key_that_is_costly_to_use_is_not_used);
     tcase_add_test(tc, a_missing_issuer_that_the_key_identifier_places_under_a_trusted_ca_is_kin);

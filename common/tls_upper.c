@@ -1,0 +1,83 @@
+#include "common/tls_upper.h"
+
+#include "common/error.h"
+#include "common/tls_chain.h"
+#include "common/tls_kdf.h"
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PLACES           1024
+#define CRTS_MAX         (SP_CHAIN_MAX_CERTS + 1)
+#define NAME_CONSTRAINTS "2.5.29.30"
+
+struct sp_tls_uppers {
+    uint8_t (*keys)[SP_TLS_UPPER_KEY]; /* PLACES of them; zeros: none. NULL until the first */
+};
+
+_Static_assert(SP_TLS_UPPER_KEY == SP_SHA256_LEN, "a key is a SHA-256");
+
+struct sp_tls_uppers *sp_tls_uppers_new(void)
+{
+    return sp_calloc(1, sizeof(struct sp_tls_uppers));
+}
+
+void sp_tls_uppers_free(struct sp_tls_uppers *uppers)
+{
+    if (!uppers)
+        return;
+    free(uppers->keys);
+    free(uppers);
+}
+
+bool sp_tls_upper_key(struct gnutls_x509_crt_int *const *crts, size_t count,
+                      uint8_t ret_key[SP_TLS_UPPER_KEY])
+{
+    gnutls_datum_t der[CRTS_MAX];
+    /* DER says its own length, so two lists of certificates never make the same bytes. */
+    struct sp_sha256_part parts[CRTS_MAX] = {{NULL, 0}};
+    size_t had = 0;
+
+    SP_REQUIRE(count <= CRTS_MAX);
+    while (had < count && gnutls_x509_crt_export2(crts[had], GNUTLS_X509_FMT_DER, &der[had]) >= 0) {
+        parts[had] = (struct sp_sha256_part){der[had].data, der[had].size};
+        had++;
+    }
+    if (had == count)
+        sp_sha256_parts(parts, count, ret_key);
+    for (size_t i = 0; i < had; i++)
+        gnutls_free(der[i].data);
+    return had == count;
+}
+
+static size_t place_of(const uint8_t key[SP_TLS_UPPER_KEY])
+{
+    return (key[0] | (size_t)key[1] << 8) % PLACES;
+}
+
+bool sp_tls_upper_held(const struct sp_tls_uppers *uppers, const uint8_t key[SP_TLS_UPPER_KEY])
+{
+    return uppers->keys && memcmp(uppers->keys[place_of(key)], key, SP_TLS_UPPER_KEY) == 0;
+}
+
+/* Anything but a clear no counts as yes. */
+static bool has_name_constraints(gnutls_x509_crt_t crt)
+{
+    size_t len = 0;
+
+    return gnutls_x509_crt_get_extension_by_oid(crt, NAME_CONSTRAINTS, 0, NULL, &len, NULL) !=
+           GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE;
+}
+
+void sp_tls_upper_keep(struct sp_tls_uppers *uppers, struct gnutls_x509_crt_int *const *crts,
+                       size_t count, const uint8_t key[SP_TLS_UPPER_KEY])
+{
+    for (size_t i = 0; i < count; i++)
+        if (has_name_constraints(crts[i]))
+            return;
+    if (!uppers->keys)
+        uppers->keys = sp_calloc(PLACES, sizeof *uppers->keys);
+    memcpy(uppers->keys[place_of(key)], key, SP_TLS_UPPER_KEY);
+}

@@ -1,0 +1,35 @@
+/*
+ * tls_upper: what is above a leaf (its issuers up to the trusted CA, that one included) and held
+ * once: of the next leaf below it only its own signature is left to verify. Worth a third of an
+ * examination, since the clients of a tenant share their issuers.
+ *
+ * That signatures fit, that the issuers are CAs with the right key usage, path lengths and strong
+ * algorithms is written in those certificates and does not change; so an entry needs no time and no
+ * tenant, and is found by a SHA-256 over every byte of them. Who is trusted, times, purposes and
+ * revocation are not in it: they are judged on each path. An upper part with name constraints is
+ * never kept: they are for the leaf, and GnuTLS applies them on the way down only.
+ *
+ * Of one thread, no lock. Bounded: one entry for each place of a table, the newest. 32 KiB, from
+ * the first entry on.
+ */
+#ifndef SALLYPORT_COMMON_TLS_UPPER_H
+#define SALLYPORT_COMMON_TLS_UPPER_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gnutls_x509_crt_int; /* a gnutls_x509_crt_t */
+struct sp_tls_uppers;       /* opaque */
+
+struct sp_tls_uppers *sp_tls_uppers_new(void);
+void sp_tls_uppers_free(struct sp_tls_uppers *uppers); /* NULL is fine */
+
+#define SP_TLS_UPPER_KEY 32
+/* The key of crts, the leaf's issuer first and the trusted CA last. False: it cannot be told. */
+bool sp_tls_upper_key(struct gnutls_x509_crt_int *const *crts, size_t count,
+                      uint8_t ret_key[SP_TLS_UPPER_KEY]);
+bool sp_tls_upper_held(const struct sp_tls_uppers *uppers, const uint8_t key[SP_TLS_UPPER_KEY]);
+/* Only what a whole verification found nothing against. Name constraints in it: not kept. */
+void sp_tls_upper_keep(struct sp_tls_uppers *uppers, struct gnutls_x509_crt_int *const *crts,
+                       size_t count, const uint8_t key[SP_TLS_UPPER_KEY]);
+#endif
