@@ -415,6 +415,11 @@ static struct agent_config *derive(struct agent_config *config, struct agent_own
     return next;
 }
 
+bool agent_config_is_same(const struct agent_config *a, const struct agent_config *b)
+{
+    return (a->origin ? a->origin : a) == (b->origin ? b->origin : b);
+}
+
 struct agent_config *agent_config_with_own(struct agent_config *config, struct agent_own *own)
 {
     return derive(config, own, sp_tls_crl_set_ref(config->crls));

@@ -139,6 +139,8 @@ SP_MUST_USE enum sp_err agent_config_load_told(const char *path, struct agent_co
                                                struct sp_warnings *ret_told, struct sp_error *err);
 /* The same configuration with another credential, which is taken over. */
 struct agent_config *agent_config_with_own(struct agent_config *config, struct agent_own *own);
+/* Whether one is the other, but for CRLs and credential. */
+bool agent_config_is_same(const struct agent_config *a, const struct agent_config *b);
 /* The same with the CRLs as they are now: files read again, URLs as `fetched` has them. */
 SP_MUST_USE enum sp_err agent_config_renew_crls(struct agent_config *config,
                                                 const struct sp_crl_source *fetched,

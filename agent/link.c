@@ -41,7 +41,7 @@ struct agent_link {
     struct sp_addr addr;       /* connected to */
     struct sp_addr last;       /* the last of those that the name led to */
     struct sp_timer *deadline; /* of the gateway's answer: TLS may be through long before it */
-    struct sp_task gone_soon;
+    struct sp_task gone_soon, review_soon;
     struct sp_error why;
     bool up, closing; /* closing: we end it ourselves */
     bool renewed;     /* between the verdict and up */
@@ -51,6 +51,7 @@ static void link_gone(struct agent_link *link, const struct sp_error *why)
 {
     link->callbacks->on_gone(link->ctx, link, why, link->up);
     sp_task_cancel(&link->gone_soon);
+    sp_task_cancel(&link->review_soon);
     sp_timer_free(link->deadline);
     agent_config_unref(link->options.config);
     free(link->decision);
@@ -313,8 +314,15 @@ static void on_up(void *ctx)
     link->callbacks->on_up(link->ctx, link, &success);
     free(link->decision);
     link->decision = NULL;
-    if (link->renewed)
-        agent_link_renew(link, link->options.config);
+    if (link->renewed) /* not here: HTTP/2 is reading, and to close it would have it write */
+        sp_task_soon(link->options.loop, &link->review_soon);
+}
+
+static void on_review_soon(void *ctx)
+{
+    struct agent_link *link = ctx;
+
+    agent_link_renew(link, link->options.config);
 }
 
 static void on_draining(void *ctx)
@@ -489,6 +497,7 @@ struct agent_link *agent_link_new(const struct agent_link_options *options,
         .offer_h2 = true,
     };
     sp_task_init(&link->gone_soon, on_gone_soon, link);
+    sp_task_init(&link->review_soon, on_review_soon, link);
     link->deadline = sp_timer_new(options->loop, on_deadline, link);
     if (agent_proxy_serves(link->options.config->upstream, &link->gateway))
         connect_upstream(link);

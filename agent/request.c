@@ -65,8 +65,8 @@ static void request_refuse(struct agent_request *request, const struct agent_ref
     void *ctx = request->ctx;
 
     request_free(request);
+    agent_uplink_check_gone(uplink); /* not after: whoever is refused may be the last, and end all */
     callbacks->on_refused(ctx, refusal);
-    agent_uplink_check_gone(uplink);
 }
 
 /* Why there is no tunnel, in the words of HTTP. */
@@ -169,8 +169,8 @@ static void on_reply(void *ctx, struct sp_channel *channel, int status, const ch
     if (status >= 200 && status <= 299) {
         sp_channel_set_owner(channel, NULL, NULL);
         request_free(request);
-        callbacks->on_open(owner, channel);
         agent_uplink_check_gone(uplink);
+        callbacks->on_open(owner, channel);
         return;
     }
     request->refused = true;

@@ -420,6 +420,8 @@ struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options
 
 void agent_uplink_renew(struct agent_uplink *uplink, struct agent_config *config)
 {
+    if (!agent_config_is_same(uplink->config, config))
+        return;
     agent_config_ref(config);
     agent_config_unref(uplink->config);
     uplink->config = config;

@@ -35,7 +35,8 @@ struct agent_uplink_options {
 /* Takes a reference to the configuration; begins to connect. */
 struct agent_uplink *agent_uplink_new(const struct agent_uplink_options *options,
                                       struct agent_config *config);
-/* The same configuration with other CRLs, for the tunnels that are open and those to come. */
+/* The same configuration with other CRLs, for the tunnels that are open and those to come. Of an
+ * uplink with an older configuration nothing changes: its tunnels were not made for this one. */
 void agent_uplink_renew(struct agent_uplink *uplink, struct agent_config *config);
 /* No new tunnels from now on: what is open may finish (GOAWAY), what waits for a tunnel goes over
  * to `heir`, or is refused where that is NULL. Ends in on_gone, which may come from inside this

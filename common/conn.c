@@ -446,8 +446,9 @@ void sp_conn_pause(struct sp_conn *c, bool pause)
     if (c->state != OPEN || c->paused == pause)
         return;
     c->paused = pause;
-    sp_sock_watch_read(c->sock, !pause);
-    if (!pause) { /* what was parked */
+    if (pause) {
+        sp_sock_watch_read(c->sock, false);
+    } else { /* what was parked comes first; when all of that is given, pump reads on */
         c->resume_soon = true;
         sp_task_soon(c->loop, &c->task);
     }

@@ -136,6 +136,20 @@ class Waiting(Case):
         self.assertEqual(agent.wait_exit(), 0)
         self.lab.forget(agent)
 
+    def test_the_last_that_waits_after_sigterm_is_refused_and_the_agent_ends_in_order(self):
+        # A forward door has nothing to say: the refusal closes the last client, and with it all.
+        self.lab.agent_config["doors"] = [{"type": "forward", "listen": "127.0.0.1:0",
+                                           "to": self.echo}]
+        agent = self.agent_at(free_address(), wait_ms=1500)
+        agent.wait("tunnel_failed")
+        app = lab.connect(self.lab.doors[0])
+        self.addCleanup(app.close)
+        lab.wait_taken(app)
+        agent.signal(signal.SIGTERM)
+        self.assertEqual(agent.wait_exit(), 0)
+        self.assertEqual(agent.all("channel")[0].how, "refused")
+        self.lab.forget(agent)
+
     def test_two_sigterms_while_an_application_waits_end_it_at_once_with_a_line(self):
         agent = self.agent_at(free_address(), wait_ms=60000)
         lab.wait_taken(self.ask().sock)

@@ -3,6 +3,7 @@
 
 import glob
 import os
+import signal
 import sys
 import time
 
@@ -429,6 +430,26 @@ class Agent(Case):
         self.assertEqual(event.reason, "revoked")
         closed = self.lab.agent.wait("tunnel_closed", since=mark)
         self.assertRegex(closed.error, "CRLs changed: revoked: revoked on ")
+
+    def test_a_newer_list_does_not_judge_an_old_tunnel_by_a_newer_configuration(self):
+        server = origin.Origin()
+        self.addCleanup(server.close)
+        echo = lab.format_address(server.start(origin.echo))
+        self.publish(path="/service.crl", begin=-1, end=6)
+        self.lab.start()
+        app = lab.connect(self.lab.doors[0])
+        self.addCleanup(app.close)
+        app.sendall(("CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (echo, echo)).encode())
+        self.assertIn(b" 200 ", app.recv(4096))
+        self.lab.agent_config["server_validation"]["pinned_keys"] = ["sha256:" + 64 * "0"]
+        self.lab.save()
+        mark = self.lab.agent.mark()
+        self.lab.agent.signal(signal.SIGHUP)
+        self.lab.agent.wait("tunnel", lambda e: e.action == "block", mark)
+        self.publish(path="/service.crl")
+        self.lab.agent.wait("reload", lambda e: e.get("cause") == "crl", mark, timeout=15)
+        app.sendall(b"still there")
+        self.assertEqual(app.recv(4096), b"still there")
 
     def test_without_the_list_it_refuses_the_gateway_with_the_exact_alert_and_heals(self):
         self.web.stop()

@@ -315,6 +315,42 @@ START_TEST(a_paused_end_is_given_nothing_and_then_everything)
 }
 END_TEST
 
+static struct sp_timer *again;
+
+static void on_resume_once_more(void *ctx)
+{
+    struct side *s = ctx;
+
+    if (s->closes || s->got == client.to_send) /* the end comes by itself */
+        s->pause_at_data = false;
+    else
+        sp_timer_start(again, 1);
+    if (s->closes || !s->pauses)
+        return;
+    s->pauses = 0;
+    sp_conn_pause(s->conn, false);
+}
+
+/* Resuming gives what is parked first: what is read meanwhile would be parked on top, until it is
+ * more than may be. */
+START_TEST(an_end_that_pauses_at_every_record_is_given_everything)
+{
+    again = sp_timer_new(loop, on_resume_once_more, &server);
+    client.to_send = MUCH;
+    client.finish = true;
+    server.pause_at_data = true;
+    server.close_at = 'e';
+    client.close_at = 'e';
+    start_both();
+    sp_timer_start(again, 1);
+    sp_loop_run(loop);
+    ck_assert_uint_eq(server.got, MUCH);
+    assert_closed(&server, SP_ERR_DENIED); /* by its own word */
+    sp_timer_free(again);
+    sp_loop_run(loop);
+}
+END_TEST
+
 static void on_resume_parked(void *ctx)
 {
     struct side *s = ctx;
@@ -754,6 +790,7 @@ static Suite *suite(void)
     tcase_add_test(t, megabytes_go_both_ways_and_both_ends_close_in_order);
     tcase_add_test(t, one_end_may_finish_long_before_the_other);
     tcase_add_test(t, a_paused_end_is_given_nothing_and_then_everything);
+    tcase_add_test(t, an_end_that_pauses_at_every_record_is_given_everything);
     tcase_add_test(t, what_came_before_the_pause_is_given_after_it);
     tcase_add_test(t, an_end_whose_peer_has_left_waits_quietly);
     tcase_add_test(t, a_refused_client_is_told_the_alert);
