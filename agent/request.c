@@ -65,8 +65,8 @@ static void request_refuse(struct agent_request *request, const struct agent_ref
     void *ctx = request->ctx;
 
     request_free(request);
-    agent_uplink_check_gone(
-        uplink); /* not after: whoever is refused may be the last, and end all */
+    /* Before, since whoever is refused may be the last, and end all. */
+    agent_uplink_check_gone(uplink);
     callbacks->on_refused(ctx, refusal);
 }
 
