@@ -108,7 +108,9 @@ void sp_require_failed(const char *condition, const char *file, int line)
 
 void sp_memory_keep_some(void)
 {
-    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20); /* without it all works, slower */
+    /* Without them all works, slower. */
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 
 void *sp_calloc(size_t count, size_t size)

@@ -73,9 +73,10 @@ void sp_require_failed(const char *condition, const char *file, int line) __attr
  * of small structs); large or peer-sized buffers use plain malloc and report SP_ERR_MEMORY. */
 void *sp_calloc(size_t count, size_t size);
 char *sp_strdup(const char *text);
-/* The C library gives freed memory back to the system only above 1 MiB, not 128 KiB, which busy
- * tunnels take and give back with each read: a page fault for every 4 KiB they carry. For the whole
- * process, before it has threads. */
+/* The C library gives freed memory back to the system only above 1 MiB, not 128 KiB, and makes
+ * mappings of their own only for pieces above that: else busy tunnels take and give back memory
+ * with each read, and have a page fault for every 4 KiB they carry. For the whole process, before
+ * it has threads. */
 void sp_memory_keep_some(void);
 
 void sp_free_ptr(void *pointer_to_pointer); /* for SP_AUTO_FREE */
