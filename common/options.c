@@ -2,11 +2,14 @@
 
 #include "common/spelling.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define NAME_MAX_LEN 40
+#define ROWS_MAX     20
+#define FIRST_ROW    256 /* getopt_long's value of the table's first; letters are below */
 
 enum sp_err sp_options_wrong(struct sp_error *err, const char *program, const char *fmt, ...)
 {
@@ -32,56 +35,37 @@ static bool is_option(const struct sp_option *row)
     return row->name[0] == '-';
 }
 
-static enum sp_err refuse_unknown(const struct reader *r, const char *word, size_t name_len)
+/* Neither a name in the table nor how just one of them begins. */
+static enum sp_err refuse_name(const struct reader *r, const char *word)
 {
+    size_t len = strcspn(word, "=");
+    const char *first = NULL;
     char name[NAME_MAX_LEN + 1];
     struct sp_spelling spelling;
 
     /* Without the dashes, which all have alike: "--x" is not nearly "--ip". */
-    snprintf(name, sizeof name, "%.*s", (int)(name_len < NAME_MAX_LEN ? name_len : NAME_MAX_LEN),
-             word);
+    snprintf(name, sizeof name, "%.*s", (int)(len < NAME_MAX_LEN ? len : NAME_MAX_LEN), word);
     sp_spelling_init(&spelling, name + strspn(name, "-"));
-    for (const struct sp_option *row = r->rows; row->name; row++)
-        if (is_option(row))
-            sp_spelling_offer(&spelling, row->name + 2);
+    for (const struct sp_option *row = r->rows; row->name; row++) {
+        if (!is_option(row))
+            continue;
+        sp_spelling_offer(&spelling, row->name + 2);
+        if (strncmp(row->name, word, len) != 0)
+            continue;
+        if (first)
+            return sp_options_wrong(r->err, r->program, "'%.200s' may be %s or %s", word, first,
+                                    row->name);
+        first = row->name;
+    }
     if (spelling.nearest)
         return sp_options_wrong(r->err, r->program, "unknown option '%.200s', did you mean --%s?",
                                 word, spelling.nearest);
     return sp_options_wrong(r->err, r->program, "unknown option '%.200s'", word);
 }
 
-/* By its whole name, or by how the name of one row alone begins. */
-static enum sp_err find_option(const struct reader *r, const char *word, size_t name_len,
-                               const struct sp_option **ret_row)
-{
-    const struct sp_option *first = NULL, *second = NULL;
-
-    for (const struct sp_option *row = r->rows; row->name; row++) {
-        if (strncmp(row->name, word, name_len) != 0)
-            continue;
-        if (!row->name[name_len]) {
-            *ret_row = row;
-            return SP_OK;
-        }
-        if (!first)
-            first = row;
-        else if (!second)
-            second = row;
-    }
-    if (second)
-        return sp_options_wrong(r->err, r->program, "'%.200s' may be %s or %s", word, first->name,
-                                second->name);
-    if (!first)
-        return refuse_unknown(r, word, name_len);
-    *ret_row = first;
-    return SP_OK;
-}
-
 static enum sp_err take_value(const struct reader *r, const struct sp_option *row,
                               const char *value)
 {
-    if (!value)
-        return sp_options_wrong(r->err, r->program, "%s wants a value: %s", row->name, row->wanted);
     if (!*value && !row->may_be_empty)
         return sp_options_wrong(r->err, r->program, "%s wants a value that is not empty: %s",
                                 row->name, row->wanted);
@@ -112,22 +96,22 @@ static enum sp_err take_word(const struct reader *r, const char *word)
     return SP_OK;
 }
 
-/* *place: of the option in argv; then of the last word that belongs to it. argv ends with NULL,
- * which stands for the value that is missing. */
-static enum sp_err take_option(const struct reader *r, char **argv, int *place, bool *ret_ends)
+/* What getopt_long made of `word`. */
+static enum sp_err take(const struct reader *r, int code, const char *word, bool *ret_ends)
 {
-    const char *word = argv[*place];
-    size_t name_len = strcspn(word, "=");
-    bool has_value = word[name_len] == '=';
-    const struct sp_option *row = NULL;
-    enum sp_err rc = find_option(r, word, name_len, &row);
+    const struct sp_option *row;
 
-    if (rc != SP_OK)
-        return rc;
-    if (row->value)
-        return take_value(r, row, has_value ? word + name_len + 1 : argv[++*place]);
-    if (has_value)
+    if (code == 1) /* '-' in the short options: words come in their places */
+        return take_word(r, optarg);
+    if (code == '?' && optopt < FIRST_ROW)
+        return refuse_name(r, word);
+    if (code == '?')
         return sp_options_wrong(r->err, r->program, "%.200s takes no value", word);
+    row = &r->rows[(code == ':' ? optopt : code) - FIRST_ROW];
+    if (code == ':')
+        return sp_options_wrong(r->err, r->program, "%s wants a value: %s", row->name, row->wanted);
+    if (row->value)
+        return take_value(r, row, optarg);
     *row->flag = true;
     *ret_ends = row->ends;
     return SP_OK;
@@ -142,25 +126,46 @@ static enum sp_err check_required(const struct reader *r)
     return SP_OK;
 }
 
+/* The names as getopt_long wants them; all zeros end them. */
+static void list_names(const struct sp_option *rows, struct option names[ROWS_MAX + 1])
+{
+    size_t count = 0;
+
+    for (const struct sp_option *row = rows; row->name; row++) {
+        SP_REQUIRE(count < ROWS_MAX);
+        if (is_option(row))
+            names[count++] = (struct option){
+                .name = row->name + 2,
+                .has_arg = row->value ? required_argument : no_argument,
+                .val = FIRST_ROW + (int)(row - rows),
+            };
+    }
+}
+
 enum sp_err sp_options_read(const char *program, const struct sp_option *rows, int argc,
                             char **argv, struct sp_error *err)
 {
     const struct reader r = {.program = program, .rows = rows, .err = err};
-    bool only_words = false, ends = false;
+    struct option names[ROWS_MAX + 1] = {{.name = NULL}};
+    enum sp_err rc = SP_OK;
+    bool ends = false;
 
-    for (int i = 1; i < argc; i++) {
-        enum sp_err rc = SP_OK;
+    list_names(rows, names);
+    opterr = 0;
+    optind = 0; /* glibc: start afresh, so that a second call works */
+    while (rc == SP_OK && !ends) {
+        const char *word = argv[optind ? optind : 1];
+        int code = getopt_long(argc, argv, "-:", names, NULL);
 
-        if (only_words || argv[i][0] != '-' || !argv[i][1])
-            rc = take_word(&r, argv[i]);
-        else if (strcmp(argv[i], "--") == 0)
-            only_words = true;
-        else
-            rc = take_option(&r, argv, &i, &ends);
-        if (rc != SP_OK || ends)
-            return rc;
+        if (code == -1)
+            break;
+        rc = take(&r, code, word, &ends);
     }
-    return check_required(&r);
+    if (rc != SP_OK || ends)
+        return rc;
+    for (; rc == SP_OK && optind < argc; optind++) /* behind "--" */
+        rc = take_word(&r, argv[optind]);
+    return rc == SP_OK ? check_required(&r) : rc;
 }
 
 /* ---- what the programs share ---- */

@@ -3,8 +3,8 @@
  * gateway share:
  *     --config FILE  --check  --version  --help
  *
- * Nothing is printed here, and nothing is kept: texts and values come back in the caller's structs.
- * Thread-safe.
+ * Nothing is printed here: texts and values come back in the caller's structs. getopt_long has
+ * variables of the process: for the main thread, while there is no other.
  */
 #ifndef SALLYPORT_COMMON_OPTIONS_H
 #define SALLYPORT_COMMON_OPTIONS_H

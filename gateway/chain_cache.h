@@ -25,7 +25,7 @@ struct gw_tenant;
 
 struct gw_chain_cache *gw_chain_cache_new(size_t max_entries);
 void gw_chain_cache_free(struct gw_chain_cache *cache);  /* NULL is fine */
-void gw_chain_cache_clear(struct gw_chain_cache *cache); /* forgets all */
+void gw_chain_cache_clear(struct gw_chain_cache *cache); /* forgets all chains */
 size_t gw_chain_cache_count(const struct gw_chain_cache *cache);
 
 /* sp_chain_examine, remembered or done now. query->trust is the tenant's. cache or tenant NULL, or
