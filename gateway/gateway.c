@@ -7,6 +7,7 @@
 #include "common/resolve.h"
 #include "common/sock.h"
 #include "common/tls_session.h"
+#include "gateway/balance.h"
 #include "gateway/config.h"
 #include "gateway/crl_feed.h"
 #include "gateway/ocsp.h"
@@ -37,6 +38,7 @@ struct gateway {
     struct sp_addr *bound; /* as the registry's config->listen, with real ports */
     struct gw_worker **workers;
     size_t worker_count;
+    struct gw_balance *balance;
     struct sp_loop *loop;
     struct sp_signal *on_hup, *on_term, *on_int;
     struct sp_async *drained;
@@ -175,6 +177,7 @@ static enum sp_err start_workers(struct gateway *g, struct sp_error *err)
     g->worker_count = 0;
     if (rc != SP_OK)
         return rc;
+    g->balance = gw_balance_new(wanted);
     g->workers = sp_calloc(wanted, sizeof(struct gw_worker *));
     for (size_t w = 0; w < wanted; w++) {
         const struct gw_worker_options options = {
@@ -182,6 +185,7 @@ static enum sp_err start_workers(struct gateway *g, struct sp_error *err)
             .log = g->log,
             .params = {g->params[0], g->params[1]},
             .connections = &g->connections,
+            .balance = g->balance,
             .sources = g->sources,
             .ocsp = g->ocsp,
             .on_drained = g->drained,
@@ -606,6 +610,7 @@ static void gateway_free(struct gateway *g)
     for (size_t w = 0; w < g->worker_count; w++)
         gw_worker_join(g->workers[w]);
     free(g->workers);
+    gw_balance_free(g->balance);
     free(g->bound);
     sp_signal_free(g->on_hup);
     sp_signal_free(g->on_term);

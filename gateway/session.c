@@ -5,6 +5,7 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/tls_cred.h"
+#include "gateway/balance.h"
 #include "gateway/chain_cache.h"
 #include "gateway/config.h"
 #include "gateway/registry.h"
@@ -165,6 +166,12 @@ static void on_bad_request(void *ctx, int status, const char *text)
 
 /* ---- the end ---- */
 
+static void count_out(struct gw_sessions *all)
+{
+    atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
+    gw_balance_gone(all->options.balance, all->options.worker);
+}
+
 static void on_closed(void *ctx, const struct sp_error *why)
 {
     struct gw_session *s = ctx;
@@ -176,7 +183,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
         gw_session_log_no_handshake(s, why);
     if (s->counted)
         gw_tenant_drop_tunnel(s->tenant);
-    atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
+    count_out(all);
     if (all->sweep_next == s)
         all->sweep_next = s->next;
     gw_live_remove(all->live, &s->live);
@@ -241,6 +248,7 @@ void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *p
     char text[SP_ADDR_TEXT];
 
     if (!may_come_in(all, peer)) {
+        gw_balance_gone(all->options.balance, all->options.worker);
         close(fd);
         return;
     }
@@ -251,7 +259,7 @@ void gw_sessions_accept(struct gw_sessions *all, int fd, const struct sp_addr *p
     snprintf(s->id, sizeof s->id, "%u-%llu", all->options.worker,
              (unsigned long long)++all->next_id);
     if (sp_tunnel_new(all->options.loop, fd, &options, &callbacks, s, &s->tunnel, &err) != SP_OK) {
-        atomic_fetch_sub_explicit(all->options.connections, 1, memory_order_relaxed);
+        count_out(all);
         sp_log_message(all->options.log, SP_LOG_ERROR, "trouble", "tunnel from %s: %s",
                        sp_addr_format(peer, text), err.text);
         close(fd);

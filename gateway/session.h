@@ -13,6 +13,7 @@
 #include "gateway/egress.h"
 #include <stdatomic.h>
 
+struct gw_balance;
 struct gw_live_key;
 struct gw_ocsp;
 struct gw_registry;
@@ -26,6 +27,7 @@ struct gw_sessions_options {
     struct sp_log *log;                    /* borrowed */
     const struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum; borrowed */
     atomic_size_t *connections;            /* of the whole gateway */
+    struct gw_balance *balance;            /* borrowed; told of each that has ended */
     struct gw_source_rates *sources;       /* borrowed */
     struct gw_ocsp *ocsp;                  /* borrowed */
     unsigned worker;                       /* number, for the log */
@@ -38,6 +40,7 @@ SP_MUST_USE enum sp_err gw_sessions_new(const struct gw_sessions_options *option
                                         struct gw_registry *registry,
                                         struct gw_sessions **ret_sessions, struct sp_error *err);
 void gw_sessions_free(struct gw_sessions *sessions); /* must be empty */
+/* One that counts in the balance already. */
 void gw_sessions_accept(struct gw_sessions *sessions, int fd, const struct sp_addr *peer);
 /* New tunnels are judged by the new registry from now on; those that are open are decided again, a
  * few at a time, and what no longer passes is closed with its reason. */

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/sock.h"
+#include "gateway/balance.h"
 #include "gateway/live.h"
 #include "gateway/registry.h"
 #include "gateway/session.h"
@@ -47,7 +48,8 @@ static void on_accept(void *ctx, int fd, const struct sp_addr *peer)
 {
     struct gw_worker *w = ctx;
 
-    gw_sessions_accept(w->sessions, fd, peer);
+    if (gw_balance_keeps(w->options.balance, w->options.number, fd, peer))
+        gw_sessions_accept(w->sessions, fd, peer);
 }
 
 static void on_trouble(void *ctx, int errno_value)
@@ -125,6 +127,7 @@ static void begin_end(struct gw_worker *w, enum end end)
 {
     w->end = end;
     free_listeners(w);
+    gw_balance_leave(w->options.balance, w->options.number);
     if (end == END_DRAIN) {
         gw_sessions_drain(w->sessions);
     } else if (end == END_CLOSE) {
@@ -134,6 +137,15 @@ static void begin_end(struct gw_worker *w, enum end end)
         gw_sessions_abort(w->sessions);
     }
     check_over(w);
+}
+
+static void take_given(struct gw_worker *w)
+{
+    struct sp_addr peer;
+    int fd;
+
+    while (gw_balance_next(w->options.balance, w->options.number, &fd, &peer))
+        gw_sessions_accept(w->sessions, fd, &peer);
 }
 
 static void on_wake(void *ctx)
@@ -163,6 +175,7 @@ static void on_wake(void *ctx)
     }
     if (mail.end > w->end)
         begin_end(w, mail.end);
+    take_given(w);
 }
 
 static void *worker_main(void *arg)
@@ -176,6 +189,7 @@ static void *worker_main(void *arg)
 /* Undoes everything but the thread: of a worker that did not start, or has ended. */
 static void worker_free(struct gw_worker *w)
 {
+    gw_balance_leave(w->options.balance, w->options.number);
     free_listeners(w);
     gw_sessions_free(w->sessions);
     sp_timer_free(w->closing);
@@ -203,6 +217,7 @@ enum sp_err gw_worker_start(const struct gw_worker_options *options, struct gw_r
         .log = options->log,
         .params = {options->params[0], options->params[1]},
         .connections = options->connections,
+        .balance = options->balance,
         .sources = options->sources,
         .ocsp = options->ocsp,
         .worker = options->number,
@@ -232,6 +247,7 @@ enum sp_err gw_worker_start(const struct gw_worker_options *options, struct gw_r
     w->listener_count = fd_count;
     for (size_t i = 0; i < fd_count; i++)
         w->listeners[i] = listen_on(w, fds[i]);
+    gw_balance_join(options->balance, options->number, w->wake);
     thread_rc = pthread_create(&w->thread, NULL, worker_main, w);
     if (thread_rc) {
         worker_free(w);

@@ -1,6 +1,7 @@
 /*
  * worker: one thread with a loop, its listening sockets (SO_REUSEPORT) and its tunnels. Nothing is
- * shared between workers but immutable snapshots, atomic counters and the log.
+ * shared between workers but immutable snapshots, atomic counters and the log; a connection may be
+ * handed over when it has just been accepted (gateway/balance.h).
  *
  * The functions here belong to the main thread; they leave a message and wake the worker.
  */
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+struct gw_balance;
 struct gw_live_key;
 struct gw_ocsp;
 struct gw_registry;
@@ -24,6 +26,7 @@ struct gw_worker_options {
     struct sp_log *log;                    /* borrowed, like all that follows */
     const struct sp_tls_params *params[2]; /* by enum sp_tls_version as minimum */
     atomic_size_t *connections;
+    struct gw_balance *balance;
     struct gw_source_rates *sources;
     struct gw_ocsp *ocsp;
     struct sp_async *on_drained; /* sent when the last tunnel has gone after gw_worker_drain */

@@ -200,6 +200,17 @@ class Ready(lab.LabCase):
         self.assertEqual(len(listening), 3)
         self.assertGreaterEqual(len(os.listdir("/proc/%d/task" % self.lab.gateway.pid)), 3)
 
+    def test_tunnels_that_live_for_long_are_spread_evenly_over_the_workers(self):
+        self.lab.gateway_config["workers"] = 3
+        self.lab.start_gateway()
+        name, ctx = self.lab.name_of(self.lab.a), tls.context(self.lab.client(self.lab.a))
+        for count in range(1, 25):  # one after the other, as agents come
+            client = tls.Client(self.lab.address, name, ctx)
+            self.addCleanup(client.close)
+            up = self.lab.gateway.wait_count("tunnel", count)
+        workers = [event.tunnel.split("-")[0] for event in up]
+        self.assertEqual({w: workers.count(w) for w in workers}, {"0": 8, "1": 8, "2": 8})
+
 
 class Stopping(lab.LabCase):
     def setUp(self):
