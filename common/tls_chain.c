@@ -2,6 +2,7 @@
 
 #include "common/tls_path.h"
 #include "common/tls_trust.h"
+#include "common/tls_upper.h"
 #include "common/tls_x509.h"
 
 #include <gnutls/gnutls.h>
@@ -261,6 +262,29 @@ static bool is_too_large(const struct sp_chain *chain, const struct sp_chain_que
     return chain->count > SP_CHAIN_MAX_CERTS || bytes > SP_CHAIN_MAX_BYTES;
 }
 
+/* What was sent, parsed. */
+struct parsed {
+    struct sp_tls_sent sent;
+    const struct sp_bytes *der[SP_CHAIN_MAX_CERTS]; /* each one's */
+    bool is_borrowed[SP_CHAIN_MAX_CERTS];           /* from the uppers */
+};
+
+/* good: the path on which it holds, whose issuers are worth keeping; NULL: there is none. */
+static void release(struct parsed *parsed, const struct sp_tls_path *good,
+                    struct sp_tls_uppers *uppers)
+{
+    for (unsigned i = 0; i < parsed->sent.count; i++) {
+        gnutls_x509_crt_t crt = parsed->sent.crts[i];
+
+        if (parsed->is_borrowed[i])
+            continue;
+        if (good && uppers && i > 0 && is_on_path(good, crt))
+            sp_tls_upper_keep_parsed(uppers, crt, parsed->der[i]->data, parsed->der[i]->len);
+        else
+            gnutls_x509_crt_deinit(crt);
+    }
+}
+
 static bool was_sent_before(const struct sp_chain *chain, size_t index)
 {
     const struct sp_bytes *this = &chain->certs[index];
@@ -274,18 +298,24 @@ static bool was_sent_before(const struct sp_chain *chain, size_t index)
 
 /* Parses all, each once; what cannot be parsed is a finding and is left out. Returns the leaf, or
  * NULL. */
-static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_sent *sent,
-                                   struct sp_tls_findings *f)
+static gnutls_x509_crt_t parse_all(const struct sp_chain *chain, struct sp_tls_uppers *uppers,
+                                   struct parsed *ret_parsed, struct sp_tls_findings *f)
 {
+    struct sp_tls_sent *sent = &ret_parsed->sent;
     gnutls_x509_crt_t leaf = NULL;
 
     for (size_t i = 0; i < chain->count; i++) {
+        const struct sp_bytes *der = &chain->certs[i];
         gnutls_x509_crt_t crt;
-        int rc;
+        int rc = 0;
 
         if (was_sent_before(chain, i))
             continue;
-        crt = parse(&chain->certs[i], &rc);
+        crt = uppers && i > 0 ? sp_tls_upper_parsed(uppers, der->data, der->len) : NULL;
+        ret_parsed->is_borrowed[sent->count] = crt != NULL;
+        ret_parsed->der[sent->count] = der;
+        if (!crt)
+            crt = parse(der, &rc);
         if (!crt) {
             sp_tls_findings_add(f, SP_REASON_BAD_SIGNATURE,
                                 "certificate %zu of %zu cannot be parsed: %s", i + 1, chain->count,
@@ -372,13 +402,13 @@ static void identify_only(const struct sp_bytes *der, struct sp_facts *facts)
 static void examine_all(const struct sp_chain *chain, const struct sp_chain_query *query,
                         struct sp_tls_findings *f, struct sp_facts *facts)
 {
-    struct sp_tls_sent sent = {.count = 0};
-    gnutls_x509_crt_t leaf = parse_all(chain, &sent, f);
+    struct parsed parsed = {.sent.count = 0};
+    gnutls_x509_crt_t leaf = parse_all(chain, query->uppers, &parsed, f);
     struct search s;
 
     identify(&chain->certs[0], leaf, facts);
     if (leaf) {
-        examine_parsed(&s, &sent, query, f);
+        examine_parsed(&s, &parsed.sent, query, f);
         name_path(&s, facts);
         /* The first path tried was good. The walk to it does not depend on the time, so it will be
          * the first and good for as long as it is valid; one found later might then come second. */
@@ -386,8 +416,7 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
     } else {
         sp_tls_path_judge_pins(NULL, query, f);
     }
-    for (unsigned i = 0; i < sent.count; i++)
-        gnutls_x509_crt_deinit(sent.crts[i]);
+    release(&parsed, facts->steady ? &s.best_path : NULL, query->uppers);
 }
 
 void sp_chain_examine(const struct sp_chain *chain, const struct sp_chain_query *query,
@@ -434,7 +463,7 @@ static uint8_t *der_of(gnutls_x509_crt_t crt, size_t *ret_len)
 uint8_t *sp_chain_issuer(const struct sp_chain *chain, const struct sp_chain_query *query,
                          size_t *ret_len)
 {
-    struct sp_tls_sent sent = {.count = 0};
+    struct parsed parsed = {.sent.count = 0};
     struct search s = {.best_issuer = NULL};
     struct sp_tls_findings f;
     uint8_t *der = NULL;
@@ -442,11 +471,10 @@ uint8_t *sp_chain_issuer(const struct sp_chain *chain, const struct sp_chain_que
     sp_tls_findings_init(&f);
     if (chain->count == 0 || is_too_large(chain, query, &f))
         return NULL;
-    if (parse_all(chain, &sent, &f))
-        examine_parsed(&s, &sent, query, &f);
+    if (parse_all(chain, query->uppers, &parsed, &f))
+        examine_parsed(&s, &parsed.sent, query, &f);
     if (s.best_issuer)
         der = der_of(s.best_issuer, ret_len);
-    for (unsigned i = 0; i < sent.count; i++)
-        gnutls_x509_crt_deinit(sent.crts[i]);
+    release(&parsed, NULL, NULL);
     return der;
 }

@@ -1,6 +1,7 @@
 #include "common/tls_upper.h"
 
 #include "common/error.h"
+#include "common/hash.h"
 #include "common/tls_chain.h"
 #include "common/tls_kdf.h"
 
@@ -10,11 +11,19 @@
 #include <string.h>
 
 #define PLACES           1024
+#define PARSED_PLACES    64
 #define CRTS_MAX         (SP_CHAIN_MAX_CERTS + 1)
 #define NAME_CONSTRAINTS "2.5.29.30"
 
+struct parsed {
+    gnutls_x509_crt_t crt; /* NULL: none */
+    uint8_t *der;
+    size_t len;
+};
+
 struct sp_tls_uppers {
     uint8_t (*keys)[SP_TLS_UPPER_KEY]; /* PLACES of them; zeros: none. NULL until the first */
+    struct parsed parsed[PARSED_PLACES];
 };
 
 _Static_assert(SP_TLS_UPPER_KEY == SP_SHA256_LEN, "a key is a SHA-256");
@@ -24,10 +33,18 @@ struct sp_tls_uppers *sp_tls_uppers_new(void)
     return sp_calloc(1, sizeof(struct sp_tls_uppers));
 }
 
+static void drop_parsed(struct parsed *parsed)
+{
+    gnutls_x509_crt_deinit(parsed->crt); /* NULL is none */
+    free(parsed->der);
+}
+
 void sp_tls_uppers_free(struct sp_tls_uppers *uppers)
 {
     if (!uppers)
         return;
+    for (size_t i = 0; i < PARSED_PLACES; i++)
+        drop_parsed(&uppers->parsed[i]);
     free(uppers->keys);
     free(uppers);
 }
@@ -80,4 +97,31 @@ void sp_tls_upper_keep(struct sp_tls_uppers *uppers, struct gnutls_x509_crt_int 
     if (!uppers->keys)
         uppers->keys = sp_calloc(PLACES, sizeof *uppers->keys);
     memcpy(uppers->keys[place_of(key)], key, SP_TLS_UPPER_KEY);
+}
+
+/* Only who has a good chain puts anything in, so whose places these are need be no secret. */
+static size_t parsed_place(const uint8_t *der, size_t len)
+{
+    static const uint8_t key[16] = {0};
+
+    return sp_hash_siphash(key, der, len) % PARSED_PLACES;
+}
+
+gnutls_x509_crt_t sp_tls_upper_parsed(const struct sp_tls_uppers *uppers, const uint8_t *der,
+                                      size_t len)
+{
+    const struct parsed *parsed = &uppers->parsed[parsed_place(der, len)];
+
+    return parsed->crt && parsed->len == len && memcmp(parsed->der, der, len) == 0 ? parsed->crt
+                                                                                   : NULL;
+}
+
+void sp_tls_upper_keep_parsed(struct sp_tls_uppers *uppers, gnutls_x509_crt_t crt,
+                              const uint8_t *der, size_t len)
+{
+    struct parsed *parsed = &uppers->parsed[parsed_place(der, len)];
+
+    drop_parsed(parsed);
+    *parsed = (struct parsed){.crt = crt, .der = sp_calloc(1, len), .len = len};
+    memcpy(parsed->der, der, len);
 }

@@ -9,8 +9,11 @@
  * revocation are not in it: they are judged on each path. An upper part with name constraints is
  * never kept: they are for the leaf, and GnuTLS applies them on the way down only.
  *
- * Of one thread, no lock. Bounded: one entry for each place of a table, the newest. 32 KiB, from
- * the first entry on.
+ * Certificates above a good leaf are kept parsed, too: found by their bytes, a part of what an
+ * examination takes is saved, and none of its questions.
+ *
+ * Of one thread, no lock. Bounded: one entry for each place of a table, the newest. 32 KiB from the
+ * first entry on, and 64 parsed certificates, some 20 KiB each.
  */
 #ifndef SALLYPORT_COMMON_TLS_UPPER_H
 #define SALLYPORT_COMMON_TLS_UPPER_H
@@ -32,4 +35,11 @@ bool sp_tls_upper_held(const struct sp_tls_uppers *uppers, const uint8_t key[SP_
 /* Only what a whole verification found nothing against. Name constraints in it: not kept. */
 void sp_tls_upper_keep(struct sp_tls_uppers *uppers, struct gnutls_x509_crt_int *const *crts,
                        size_t count, const uint8_t key[SP_TLS_UPPER_KEY]);
+
+/* A certificate that is kept parsed, or NULL. Borrowed until the next sp_tls_upper_keep_parsed. */
+struct gnutls_x509_crt_int *sp_tls_upper_parsed(const struct sp_tls_uppers *uppers,
+                                                const uint8_t *der, size_t len);
+/* crt was parsed from these bytes; it is taken over. */
+void sp_tls_upper_keep_parsed(struct sp_tls_uppers *uppers, struct gnutls_x509_crt_int *crt,
+                              const uint8_t *der, size_t len);
 #endif

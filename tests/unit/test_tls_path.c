@@ -183,13 +183,20 @@ static int forge(struct forge *f, int issuer, struct form form)
     return i;
 }
 
+/* The last one that was forged is as if it had not been. */
+static void unforge(struct forge *f)
+{
+    int i = --f->count;
+
+    gnutls_x509_crt_deinit(f->crt[i]);
+    gnutls_x509_privkey_deinit(f->key[i]);
+    gnutls_free(f->der[i].data);
+}
+
 static void forge_free(struct forge *f)
 {
-    for (int i = 0; i < f->count; i++) {
-        gnutls_x509_crt_deinit(f->crt[i]);
-        gnutls_x509_privkey_deinit(f->key[i]);
-        gnutls_free(f->der[i].data);
-    }
+    while (f->count)
+        unforge(f);
 }
 
 static struct sp_tls_trust *trust_of(const struct forge *f, const int *trusted, size_t count)
@@ -810,22 +817,36 @@ START_TEST(only_a_first_path_without_fault_is_steady)
 }
 END_TEST
 
-/* A leaf below `mid` below `root`, with what is remembered of issuers. Returns what is observed. */
-static sp_reason_set examine_with(struct sp_tls_uppers *uppers, const struct forge *f, int leaf,
-                                  int mid, int root)
+/* What was sent (ends with -1), with what is remembered of issuers. Returns what is observed. */
+static sp_reason_set examine_sent(struct sp_tls_uppers *uppers, const struct forge *f,
+                                  const int *sent, int root)
 {
     struct sp_chain_query query = {
         .purpose = SP_PURPOSE_CLIENT, .now = f->now, .uppers = uppers, .trust = NULL};
-    struct sp_chain chain = {
-        .certs = {{f->der[leaf].data, f->der[leaf].size}, {f->der[mid].data, f->der[mid].size}},
-        .count = 2};
+    struct sp_chain chain = {.count = 0};
     struct sp_tls_trust *trust = trust_of(f, &root, 1);
     struct sp_facts facts;
+
+    for (; sent[chain.count] >= 0; chain.count++)
+        chain.certs[chain.count] =
+            (struct sp_bytes){f->der[sent[chain.count]].data, f->der[sent[chain.count]].size};
 
     query.trust = trust;
     sp_chain_examine(&chain, &query, &facts);
     sp_tls_trust_unref(trust);
     return facts.observed;
+}
+
+/* A leaf below `mid` below `root`. */
+static sp_reason_set examine_with(struct sp_tls_uppers *uppers, const struct forge *f, int leaf,
+                                  int mid, int root)
+{
+    return examine_sent(uppers, f, INTS(leaf, mid), root);
+}
+
+static bool is_parsed(const struct sp_tls_uppers *uppers, const struct forge *f, int i)
+{
+    return sp_tls_upper_parsed(uppers, f->der[i].data, f->der[i].size) != NULL;
 }
 
 static bool is_known(const struct sp_tls_uppers *uppers, const struct forge *f, int mid, int root)
@@ -854,14 +875,66 @@ START_TEST(issuers_that_held_above_one_leaf_are_known_and_vouch_for_no_forgery)
 
     ck_assert(examine_with(uppers, &f, forged, mid, root) & BIT(BAD_SIGNATURE));
     ck_assert(!is_known(uppers, &f, mid, root));
+    ck_assert(!is_parsed(uppers, &f, mid));
     ck_assert_uint_eq(examine_with(uppers, &f, first, mid, root), 0);
     ck_assert(is_known(uppers, &f, mid, root));
+    ck_assert(is_parsed(uppers, &f, mid));
+    ck_assert(!is_parsed(uppers, &f, first) && !is_parsed(uppers, &f, root));
+    for (unsigned i = 0; i < f.der[mid].size; i++) { /* not another one, at the same place or not */
+        f.der[mid].data[i] ^= 1;
+        ck_assert(!is_parsed(uppers, &f, mid));
+        f.der[mid].data[i] ^= 1;
+    }
     ck_assert(!is_known(uppers, &f, mid, other_root));
     ck_assert_uint_eq(examine_with(uppers, &f, second, mid, root), 0);
     ck_assert(examine_with(uppers, &f, forged, mid, root) & BIT(BAD_SIGNATURE));
     ck_assert(examine_with(uppers, &f, server, mid, root) & BIT(WRONG_PURPOSE));
     ck_assert_uint_ne(examine_with(uppers, &f, second, mid, other_root), 0);
     ck_assert_uint_ne(examine_with(uppers, &f, second, stranger, root), 0);
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(what_was_sent_beside_the_path_is_not_kept_parsed)
+{
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    int root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true});
+    int stranger = forge(&f, root, (struct form){.dn = "CN=Stranger", .ca = true});
+    int leaf = forge(&f, mid, (struct form){.dn = "CN=leaf"});
+
+    ck_assert_uint_eq(examine_sent(uppers, &f, INTS(leaf, stranger, mid), root), 0);
+    ck_assert(is_parsed(uppers, &f, mid));
+    ck_assert(!is_parsed(uppers, &f, stranger));
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
+/* One that is kept may be in use for the very chain whose other issuer takes its place. */
+START_TEST(a_kept_issuer_gives_way_to_another_of_the_same_chain)
+{
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    int root = forge(&f, -1, acme_root);
+    int upper = forge(&f, root, (struct form){.dn = "CN=Upper", .ca = true});
+    int first = forge(&f, upper, (struct form){.dn = "CN=first"});
+    int tries = 0;
+
+    do {
+        int lower = forge(&f, upper, (struct form){.dn = "CN=Lower", .ca = true});
+        int leaf = forge(&f, lower, (struct form){.dn = "CN=leaf"});
+
+        ck_assert_int_lt(tries++, 2000); /* one in 64 has the same place */
+        ck_assert_uint_eq(examine_with(uppers, &f, first, upper, root), 0);
+        ck_assert(is_parsed(uppers, &f, upper));
+        ck_assert_uint_eq(examine_sent(uppers, &f, INTS(leaf, lower, upper), root), 0);
+        ck_assert(is_parsed(uppers, &f, lower));
+        unforge(&f);
+        unforge(&f);
+    } while (is_parsed(uppers, &f, upper));
     sp_tls_uppers_free(uppers);
     forge_free(&f);
 }
@@ -1015,6 +1088,8 @@ static Suite *path_suite(void)
     tcase_add_test(tc, copies_of_one_certificate_do_not_use_up_the_search);
     tcase_add_test(tc, only_a_first_path_without_fault_is_steady);
     tcase_add_test(tc, issuers_that_held_above_one_leaf_are_known_and_vouch_for_no_forgery);
+    tcase_add_test(tc, what_was_sent_beside_the_path_is_not_kept_parsed);
+    tcase_add_test(tc, a_kept_issuer_gives_way_to_another_of_the_same_chain);
     tcase_add_loop_test(tc, issuers_with_name_constraints_are_judged_each_time, 0, 2);
     tcase_add_test(tc, issuers_that_exceed_a_path_length_are_never_known);
     tcase_add_test(tc, certificates_that_all_name_each_other_cost_little);
