@@ -28,8 +28,10 @@ uint64_t sp_loop_now_ms(const struct sp_loop *loop); /* monotonic; as of this ti
 uint64_t sp_loop_clock_us(void);                     /* monotonic; now */
 struct uv_loop_s *sp_loop_uv(struct sp_loop *loop);  /* level 3 only */
 
-/* One buffer a loop, for a read whose bytes are used up before the callback returns. */
-#define SP_LOOP_SCRATCH (128 * 1024)
+/* One buffer a loop, for a read whose bytes are used up before the callback returns. As long as two
+ * pieces of a busy tunnel (SP_H2_PIECE in four records, 22 bytes of overhead each), so that a
+ * reader that cannot keep up ends where a frame ends. */
+#define SP_LOOP_SCRATCH (2 * (65280 + 4 * 22))
 uint8_t *sp_loop_scratch(struct sp_loop *loop);
 /* Another, for what is written out and mostly taken at once. */
 #define SP_LOOP_OUTBOX (160 * 1024)

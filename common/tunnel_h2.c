@@ -13,6 +13,8 @@
 #define WINDOW_FIRST (64 * 1024)
 #define LATE_MS      500 /* no timer of a loop that runs is so late */
 
+_Static_assert(SP_LOOP_SCRATCH == 2 * (SP_H2_PIECE + 4 * 22), "as common/loop.h says");
+
 static void h2_respond(void *tunnel, void *stream, int status, const char *proxy_status)
 {
     sp_h2_respond(stream, status, proxy_status);
