@@ -26,8 +26,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DRAIN_MS 10000
-#define CLOSE_MS 2000
+#define DRAIN_MS    10000
+#define CLOSE_MS    2000
+#define DESCRIPTORS 4096 /* at once, without growing the kernel's table */
 
 /* An uplink, the present one or one that a reload has retired and that still has channels. */
 struct pool {
@@ -524,7 +525,7 @@ enum sp_err agent_run(const char *config_path, struct sp_error *err)
     enum sp_err rc;
 
     sp_signals_hold(true); /* until they are ours */
-    sp_descriptors_raise();
+    sp_descriptors_raise(DESCRIPTORS);
     sp_memory_keep_some();
     rc = start(&a, err);
     if (rc == SP_OK) {

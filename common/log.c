@@ -1,6 +1,7 @@
 #include "common/log.h"
 
 #include "common/clock.h"
+#include "common/log_writer.h"
 #include "common/text.h"
 
 #include <errno.h>
@@ -11,14 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 struct sp_log {
-    int fd;               /* never changes; a reopen puts another file behind it */
+    int fd; /* never changes; a reopen puts another file behind it */
+    struct sp_log_writer *writer;
     atomic_uint settings; /* level, and SETTING_JSON: one word, so both change at once */
-    atomic_bool torn;     /* the last line was cut by a full disk: begin a new one */
-    atomic_ullong lost;   /* lines since the last one that could be written */
 };
 
 #define SETTING_JSON  0x100U
@@ -56,6 +55,22 @@ static unsigned settings_of(int fd, enum sp_log_format format, enum sp_log_level
     return (unsigned)level | (json ? SETTING_JSON : 0);
 }
 
+/* The event that tells how many lines were lost. */
+static size_t notice_of(void *ctx, unsigned long long lost, char buf[SP_LOG_NOTICE_MAX])
+{
+    struct sp_log *log = ctx;
+    char ts[SP_TIME_LEN];
+
+    sp_time_format_ms(sp_clock_wall_ms(), ts);
+    if (atomic_load(&log->settings) & SETTING_JSON)
+        return (size_t)snprintf(
+            buf, SP_LOG_NOTICE_MAX,
+            "{\"ts\":\"%s\",\"level\":\"warning\",\"event\":\"log_lost\",\"lines\":%llu}\n", ts,
+            lost);
+    return (size_t)snprintf(buf, SP_LOG_NOTICE_MAX, "%.12s warning log_lost lines=%llu\n",
+                            strlen(ts) > 13 ? ts + strlen(ts) - 13 : ts, lost);
+}
+
 enum sp_err sp_log_open(const char *path, enum sp_log_format format, enum sp_log_level level,
                         struct sp_log **ret_log, struct sp_error *err)
 {
@@ -68,6 +83,12 @@ enum sp_err sp_log_open(const char *path, enum sp_log_format format, enum sp_log
     log = sp_calloc(1, sizeof *log);
     log->fd = fd;
     atomic_init(&log->settings, settings_of(fd, format, level));
+    rc = sp_log_writer_new(fd, notice_of, log, &log->writer, err);
+    if (rc) {
+        close(fd);
+        free(log);
+        return rc;
+    }
     *ret_log = log;
     return SP_OK;
 }
@@ -80,19 +101,10 @@ enum sp_err sp_log_reopen(struct sp_log *log, const char *path, enum sp_log_form
 
     if (rc)
         return rc;
-    /* dup3 swaps the file in one step: a thread in the middle of a write has the old or the new
-     * one, never a closed descriptor or somebody else's. */
-    while (dup3(fd, log->fd, O_CLOEXEC) < 0) {
-        if (errno != EINTR && errno != EBUSY) {
-            int saved = errno;
-
-            close(fd);
-            return sp_error_sys(err, saved, "cannot switch the log to \"%s\"",
-                                path ? path : "stderr");
-        }
-    }
+    rc = sp_log_writer_switch(log->writer, fd, err);
     close(fd);
-    atomic_store(&log->torn, false);
+    if (rc)
+        return rc;
     atomic_store(&log->settings, settings_of(log->fd, format, level));
     return SP_OK;
 }
@@ -322,54 +334,6 @@ void sp_log_object_end(struct sp_log_line *line)
     line->need_comma = true;
 }
 
-/* Builds the event that tells how many lines were lost. */
-static size_t format_lost(bool json, unsigned long long lost, char *buf, size_t buf_len)
-{
-    char ts[SP_TIME_LEN];
-
-    sp_time_format_ms(sp_clock_wall_ms(), ts);
-    if (json)
-        return (size_t)snprintf(
-            buf, buf_len,
-            "{\"ts\":\"%s\",\"level\":\"warning\",\"event\":\"log_lost\",\"lines\":%llu}\n", ts,
-            lost);
-    return (size_t)snprintf(buf, buf_len, "%.12s warning log_lost lines=%llu\n",
-                            strlen(ts) > 13 ? ts + strlen(ts) - 13 : ts, lost);
-}
-
-/* Sends a line (len 0: only what is owed), preceded by what must come before it, in one system
- * call, so that lines of several threads never mix. */
-static void emit(struct sp_log *log, bool json, char *text, size_t len)
-{
-    unsigned long long lost = atomic_exchange(&log->lost, 0);
-    bool torn = atomic_exchange(&log->torn, false);
-    char newline[] = "\n";
-    char notice[160];
-    struct iovec iov[3] = {
-        {newline, torn ? 1 : 0},
-        {notice, lost ? format_lost(json, lost, notice, sizeof notice) : 0},
-        {text, len},
-    };
-    size_t debts = iov[0].iov_len + iov[1].iov_len;
-    ssize_t written;
-
-    if (!debts && !len)
-        return;
-    do {
-        written = writev(log->fd, iov, 3);
-    } while (written < 0 && errno == EINTR);
-    if (written == (ssize_t)(debts + len))
-        return;
-    /* What a full disk cut off in the middle is closed with a newline before the next line. */
-    if (written > 0)
-        torn = (size_t)written != iov[0].iov_len && (size_t)written != debts;
-    if (torn)
-        atomic_store(&log->torn, true);
-    if (written >= (ssize_t)debts)
-        lost = 0;
-    atomic_fetch_add(&log->lost, lost + (len > 0));
-}
-
 void sp_log_text_begin(struct sp_log_line *line)
 {
     memset(line, 0, offsetof(struct sp_log_line, text));
@@ -409,14 +373,19 @@ void sp_log_end(struct sp_log_line *line)
 {
     finish(line);
     line->text[line->len++] = '\n';
-    emit(line->log, line->json, line->text, line->len);
+    sp_log_writer_put(line->log->writer, line->text, line->len);
+}
+
+void sp_log_flush(struct sp_log *log)
+{
+    sp_log_writer_flush(log->writer);
 }
 
 void sp_log_close(struct sp_log *log)
 {
     if (!log)
         return;
-    emit(log, atomic_load(&log->settings) & SETTING_JSON, NULL, 0);
+    sp_log_writer_free(log->writer);
     close(log->fd);
     free(log);
 }

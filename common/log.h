@@ -1,11 +1,12 @@
 /*
  * log: one event a line, as JSON or as text for people.
  *
- * A `struct sp_log` is one sink (a file, or stderr). Lines are built in a buffer on the stack and
- * leave with one write(2) on an O_APPEND descriptor, so threads share a sink without a lock. A
- * line that cannot be written (disk full, pipe closed) is counted; the next line that can be is
- * preceded by a `log_lost` event with that count. Nothing a peer sent can break a line: control
- * bytes, quotes and invalid UTF-8 are escaped (U+FFFD). Never give it a key or payload.
+ * A `struct sp_log` is one sink (a file, or stderr). Lines are built in a buffer on the stack; a
+ * thread of the sink's writes them, a few milliseconds later (common/log_writer.h), so that no disk
+ * holds up a loop. A line that cannot be written (disk full, pipe closed) is counted; the next line
+ * that can be is preceded by a `log_lost` event with that count. Nothing a peer sent can break a
+ * line: control bytes, quotes and invalid UTF-8 are escaped (U+FFFD). Never give it a key or
+ * payload.
  *
  *     struct sp_log_line l;
  *     if (sp_log_begin(&l, log, SP_LOG_INFO, "channel")) {
@@ -48,7 +49,8 @@ SP_MUST_USE enum sp_err sp_log_open(const char *path, enum sp_log_format format,
 SP_MUST_USE enum sp_err sp_log_reopen(struct sp_log *log, const char *path,
                                       enum sp_log_format format, enum sp_log_level level,
                                       struct sp_error *err);
-void sp_log_close(struct sp_log *log);
+void sp_log_flush(struct sp_log *log); /* returns when what was said so far is written, or lost */
+void sp_log_close(struct sp_log *log); /* after such a flush; NULL is fine */
 bool sp_log_wants(const struct sp_log *log, enum sp_log_level level);
 
 /* False when the level is not wanted: skip the rest. log may be NULL (false). */

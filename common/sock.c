@@ -369,14 +369,21 @@ void sp_sock_reset(struct sp_sock *sock)
     close(sock_gone(sock));
 }
 
-void sp_descriptors_raise(void)
+void sp_descriptors_raise(unsigned at_once)
 {
     struct rlimit limit;
+    int last;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return;
+    if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    last = (int)(limit.rlim_cur < at_once ? limit.rlim_cur : at_once) - 1;
+    last = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, last);
+    if (last >= 0)
+        close(last); /* the table stays as large as it took */
 }
 
 static enum sp_err listen_on(int fd, struct sp_addr *addr, bool reuse_port, struct sp_error *err)

@@ -64,8 +64,10 @@ void sp_sock_guard(struct sp_sock *sock);
 void sp_sock_close(struct sp_sock *sock); /* orderly: FIN if nothing unread; NULL is fine */
 void sp_sock_reset(struct sp_sock *sock); /* RST: the peer sees that this was no clean end */
 
-/* Each channel is a descriptor: takes as many as the administrator grants (the hard limit). */
-void sp_descriptors_raise(void);
+/* Each channel is a descriptor: takes as many as the administrator grants (the hard limit). The
+ * kernel's table has room for `at_once` of them (or the limit) from now on: where it must grow
+ * later, every thread that opens one waits for 10 ms and more. Before there is a second thread. */
+void sp_descriptors_raise(unsigned at_once);
 
 /* A bound, listening TCP socket, not yet on a loop (so that a reload can open it before it
  * commits). reuse_port: several workers share one address. Port 0 is replaced by the port given, in

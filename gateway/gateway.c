@@ -26,7 +26,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define CRL_FIRST_MS 2000 /* how long a start waits for CRLs that are fetched */
+#define CRL_FIRST_MS 2000  /* how long a start waits for CRLs that are fetched */
+#define DESCRIPTORS  65536 /* at once, without growing the table: half a MiB of the kernel's */
 
 struct gateway {
     const char *config_path;
@@ -641,7 +642,7 @@ enum sp_err gw_gateway_run(const char *config_path, struct sp_error *err)
     enum sp_err rc;
 
     sp_signals_hold(true); /* until they are ours; of the workers always */
-    sp_descriptors_raise();
+    sp_descriptors_raise(DESCRIPTORS);
     sp_memory_keep_some();
     rc = start(&g, err);
     if (rc == SP_OK) {

@@ -4,6 +4,7 @@
 import asyncio
 import datetime
 import os
+import re
 import resource
 import signal
 import socket
@@ -199,6 +200,15 @@ class Ready(lab.LabCase):
                          and line.split()[3] == "0A"]
         self.assertEqual(len(listening), 3)
         self.assertGreaterEqual(len(os.listdir("/proc/%d/task" % self.lab.gateway.pid)), 3)
+
+    def test_the_table_of_descriptors_need_not_grow_while_it_runs(self):
+        """Growing it holds up every thread that opens one, for 10 ms and more."""
+        self.lab.start()
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        for program, wanted in ((self.lab.gateway, 65536), (self.lab.agent, 4096)):
+            status = open("/proc/%d/status" % program.pid, encoding="ascii").read()
+            room = int(re.search(r"FDSize:\s+(\d+)", status).group(1))
+            self.assertGreaterEqual(room, min(wanted, most))
 
     def test_tunnels_that_live_for_long_are_spread_evenly_over_the_workers(self):
         self.lab.gateway_config["workers"] = 3

@@ -459,8 +459,11 @@ START_TEST(a_line_torn_by_a_full_disk_does_not_spoil_the_next)
     limit = old;
     limit.rlim_cur = 100; /* in the middle of the second line */
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         sp_log_message(log, SP_LOG_INFO, "e", "line %d", i);
+        if (_i || i == 2) /* each by itself, or all in one write */
+            sp_log_flush(log);
+    }
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
     sp_log_message(log, SP_LOG_INFO, "e", "after");
     sp_log_close(log);
@@ -506,6 +509,119 @@ START_TEST(a_closed_pipe_counts_as_lost)
     text = contents(path);
     ck_assert_ptr_nonnull(strstr(text, "\"lines\":2}\n{\"ts\"")); /* auto: JSON when no terminal */
     free(text);
+}
+END_TEST
+
+struct reader {
+    int fd;
+    unsigned lines, lost;
+};
+
+/* Counts the lines of a pipe until its end. */
+static void *read_lines(void *arg)
+{
+    struct reader *r = arg;
+    FILE *in = fdopen(r->fd, "r");
+    char line[2048];
+
+    while (fgets(line, sizeof line, in)) {
+        json_t *o = json_loads(line, 0, NULL);
+
+        ck_assert_ptr_nonnull(o); /* whole lines only */
+        if (!strcmp(str(o, "event"), "log_lost"))
+            r->lost += (unsigned)json_integer_value(json_object_get(o, "lines"));
+        else
+            r->lines++;
+        json_decref(o);
+    }
+    fclose(in);
+    return NULL;
+}
+
+START_TEST(a_sink_that_hangs_holds_nobody_up_and_what_is_lost_is_counted)
+{
+    const unsigned said = 10000; /* of a KiB each: more than may wait */
+    int ends[2], saved = dup(STDERR_FILENO);
+    struct reader reader = {.lines = 0};
+    struct sp_log *log;
+    pthread_t thread;
+    char text[900];
+
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    ck_assert_int_eq(pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    log = open_log(NULL, SP_LOG_JSON, SP_LOG_INFO);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    for (unsigned i = 0; i < said; i++) /* nobody reads: were it written here, it would never end */
+        sp_log_message(log, SP_LOG_INFO, "e", "%s", text);
+    reader.fd = ends[0];
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_lines, &reader), 0);
+    sp_log_message(log, SP_LOG_INFO, "e", "last");
+    sp_log_close(log);
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(reader.lines + reader.lost, said + 1);
+    ck_assert_uint_gt(reader.lost, said / 4);
+    ck_assert_uint_gt(reader.lines, said / 4);
+}
+END_TEST
+
+START_TEST(a_fifo_whose_reader_comes_late_loses_nothing)
+{
+    const unsigned said = 500; /* of a KiB each: a pipe has room for 64 KiB */
+    struct reader reader = {.lines = 0};
+    struct sp_log *log;
+    pthread_t thread;
+    char text[900];
+
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    reader.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert_int_ge(reader.fd, 0);
+    fcntl(reader.fd, F_SETFL, 0);
+    log = open_log(path, SP_LOG_JSON, SP_LOG_INFO);
+    for (unsigned i = 0; i < said; i++)
+        sp_log_message(log, SP_LOG_INFO, "e", "%s", text);
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_lines, &reader), 0);
+    sp_log_close(log);
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(reader.lines, said);
+}
+END_TEST
+
+START_TEST(a_flush_returns_when_all_is_in_the_file)
+{
+    struct sp_log *log = open_log(path, SP_LOG_JSON, SP_LOG_INFO);
+    json_t *o;
+
+    sp_log_flush(log); /* nothing to wait for */
+    sp_log_message(log, SP_LOG_INFO, "e", "said");
+    sp_log_flush(log);
+    o = one_object(path);
+    ck_assert_str_eq(str(o, "message"), "said");
+    json_decref(o);
+    sp_log_close(log);
+}
+END_TEST
+
+START_TEST(what_was_said_before_a_reopen_is_in_the_old_file)
+{
+    struct sp_log *log = open_log(path, SP_LOG_JSON, SP_LOG_INFO);
+    json_t *o;
+
+    sp_log_message(log, SP_LOG_INFO, "e", "old");
+    ck_assert_int_eq(sp_log_reopen(log, other_path, SP_LOG_JSON, SP_LOG_INFO, NULL), SP_OK);
+    sp_log_message(log, SP_LOG_INFO, "e", "new");
+    sp_log_close(log);
+    o = one_object(path);
+    ck_assert_str_eq(str(o, "message"), "old");
+    json_decref(o);
+    o = one_object(other_path);
+    ck_assert_str_eq(str(o, "message"), "new");
+    json_decref(o);
 }
 END_TEST
 
@@ -692,8 +808,12 @@ int main(void)
     tcase_add_test(tc, a_long_message_is_cut_not_dropped);
     tcase_add_test(tc, lines_lost_to_a_full_disk_are_counted_and_told);
     tcase_add_test(tc, a_lost_line_at_the_very_end_is_told_when_the_log_closes);
-    tcase_add_test(tc, a_line_torn_by_a_full_disk_does_not_spoil_the_next);
+    tcase_add_loop_test(tc, a_line_torn_by_a_full_disk_does_not_spoil_the_next, 0, 2);
     tcase_add_test(tc, a_closed_pipe_counts_as_lost);
+    tcase_add_test(tc, a_sink_that_hangs_holds_nobody_up_and_what_is_lost_is_counted);
+    tcase_add_test(tc, a_fifo_whose_reader_comes_late_loses_nothing);
+    tcase_add_test(tc, a_flush_returns_when_all_is_in_the_file);
+    tcase_add_test(tc, what_was_said_before_a_reopen_is_in_the_old_file);
     tcase_add_test(tc, a_log_that_cannot_be_opened_says_why);
     tcase_add_test(tc, a_new_log_file_is_not_for_others_and_an_old_one_is_continued);
     tcase_add_test(tc, a_reopen_follows_a_rotated_file_and_takes_the_new_settings);

@@ -1,0 +1,279 @@
+#include "common/log_writer.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GATHER_MS  5 /* so that lines leave together, and wake the thread once */
+#define FIRST_ROOM (16 * 1024)
+#define STUCK_MS   100 /* a pipe that takes nothing for so long loses lines */
+#define STACK_SIZE (128 * 1024)
+
+struct text {
+    char *data;
+    size_t len, cap;
+};
+
+struct sp_log_writer {
+    int fd; /* never changes; another file may be put behind it */
+    sp_log_notice *notice;
+    void *ctx;
+    pthread_t thread;
+    pthread_mutex_t lock; /* for all below; never held while writing */
+    pthread_cond_t more, written;
+    struct text waiting;
+    uint64_t put, done;          /* lines, lost ones included */
+    unsigned long long overflow; /* lost since `waiting` became full */
+    unsigned long long lost;     /* since the last notice; the thread's, but for reads */
+    bool torn;                   /* the last line written was cut: begin a new one */
+    bool hurry, busy, end;
+};
+
+/* ---- the file ---- */
+
+/* How much of iov was written before the file took no more. */
+static size_t write_all(int fd, struct iovec *iov, int count)
+{
+    size_t done = 0;
+
+    while (count) {
+        struct pollfd room = {.fd = fd, .events = POLLOUT};
+        ssize_t n = writev(fd, iov, count);
+
+        if (n < 0 && (errno == EINTR || (errno == EAGAIN && poll(&room, 1, STUCK_MS) > 0)))
+            continue;
+        if (n < 0)
+            break;
+        done += (size_t)n;
+        for (; count && (size_t)n >= iov->iov_len; iov++, count--)
+            n -= (ssize_t)iov->iov_len;
+        if (count) {
+            iov->iov_base = (char *)iov->iov_base + n;
+            iov->iov_len -= (size_t)n;
+        }
+    }
+    return done;
+}
+
+static unsigned long long count_lines(const char *text, size_t len)
+{
+    unsigned long long lines = 0;
+
+    for (const char *end = text + len;
+         text < end && (text = memchr(text, '\n', (size_t)(end - text))); text++)
+        lines++;
+    return lines;
+}
+
+/* Writes out what is owed and then the text, which may be empty. */
+static void write_out(struct sp_log_writer *w, const struct text *text)
+{
+    char newline[] = "\n", notice[SP_LOG_NOTICE_MAX];
+    size_t notice_len = w->lost ? w->notice(w->ctx, w->lost, notice) : 0;
+    struct iovec iov[3] = {
+        {newline, w->torn ? 1 : 0}, {notice, notice_len}, {text->data, text->len}};
+    size_t debts = iov[0].iov_len + notice_len;
+    size_t done = write_all(w->fd, iov, 3);
+
+    if (done < debts) {
+        /* What a full disk cut off in the middle is closed with a newline before the next line. */
+        if (done)
+            w->torn = notice_len && done > debts - notice_len;
+        w->lost += count_lines(text->data, text->len);
+        return;
+    }
+    done -= debts;
+    w->torn = done && text->data[done - 1] != '\n';
+    w->lost = count_lines(text->data + done, text->len - done);
+}
+
+/* ---- the thread ---- */
+
+static void wait_for_lines(struct sp_log_writer *w)
+{
+    struct timespec until;
+
+    while (!w->waiting.len && !w->end)
+        pthread_cond_wait(&w->more, &w->lock);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += GATHER_MS * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (!w->hurry && !w->end && pthread_cond_timedwait(&w->more, &w->lock, &until) != ETIMEDOUT)
+        continue;
+}
+
+static void *writer_main(void *arg)
+{
+    struct sp_log_writer *w = arg;
+    struct text text = {.len = 0};
+    unsigned long long overflow;
+    uint64_t put;
+    bool end;
+
+    do {
+        pthread_mutex_lock(&w->lock);
+        wait_for_lines(w);
+        text = w->waiting;
+        overflow = w->overflow;
+        put = w->put;
+        end = w->end;
+        w->waiting = (struct text){.len = 0};
+        w->overflow = 0;
+        w->hurry = false;
+        w->busy = true;
+        pthread_mutex_unlock(&w->lock);
+        write_out(w, &text);
+        w->lost += overflow;
+        free(text.data);
+        pthread_mutex_lock(&w->lock);
+        w->busy = false;
+        w->done = put;
+        pthread_cond_broadcast(&w->written);
+        pthread_mutex_unlock(&w->lock);
+    } while (!end);
+    if (w->lost) { /* those that were lost last */
+        text = (struct text){.len = 0};
+        write_out(w, &text);
+    }
+    return NULL;
+}
+
+static int start_thread(struct sp_log_writer *w)
+{
+    sigset_t all, before;
+    pthread_attr_t attr;
+    int rc;
+
+    sigfillset(&all);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the others */
+    rc = pthread_create(&w->thread, &attr, writer_main, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    return rc;
+}
+
+static void release(struct sp_log_writer *w)
+{
+    pthread_cond_destroy(&w->written);
+    pthread_cond_destroy(&w->more);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+enum sp_err sp_log_writer_new(int fd, sp_log_notice *notice, void *ctx,
+                              struct sp_log_writer **ret_writer, struct sp_error *err)
+{
+    struct sp_log_writer *w = sp_calloc(1, sizeof *w);
+    pthread_condattr_t monotonic;
+    int rc;
+
+    w->fd = fd;
+    w->notice = notice;
+    w->ctx = ctx;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->more, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&w->written, NULL);
+    rc = start_thread(w);
+    if (rc) {
+        release(w);
+        return sp_error_sys(err, rc, "cannot start the thread that writes the log");
+    }
+    *ret_writer = w;
+    return SP_OK;
+}
+
+/* ---- who has something to say ---- */
+
+static void append(struct text *text, const char *line, size_t len)
+{
+    if (text->len + len > text->cap) {
+        text->cap = text->cap ? 2 * text->cap : FIRST_ROOM;
+        text->data = realloc(text->data, text->cap);
+        SP_REQUIRE(text->data);
+    }
+    memcpy(text->data + text->len, line, len);
+    text->len += len;
+}
+
+void sp_log_writer_put(struct sp_log_writer *w, const char *line, size_t len)
+{
+    bool is_first, fits, hurry;
+
+    pthread_mutex_lock(&w->lock);
+    is_first = !w->waiting.len;
+    fits = w->waiting.len + len <= SP_LOG_WAITING_MAX;
+    if (fits)
+        append(&w->waiting, line, len);
+    else
+        w->overflow++;
+    w->put++;
+    hurry = !w->hurry && w->waiting.len > SP_LOG_WAITING_MAX / 4;
+    w->hurry = w->hurry || hurry;
+    pthread_mutex_unlock(&w->lock);
+    if (is_first || hurry)
+        pthread_cond_signal(&w->more);
+}
+
+static void flush_locked(struct sp_log_writer *w)
+{
+    uint64_t put = w->put;
+
+    while (w->done < put) {
+        w->hurry = true;
+        pthread_cond_signal(&w->more);
+        pthread_cond_wait(&w->written, &w->lock);
+    }
+}
+
+void sp_log_writer_flush(struct sp_log_writer *w)
+{
+    pthread_mutex_lock(&w->lock);
+    flush_locked(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
+enum sp_err sp_log_writer_switch(struct sp_log_writer *w, int new_fd, struct sp_error *err)
+{
+    int rc, error;
+
+    pthread_mutex_lock(&w->lock);
+    flush_locked(w);
+    while (w->busy)
+        pthread_cond_wait(&w->written, &w->lock);
+    do {
+        rc = dup3(new_fd, w->fd, O_CLOEXEC);
+    } while (rc < 0 && (errno == EINTR || errno == EBUSY));
+    error = errno;
+    if (rc >= 0)
+        w->torn = false;
+    pthread_mutex_unlock(&w->lock);
+    return rc < 0 ? sp_error_sys(err, error, "cannot switch the log") : SP_OK;
+}
+
+void sp_log_writer_free(struct sp_log_writer *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->end = true;
+    pthread_cond_signal(&w->more);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    release(w);
+}
