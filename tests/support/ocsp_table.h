@@ -190,6 +190,7 @@ static inline struct gw_ocsp_entry *entry_of(const struct look *look)
 
 static inline const char *read_log(void)
 {
+    sp_log_flush(log_);
     scratch_run(folder, "cat log");
     return folder->output;
 }

@@ -133,6 +133,7 @@ START_TEST(what_stays_as_it_is_is_no_renewal)
     run(6 * LOOK_MS);
     ck_assert(was_late);
     ck_assert_uint_eq(renewals, 0);
+    sp_log_flush(log_);
     ck_assert_int_eq(stat("log", &st), 0);
     ck_assert_int_eq(st.st_size, 0);
 }
@@ -177,6 +178,7 @@ START_TEST(what_stays_bad_is_told_once_and_not_at_once)
     sp_timer_free(peep);
     run(3000);
     ck_assert_uint_eq(renewals, 0);
+    sp_log_flush(log_);
     text = scene_read("log");
     first = strstr(text, "\"event\":\"identity\",\"ok\":false");
     ck_assert_msg(first != NULL, "%s", text);
