@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 struct sp_log {
-    int fd; /* never changes; a reopen puts another file behind it */
+    int fd; /* the writer's; never changes, a reopen puts another file behind it */
     struct sp_log_writer *writer;
     atomic_uint settings; /* level, and SETTING_JSON: one word, so both change at once */
 };
@@ -386,7 +386,6 @@ void sp_log_close(struct sp_log *log)
     if (!log)
         return;
     sp_log_writer_free(log->writer);
-    close(log->fd);
     free(log);
 }
 

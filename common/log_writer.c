@@ -14,10 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GATHER_MS  5 /* so that lines leave together, and wake the thread once */
-#define FIRST_ROOM (16 * 1024)
-#define STUCK_MS   100 /* a pipe that takes nothing for so long loses lines */
-#define STACK_SIZE (128 * 1024)
+#define GATHER_MS   5 /* so that lines leave together, and wake the thread once */
+#define FIRST_ROOM  (16 * 1024)
+#define STUCK_MS    100  /* a pipe that takes nothing for so long loses lines */
+#define PATIENCE_MS 2000 /* of who waits for a file that hangs */
+#define STACK_SIZE  (128 * 1024)
 
 struct text {
     char *data;
@@ -29,15 +30,28 @@ struct sp_log_writer {
     sp_log_notice *notice;
     void *ctx;
     pthread_t thread;
-    pthread_mutex_t lock; /* for all below; never held while writing */
+    pthread_mutex_t lock; /* for what follows; never held while writing */
     pthread_cond_t more, written;
     struct text waiting;
     uint64_t put, done;          /* lines, lost ones included */
     unsigned long long overflow; /* lost since `waiting` became full */
-    unsigned long long lost;     /* since the last notice; the thread's, but for reads */
-    bool torn;                   /* the last line written was cut: begin a new one */
-    bool hurry, busy, end;
+    bool hurry, switched, end, ended, abandoned;
+    /* The thread's alone: */
+    struct text writing;
+    unsigned long long lost; /* since the last notice */
+    bool torn;               /* the last line written was cut: begin a new one */
 };
+
+static struct timespec in_ms(long ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_nsec += ms % 1000 * 1000000;
+    at.tv_sec += ms / 1000 + at.tv_nsec / 1000000000;
+    at.tv_nsec %= 1000000000;
+    return at;
+}
 
 /* ---- the file ---- */
 
@@ -105,18 +119,41 @@ static void wait_for_lines(struct sp_log_writer *w)
 
     while (!w->waiting.len && !w->end)
         pthread_cond_wait(&w->more, &w->lock);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += GATHER_MS * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    until = in_ms(GATHER_MS);
     while (!w->hurry && !w->end && pthread_cond_timedwait(&w->more, &w->lock, &until) != ETIMEDOUT)
         continue;
+}
+
+static void release(struct sp_log_writer *w)
+{
+    close(w->fd);
+    free(w->waiting.data);
+    free(w->writing.data);
+    pthread_cond_destroy(&w->written);
+    pthread_cond_destroy(&w->more);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+/* A batch is through. False: nobody waits for this writer any more. */
+static bool settle(struct sp_log_writer *w, uint64_t put, bool end)
+{
+    bool abandoned;
+
+    pthread_mutex_lock(&w->lock);
+    w->done = put;
+    w->ended = end && !w->lost;
+    abandoned = w->abandoned;
+    pthread_cond_broadcast(&w->written);
+    pthread_mutex_unlock(&w->lock);
+    if (abandoned)
+        release(w);
+    return !abandoned;
 }
 
 static void *writer_main(void *arg)
 {
     struct sp_log_writer *w = arg;
-    struct text text = {.len = 0};
     unsigned long long overflow;
     uint64_t put;
     bool end;
@@ -124,27 +161,26 @@ static void *writer_main(void *arg)
     do {
         pthread_mutex_lock(&w->lock);
         wait_for_lines(w);
-        text = w->waiting;
+        w->writing = w->waiting;
+        w->torn = w->torn && !w->switched;
         overflow = w->overflow;
         put = w->put;
         end = w->end;
         w->waiting = (struct text){.len = 0};
         w->overflow = 0;
-        w->hurry = false;
-        w->busy = true;
+        w->hurry = w->switched = false;
         pthread_mutex_unlock(&w->lock);
-        write_out(w, &text);
+        write_out(w, &w->writing);
         w->lost += overflow;
-        free(text.data);
-        pthread_mutex_lock(&w->lock);
-        w->busy = false;
-        w->done = put;
-        pthread_cond_broadcast(&w->written);
-        pthread_mutex_unlock(&w->lock);
+        free(w->writing.data);
+        w->writing = (struct text){.len = 0};
+        if (!settle(w, put, end))
+            return NULL;
     } while (!end);
     if (w->lost) { /* those that were lost last */
-        text = (struct text){.len = 0};
-        write_out(w, &text);
+        write_out(w, &w->writing);
+        w->lost = 0;
+        settle(w, put, true);
     }
     return NULL;
 }
@@ -165,14 +201,6 @@ static int start_thread(struct sp_log_writer *w)
     return rc;
 }
 
-static void release(struct sp_log_writer *w)
-{
-    pthread_cond_destroy(&w->written);
-    pthread_cond_destroy(&w->more);
-    pthread_mutex_destroy(&w->lock);
-    free(w);
-}
-
 enum sp_err sp_log_writer_new(int fd, sp_log_notice *notice, void *ctx,
                               struct sp_log_writer **ret_writer, struct sp_error *err)
 {
@@ -187,10 +215,11 @@ enum sp_err sp_log_writer_new(int fd, sp_log_notice *notice, void *ctx,
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&w->more, &monotonic);
+    pthread_cond_init(&w->written, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    pthread_cond_init(&w->written, NULL);
     rc = start_thread(w);
     if (rc) {
+        w->fd = -1;
         release(w);
         return sp_error_sys(err, rc, "cannot start the thread that writes the log");
     }
@@ -232,12 +261,14 @@ void sp_log_writer_put(struct sp_log_writer *w, const char *line, size_t len)
 
 static void flush_locked(struct sp_log_writer *w)
 {
+    struct timespec until = in_ms(PATIENCE_MS);
     uint64_t put = w->put;
+    int rc = 0;
 
-    while (w->done < put) {
+    while (w->done < put && rc != ETIMEDOUT) {
         w->hurry = true;
         pthread_cond_signal(&w->more);
-        pthread_cond_wait(&w->written, &w->lock);
+        rc = pthread_cond_timedwait(&w->written, &w->lock, &until);
     }
 }
 
@@ -254,25 +285,33 @@ enum sp_err sp_log_writer_switch(struct sp_log_writer *w, int new_fd, struct sp_
 
     pthread_mutex_lock(&w->lock);
     flush_locked(w);
-    while (w->busy)
-        pthread_cond_wait(&w->written, &w->lock);
     do {
         rc = dup3(new_fd, w->fd, O_CLOEXEC);
     } while (rc < 0 && (errno == EINTR || errno == EBUSY));
     error = errno;
-    if (rc >= 0)
-        w->torn = false;
+    w->switched = w->switched || rc >= 0;
     pthread_mutex_unlock(&w->lock);
     return rc < 0 ? sp_error_sys(err, error, "cannot switch the log") : SP_OK;
 }
 
 void sp_log_writer_free(struct sp_log_writer *w)
 {
+    struct timespec until = in_ms(PATIENCE_MS);
+    int rc = 0;
+
     if (!w)
         return;
     pthread_mutex_lock(&w->lock);
     w->end = true;
     pthread_cond_signal(&w->more);
+    while (!w->ended && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&w->written, &w->lock, &until);
+    if (!w->ended) { /* it hangs in a write, for as long as it likes */
+        w->abandoned = true;
+        pthread_detach(w->thread);
+        pthread_mutex_unlock(&w->lock);
+        return;
+    }
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
     release(w);

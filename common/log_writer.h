@@ -20,16 +20,17 @@ struct sp_log_writer; /* opaque */
 /* Makes the line that tells how many were lost; called by the writer's thread. */
 typedef size_t sp_log_notice(void *ctx, unsigned long long lost, char buf[SP_LOG_NOTICE_MAX]);
 
-/* fd is borrowed. */
+/* fd is taken over, but on an error. */
 SP_MUST_USE enum sp_err sp_log_writer_new(int fd, sp_log_notice *notice, void *ctx,
                                           struct sp_log_writer **ret_writer, struct sp_error *err);
 /* A whole line with its newline; copied. */
 void sp_log_writer_put(struct sp_log_writer *writer, const char *line, size_t len);
-/* Returns when everything put so far is written, or lost. */
+/* Returns when everything put so far is written, or lost; after two seconds in any case. */
 void sp_log_writer_flush(struct sp_log_writer *writer);
 /* Everything is flushed, then fd is the file that new_fd was (dup3). */
 SP_MUST_USE enum sp_err sp_log_writer_switch(struct sp_log_writer *writer, int new_fd,
                                              struct sp_error *err);
-/* Flushes, the notice of lines lost last included, and ends the thread. NULL is fine. */
+/* Flushes, the notice of lines lost last included, and ends the thread; where it hangs in a write
+ * for two seconds it is left to itself. NULL is fine. */
 void sp_log_writer_free(struct sp_log_writer *writer);
 #endif

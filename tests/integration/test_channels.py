@@ -147,7 +147,7 @@ class Applications(Case):
         self.lab.gateway.wait("channel")
         self.lab.agent.wait("channel")
         for program in (self.lab.gateway, self.lab.agent):
-            self.assertNotIn("secret of", "\n".join(program.lines))
+            self.assertNotIn("secret of", "\n".join(program.all_lines()))
 
     def test_channels_of_an_unvalidated_tunnel_are_marked(self):
         target = lab.format_address(self.origin.start(origin.echo))

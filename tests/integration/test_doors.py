@@ -289,7 +289,7 @@ class SocksUsers(Case):
         sock = self.connect()
         sock.sendall(HELLO)
         self.assertEqual(read_to_end(sock), b"\x05\xff")
-        self.assertNotIn("secret", "\n".join(self.lab.agent.lines))
+        self.assertNotIn("secret", "\n".join(self.lab.agent.all_lines()))
 
     def test_curl_with_user_and_password(self):
         nginx = origin.Nginx(self.lab.pki)

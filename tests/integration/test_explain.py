@@ -498,7 +498,7 @@ class Against(Case):
         self.assertEqual(self.decided(self.old)[0], "certificate_expired")
         self.decided(None)
         with open(self.log, "w", encoding="utf-8") as out:
-            out.write("\n".join(self.lab.gateway.lines) + "\nthis is no line of ours\n")
+            out.write("\n".join(self.lab.gateway.all_lines()) + "\nthis is no line of ours\n")
 
     def against(self, status, **more):
         self.lab.save()
@@ -533,7 +533,7 @@ class Against(Case):
         rows = self.rows(self.against(0))
         self.assertEqual((rows[self.lab.a]["let_in"], rows[self.lab.a]["cut"]), (1, 0))
         # The last decision of each device counts: this one was let in at last.
-        line = next(json.loads(l) for l in self.lab.gateway.lines
+        line = next(json.loads(l) for l in self.lab.gateway.all_lines()
                     if '"fingerprint":"%s"' % self.old.fingerprint() in l)
         line.update(action="allow-unvalidated", validate_status="unvalidated")
         with open(self.log, "a", encoding="utf-8") as out:

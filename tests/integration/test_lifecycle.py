@@ -184,7 +184,7 @@ class Ready(lab.LabCase):
     def test_no_key_ever_reaches_a_log_or_a_core(self):
         self.lab.start()
         for program in (self.lab.gateway, self.lab.agent):
-            text = "\n".join(program.lines)
+            text = "\n".join(program.all_lines())
             self.assertNotIn("PRIVATE KEY", text)
             limits = open("/proc/%d/limits" % program.pid, encoding="ascii").read()
             self.assertRegex(limits, r"Max core file size +0 +0|Max core file size +0 ")

@@ -62,7 +62,7 @@ class Case(lab.LabCase):
         return self.lab.start_agent_as_it_is(wait_up)
 
     def check_secret(self):
-        for line in self.lab.agent.lines:
+        for line in self.lab.agent.all_lines():
             for secret in (PASSWORD, ENCODED, "hunter2"):
                 self.assertNotIn(secret, line)
 

@@ -188,10 +188,25 @@ class Program:
             self.ended = True
             self.changed.notify_all()
 
+    def _settle(self):
+        """What a test has seen the effect of may still be on its way: a thread of the program writes
+        the log, within 5 ms of when it was said (common/log_writer.h)."""
+        quiet, end = 0.03 * SLOW, time.monotonic() + 1
+        while not self.ended and time.monotonic() < end:
+            seen = len(self.lines)
+            if not self.changed.wait_for(lambda: self.ended or len(self.lines) != seen, quiet):
+                break
+
     def mark(self):
         """The place in the log up to now, for `since`."""
         with self.changed:
+            self._settle()
             return len(self.events)
+
+    def all_lines(self):
+        with self.changed:
+            self._settle()
+            return list(self.lines)
 
     def wait(self, event, where=None, since=0, timeout=10):
         """The first event of that name for which where(event) holds, now or later."""
@@ -213,6 +228,7 @@ class Program:
 
     def all(self, event, where=None, since=0):
         with self.changed:
+            self._settle()
             return [e for e in self.events[since:]
                     if e.get("event") == event and (where is None or where(e))]
 

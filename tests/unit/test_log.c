@@ -568,6 +568,30 @@ START_TEST(a_sink_that_hangs_holds_nobody_up_and_what_is_lost_is_counted)
 }
 END_TEST
 
+START_TEST(a_sink_that_hangs_for_good_does_not_keep_a_reopen_or_the_end)
+{
+    const unsigned said = 200; /* of a KiB each: more than a pipe has room for */
+    int ends[2], saved = dup(STDERR_FILENO);
+    struct sp_log *log;
+    char text[900];
+
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    ck_assert_int_eq(pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    log = open_log(NULL, SP_LOG_JSON, SP_LOG_INFO);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    for (unsigned i = 0; i < said; i++)
+        sp_log_message(log, SP_LOG_INFO, "e", "%s", text);
+    if (_i)
+        ck_assert_int_eq(sp_log_reopen(log, path, SP_LOG_JSON, SP_LOG_INFO, NULL), SP_OK);
+    sp_log_close(log);
+    close(ends[0]);
+}
+END_TEST
+
 START_TEST(a_fifo_whose_reader_comes_late_loses_nothing)
 {
     const unsigned said = 500; /* of a KiB each: a pipe has room for 64 KiB */
@@ -811,6 +835,7 @@ int main(void)
     tcase_add_loop_test(tc, a_line_torn_by_a_full_disk_does_not_spoil_the_next, 0, 2);
     tcase_add_test(tc, a_closed_pipe_counts_as_lost);
     tcase_add_test(tc, a_sink_that_hangs_holds_nobody_up_and_what_is_lost_is_counted);
+    tcase_add_loop_test(tc, a_sink_that_hangs_for_good_does_not_keep_a_reopen_or_the_end, 0, 2);
     tcase_add_test(tc, a_fifo_whose_reader_comes_late_loses_nothing);
     tcase_add_test(tc, a_flush_returns_when_all_is_in_the_file);
     tcase_add_test(tc, what_was_said_before_a_reopen_is_in_the_old_file);
