@@ -487,6 +487,29 @@ START_TEST(a_line_torn_by_a_full_disk_does_not_spoil_the_next)
 }
 END_TEST
 
+START_TEST(a_line_torn_in_one_file_leaves_no_trace_in_the_next)
+{
+    struct rlimit old, limit;
+    struct sp_log *log = open_log(path, SP_LOG_JSON, SP_LOG_INFO);
+    char *text;
+
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    limit = old;
+    limit.rlim_cur = 50;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    sp_log_message(log, SP_LOG_INFO, "e", "torn");
+    sp_log_flush(log);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    ck_assert_int_eq(sp_log_reopen(log, other_path, SP_LOG_JSON, SP_LOG_INFO, NULL), SP_OK);
+    sp_log_message(log, SP_LOG_INFO, "e", "new");
+    sp_log_close(log);
+    text = contents(other_path);
+    ck_assert_int_eq(text[0], '{'); /* and not a newline */
+    free(text);
+}
+END_TEST
+
 START_TEST(a_closed_pipe_counts_as_lost)
 {
     int ends[2], saved = dup(STDERR_FILENO);
@@ -833,6 +856,7 @@ int main(void)
     tcase_add_test(tc, lines_lost_to_a_full_disk_are_counted_and_told);
     tcase_add_test(tc, a_lost_line_at_the_very_end_is_told_when_the_log_closes);
     tcase_add_loop_test(tc, a_line_torn_by_a_full_disk_does_not_spoil_the_next, 0, 2);
+    tcase_add_test(tc, a_line_torn_in_one_file_leaves_no_trace_in_the_next);
     tcase_add_test(tc, a_closed_pipe_counts_as_lost);
     tcase_add_test(tc, a_sink_that_hangs_holds_nobody_up_and_what_is_lost_is_counted);
     tcase_add_loop_test(tc, a_sink_that_hangs_for_good_does_not_keep_a_reopen_or_the_end, 0, 2);
