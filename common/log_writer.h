@@ -1,7 +1,6 @@
 /*
  * log_writer: puts the lines of a log into its file from a thread of its own, so that a disk that
- * is slow (a journal that commits: 5 to 20 ms, now and then) holds up nobody who has something to
- * say.
+ * is slow, or another thread in the middle of a write, holds up nobody who has something to say.
  *
  * Lines wait in memory for 5 ms at most before they are written, many at a time; a program that is
  * killed loses these. So many bytes may wait for a disk that hangs; beyond them, and when the file
