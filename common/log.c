@@ -96,15 +96,15 @@ enum sp_err sp_log_open(const char *path, enum sp_log_format format, enum sp_log
 enum sp_err sp_log_reopen(struct sp_log *log, const char *path, enum sp_log_format format,
                           enum sp_log_level level, struct sp_error *err)
 {
-    int fd = -1;
+    int fd = -1, error;
     enum sp_err rc = open_sink(path, &fd, err);
 
     if (rc)
         return rc;
-    rc = sp_log_writer_switch(log->writer, fd, err);
+    error = sp_log_writer_switch(log->writer, fd);
     close(fd);
-    if (rc)
-        return rc;
+    if (error)
+        return sp_error_sys(err, error, "cannot switch the log to \"%s\"", path ? path : "stderr");
     atomic_store(&log->settings, settings_of(log->fd, format, level));
     return SP_OK;
 }

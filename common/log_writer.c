@@ -1,7 +1,5 @@
 #include "common/log_writer.h"
 
-#include "common/clock.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -25,6 +23,8 @@ struct text {
     size_t len, cap;
 };
 
+enum state { RUNS, ENDING, ENDED, ABANDONED };
+
 struct sp_log_writer {
     int fd; /* never changes; another file may be put behind it */
     sp_log_notice *notice;
@@ -35,9 +35,12 @@ struct sp_log_writer {
     struct text waiting;
     uint64_t put, done;          /* lines, lost ones included */
     unsigned long long overflow; /* lost since `waiting` became full */
-    bool hurry, switched, end, ended, abandoned;
+    enum state state;
+    bool hurry, switched;
     /* The thread's alone: */
     struct text writing;
+    char notice_text[SP_LOG_NOTICE_MAX];
+    size_t notice_len;
     unsigned long long lost; /* since the last notice */
     bool torn;               /* the last line written was cut: begin a new one */
 };
@@ -66,7 +69,7 @@ static size_t write_all(int fd, struct iovec *iov, int count)
 
         if (n < 0 && (errno == EINTR || (errno == EAGAIN && poll(&room, 1, STUCK_MS) > 0)))
             continue;
-        if (n < 0)
+        if (n <= 0)
             break;
         done += (size_t)n;
         for (; count && (size_t)n >= iov->iov_len; iov++, count--)
@@ -89,20 +92,20 @@ static unsigned long long count_lines(const char *text, size_t len)
     return lines;
 }
 
-/* Writes out what is owed and then the text, which may be empty. */
-static void write_out(struct sp_log_writer *w, const struct text *text)
+/* Writes out what is owed and then the lines, if there are any. */
+static void write_out(struct sp_log_writer *w)
 {
-    char newline[] = "\n", notice[SP_LOG_NOTICE_MAX];
-    size_t notice_len = w->lost ? w->notice(w->ctx, w->lost, notice) : 0;
+    const struct text *text = &w->writing;
+    char newline[] = "\n";
     struct iovec iov[3] = {
-        {newline, w->torn ? 1 : 0}, {notice, notice_len}, {text->data, text->len}};
-    size_t debts = iov[0].iov_len + notice_len;
+        {newline, w->torn ? 1 : 0}, {w->notice_text, w->notice_len}, {text->data, text->len}};
+    size_t debts = iov[0].iov_len + w->notice_len;
     size_t done = write_all(w->fd, iov, 3);
 
     if (done < debts) {
         /* What a full disk cut off in the middle is closed with a newline before the next line. */
         if (done)
-            w->torn = notice_len && done > debts - notice_len;
+            w->torn = w->notice_len && done > debts - w->notice_len;
         w->lost += count_lines(text->data, text->len);
         return;
     }
@@ -117,10 +120,11 @@ static void wait_for_lines(struct sp_log_writer *w)
 {
     struct timespec until;
 
-    while (!w->waiting.len && !w->end)
+    while (!w->waiting.len && w->state == RUNS)
         pthread_cond_wait(&w->more, &w->lock);
     until = in_ms(GATHER_MS);
-    while (!w->hurry && !w->end && pthread_cond_timedwait(&w->more, &w->lock, &until) != ETIMEDOUT)
+    while (!w->hurry && w->state == RUNS &&
+           pthread_cond_timedwait(&w->more, &w->lock, &until) != ETIMEDOUT)
         continue;
 }
 
@@ -135,53 +139,53 @@ static void release(struct sp_log_writer *w)
     free(w);
 }
 
-/* A batch is through. False: nobody waits for this writer any more. */
-static bool settle(struct sp_log_writer *w, uint64_t put, bool end)
+/* What is to be written next, when there is something. The notice is made here, under the lock:
+ * who makes it is gone once the writer is abandoned. */
+static void take(struct sp_log_writer *w)
 {
-    bool abandoned;
-
-    pthread_mutex_lock(&w->lock);
-    w->done = put;
-    w->ended = end && !w->lost;
-    abandoned = w->abandoned;
-    pthread_cond_broadcast(&w->written);
-    pthread_mutex_unlock(&w->lock);
-    if (abandoned)
-        release(w);
-    return !abandoned;
+    w->writing = w->waiting;
+    w->waiting = (struct text){.len = 0};
+    w->torn = w->torn && !w->switched;
+    w->notice_len = w->lost ? w->notice(w->ctx, w->lost, w->notice_text) : 0;
+    w->hurry = w->switched = false;
 }
 
+/* Until the end, whose round has no lines any more and tells of those that were lost last. */
 static void *writer_main(void *arg)
 {
     struct sp_log_writer *w = arg;
-    unsigned long long overflow;
-    uint64_t put;
-    bool end;
 
-    do {
-        pthread_mutex_lock(&w->lock);
+    pthread_mutex_lock(&w->lock);
+    while (w->state < ENDED) {
+        unsigned long long overflow;
+        uint64_t put;
+        bool is_last;
+
         wait_for_lines(w);
-        w->writing = w->waiting;
-        w->torn = w->torn && !w->switched;
-        overflow = w->overflow;
+        if (w->state == ABANDONED)
+            break;
+        take(w);
+        is_last = w->state == ENDING && !w->writing.len;
         put = w->put;
-        end = w->end;
-        w->waiting = (struct text){.len = 0};
+        overflow = w->overflow;
         w->overflow = 0;
-        w->hurry = w->switched = false;
         pthread_mutex_unlock(&w->lock);
-        write_out(w, &w->writing);
+        write_out(w);
         w->lost += overflow;
         free(w->writing.data);
         w->writing = (struct text){.len = 0};
-        if (!settle(w, put, end))
-            return NULL;
-    } while (!end);
-    if (w->lost) { /* those that were lost last */
-        write_out(w, &w->writing);
-        w->lost = 0;
-        settle(w, put, true);
+        pthread_mutex_lock(&w->lock);
+        w->done = put;
+        if (is_last && w->state == ENDING)
+            w->state = ENDED;
+        pthread_cond_broadcast(&w->written);
     }
+    if (w->state == ABANDONED) { /* nobody else has it any more */
+        pthread_mutex_unlock(&w->lock);
+        release(w);
+        return NULL;
+    }
+    pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
@@ -229,27 +233,31 @@ enum sp_err sp_log_writer_new(int fd, sp_log_notice *notice, void *ctx,
 
 /* ---- who has something to say ---- */
 
-static void append(struct text *text, const char *line, size_t len)
+static bool append(struct text *text, const char *line, size_t len)
 {
+    if (text->len + len > SP_LOG_WAITING_MAX)
+        return false;
     if (text->len + len > text->cap) {
-        text->cap = text->cap ? 2 * text->cap : FIRST_ROOM;
-        text->data = realloc(text->data, text->cap);
-        SP_REQUIRE(text->data);
+        size_t cap = text->cap ? 2 * text->cap : FIRST_ROOM;
+        char *data = realloc(text->data, cap);
+
+        if (!data)
+            return false;
+        text->data = data;
+        text->cap = cap;
     }
     memcpy(text->data + text->len, line, len);
     text->len += len;
+    return true;
 }
 
 void sp_log_writer_put(struct sp_log_writer *w, const char *line, size_t len)
 {
-    bool is_first, fits, hurry;
+    bool is_first, hurry;
 
     pthread_mutex_lock(&w->lock);
     is_first = !w->waiting.len;
-    fits = w->waiting.len + len <= SP_LOG_WAITING_MAX;
-    if (fits)
-        append(&w->waiting, line, len);
-    else
+    if (!append(&w->waiting, line, len))
         w->overflow++;
     w->put++;
     hurry = !w->hurry && w->waiting.len > SP_LOG_WAITING_MAX / 4;
@@ -279,19 +287,18 @@ void sp_log_writer_flush(struct sp_log_writer *w)
     pthread_mutex_unlock(&w->lock);
 }
 
-enum sp_err sp_log_writer_switch(struct sp_log_writer *w, int new_fd, struct sp_error *err)
+int sp_log_writer_switch(struct sp_log_writer *w, int new_fd)
 {
-    int rc, error;
+    int rc;
 
     pthread_mutex_lock(&w->lock);
     flush_locked(w);
     do {
-        rc = dup3(new_fd, w->fd, O_CLOEXEC);
-    } while (rc < 0 && (errno == EINTR || errno == EBUSY));
-    error = errno;
-    w->switched = w->switched || rc >= 0;
+        rc = dup3(new_fd, w->fd, O_CLOEXEC) < 0 ? errno : 0;
+    } while (rc == EINTR || rc == EBUSY);
+    w->switched = w->switched || !rc;
     pthread_mutex_unlock(&w->lock);
-    return rc < 0 ? sp_error_sys(err, error, "cannot switch the log") : SP_OK;
+    return rc;
 }
 
 void sp_log_writer_free(struct sp_log_writer *w)
@@ -302,12 +309,12 @@ void sp_log_writer_free(struct sp_log_writer *w)
     if (!w)
         return;
     pthread_mutex_lock(&w->lock);
-    w->end = true;
+    w->state = ENDING;
     pthread_cond_signal(&w->more);
-    while (!w->ended && rc != ETIMEDOUT)
+    while (w->state != ENDED && rc != ETIMEDOUT)
         rc = pthread_cond_timedwait(&w->written, &w->lock, &until);
-    if (!w->ended) { /* it hangs in a write, for as long as it likes */
-        w->abandoned = true;
+    if (w->state != ENDED) { /* it hangs in a write, for as long as it likes */
+        w->state = ABANDONED;
         pthread_detach(w->thread);
         pthread_mutex_unlock(&w->lock);
         return;

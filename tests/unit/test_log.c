@@ -510,20 +510,41 @@ START_TEST(a_line_torn_in_one_file_leaves_no_trace_in_the_next)
 }
 END_TEST
 
-START_TEST(a_closed_pipe_counts_as_lost)
+/* A log to a pipe, as stderr may be one; *ret_end is where it comes out. */
+static struct sp_log *open_pipe(enum sp_log_format format, int *ret_end)
 {
     int ends[2], saved = dup(STDERR_FILENO);
     struct sp_log *log;
-    char *text;
 
-    signal(SIGPIPE, SIG_IGN);
     ck_assert_int_eq(pipe(ends), 0);
     dup2(ends[1], STDERR_FILENO);
     close(ends[1]);
-    log = open_log(NULL, SP_LOG_AUTO, SP_LOG_INFO);
+    log = open_log(NULL, format, SP_LOG_INFO);
     dup2(saved, STDERR_FILENO);
     close(saved);
-    close(ends[0]);
+    *ret_end = ends[0];
+    return log;
+}
+
+static void say_much(struct sp_log *log, unsigned lines) /* of nearly a KiB each */
+{
+    char text[900];
+
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    for (unsigned i = 0; i < lines; i++)
+        sp_log_message(log, SP_LOG_INFO, "e", "%s", text);
+}
+
+START_TEST(a_closed_pipe_counts_as_lost)
+{
+    struct sp_log *log;
+    char *text;
+    int end;
+
+    signal(SIGPIPE, SIG_IGN);
+    log = open_pipe(SP_LOG_AUTO, &end);
+    close(end);
     sp_log_message(log, SP_LOG_INFO, "e", "lost");
     sp_log_message(log, SP_LOG_INFO, "e", "lost");
     ck_assert_int_eq(sp_log_reopen(log, path, SP_LOG_AUTO, SP_LOG_INFO, NULL), SP_OK);
@@ -563,24 +584,12 @@ static void *read_lines(void *arg)
 
 START_TEST(a_sink_that_hangs_holds_nobody_up_and_what_is_lost_is_counted)
 {
-    const unsigned said = 10000; /* of a KiB each: more than may wait */
-    int ends[2], saved = dup(STDERR_FILENO);
+    const unsigned said = 10000; /* more than may wait */
     struct reader reader = {.lines = 0};
-    struct sp_log *log;
+    struct sp_log *log = open_pipe(SP_LOG_JSON, &reader.fd);
     pthread_t thread;
-    char text[900];
 
-    memset(text, 'x', sizeof text);
-    text[sizeof text - 1] = '\0';
-    ck_assert_int_eq(pipe(ends), 0);
-    dup2(ends[1], STDERR_FILENO);
-    close(ends[1]);
-    log = open_log(NULL, SP_LOG_JSON, SP_LOG_INFO);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    for (unsigned i = 0; i < said; i++) /* nobody reads: were it written here, it would never end */
-        sp_log_message(log, SP_LOG_INFO, "e", "%s", text);
-    reader.fd = ends[0];
+    say_much(log, said); /* nobody reads: were it written here, it would never end */
     ck_assert_int_eq(pthread_create(&thread, NULL, read_lines, &reader), 0);
     sp_log_message(log, SP_LOG_INFO, "e", "last");
     sp_log_close(log);
@@ -593,45 +602,30 @@ END_TEST
 
 START_TEST(a_sink_that_hangs_for_good_does_not_keep_a_reopen_or_the_end)
 {
-    const unsigned said = 200; /* of a KiB each: more than a pipe has room for */
-    int ends[2], saved = dup(STDERR_FILENO);
-    struct sp_log *log;
-    char text[900];
+    int end;
+    struct sp_log *log = open_pipe(SP_LOG_JSON, &end);
 
-    memset(text, 'x', sizeof text);
-    text[sizeof text - 1] = '\0';
-    ck_assert_int_eq(pipe(ends), 0);
-    dup2(ends[1], STDERR_FILENO);
-    close(ends[1]);
-    log = open_log(NULL, SP_LOG_JSON, SP_LOG_INFO);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    for (unsigned i = 0; i < said; i++)
-        sp_log_message(log, SP_LOG_INFO, "e", "%s", text);
+    say_much(log, 200); /* more than a pipe has room for */
     if (_i)
         ck_assert_int_eq(sp_log_reopen(log, path, SP_LOG_JSON, SP_LOG_INFO, NULL), SP_OK);
     sp_log_close(log);
-    close(ends[0]);
+    close(end);
 }
 END_TEST
 
 START_TEST(a_fifo_whose_reader_comes_late_loses_nothing)
 {
-    const unsigned said = 500; /* of a KiB each: a pipe has room for 64 KiB */
+    const unsigned said = 500; /* a pipe has room for 64 KiB */
     struct reader reader = {.lines = 0};
     struct sp_log *log;
     pthread_t thread;
-    char text[900];
 
-    memset(text, 'x', sizeof text);
-    text[sizeof text - 1] = '\0';
     ck_assert_int_eq(mkfifo(path, 0600), 0);
     reader.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     ck_assert_int_ge(reader.fd, 0);
     fcntl(reader.fd, F_SETFL, 0);
     log = open_log(path, SP_LOG_JSON, SP_LOG_INFO);
-    for (unsigned i = 0; i < said; i++)
-        sp_log_message(log, SP_LOG_INFO, "e", "%s", text);
+    say_much(log, said);
     ck_assert_int_eq(pthread_create(&thread, NULL, read_lines, &reader), 0);
     sp_log_close(log);
     pthread_join(thread, NULL);
