@@ -227,14 +227,31 @@ static gnutls_x509_crt_t parse(const struct sp_bytes *der, int *ret_rc)
     return NULL;
 }
 
-static void identify(const struct sp_bytes *der, gnutls_x509_crt_t leaf, struct sp_facts *facts)
+/* The text of a CA's name, which may be known: to make it costs as much as a system call. */
+static void name_ca(gnutls_x509_crt_t crt, bool its_issuer, const struct sp_tls_uppers *uppers,
+                    char *name, size_t room)
+{
+    gnutls_datum_t dn = {NULL, 0};
+    bool is_known;
+
+    if (uppers)
+        (void)(its_issuer ? gnutls_x509_crt_get_raw_issuer_dn : gnutls_x509_crt_get_raw_dn)(crt,
+                                                                                            &dn);
+    is_known = dn.data && sp_tls_upper_name(uppers, dn.data, dn.size, name, room);
+    gnutls_free(dn.data);
+    if (!is_known)
+        (its_issuer ? sp_tls_x509_issuer : sp_tls_x509_subject)(crt, name, room);
+}
+
+static void identify(const struct sp_bytes *der, gnutls_x509_crt_t leaf,
+                     const struct sp_tls_uppers *uppers, struct sp_facts *facts)
 {
     facts->has_certificate = true;
     sp_tls_x509_fingerprint(der->data, der->len, facts->fingerprint);
     if (!leaf)
         return;
     sp_tls_x509_subject(leaf, facts->subject, sizeof facts->subject);
-    sp_tls_x509_issuer(leaf, facts->issuer, sizeof facts->issuer);
+    name_ca(leaf, true, uppers, facts->issuer, sizeof facts->issuer);
     sp_tls_x509_serial(leaf, facts->serial, sizeof facts->serial);
 }
 
@@ -268,6 +285,23 @@ struct parsed {
     const struct sp_bytes *der[SP_CHAIN_MAX_CERTS]; /* each one's */
     bool is_borrowed[SP_CHAIN_MAX_CERTS];           /* from the uppers */
 };
+
+/* Of all that is above the leaf. */
+static void keep_names(const struct sp_tls_path *path, struct sp_tls_uppers *uppers)
+{
+    char text[SP_DN_MAX];
+
+    for (unsigned i = 1; i < path->count + (path->anchor != NULL); i++) {
+        gnutls_x509_crt_t crt = i < path->count ? path->crts[i] : path->anchor;
+        gnutls_datum_t dn = {NULL, 0};
+
+        if (gnutls_x509_crt_get_raw_dn(crt, &dn) >= 0 &&
+            !sp_tls_upper_name(uppers, dn.data, dn.size, text, sizeof text))
+            sp_tls_upper_keep_name(uppers, dn.data, dn.size,
+                                   sp_tls_x509_subject(crt, text, sizeof text));
+        gnutls_free(dn.data);
+    }
+}
 
 /* good: the path on which it holds, whose issuers are worth keeping; NULL: there is none. */
 static void release(struct parsed *parsed, const struct sp_tls_path *good,
@@ -338,34 +372,13 @@ static void examine_parsed(struct search *ret_search, const struct sp_tls_sent *
     *f = ret_search->best;
 }
 
-static bool names_issuer_of(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca)
+static void name_of(const struct sp_tls_path *path, unsigned i, const struct sp_tls_uppers *uppers,
+                    const struct sp_facts *facts, char *name, size_t room)
 {
-    gnutls_datum_t issuer = {NULL, 0}, subject = {NULL, 0};
-    bool same = gnutls_x509_crt_get_raw_issuer_dn(crt, &issuer) >= 0 &&
-                gnutls_x509_crt_get_raw_dn(ca, &subject) >= 0 && issuer.size == subject.size &&
-                memcmp(issuer.data, subject.data, issuer.size) == 0;
-
-    gnutls_free(issuer.data);
-    gnutls_free(subject.data);
-    return same;
-}
-
-/* The name of the path's i-th certificate. Those of the leaf and of its issuer were made for the
- * facts already, and each costs as much as a system call. */
-static void name_of(const struct sp_tls_path *path, unsigned i, const struct sp_facts *facts,
-                    char *name, size_t room)
-{
-    gnutls_x509_crt_t crt = i < path->count ? path->crts[i] : path->anchor;
-    const char *known = NULL;
-
-    if (i == 0)
-        known = facts->subject;
-    else if (i == 1 && names_issuer_of(path->crts[0], crt))
-        known = facts->issuer;
-    if (known && strlen(known) < room)
-        memcpy(name, known, strlen(known) + 1);
+    if (i == 0 && strlen(facts->subject) < room)
+        memcpy(name, facts->subject, strlen(facts->subject) + 1);
     else
-        sp_tls_x509_subject(crt, name, room);
+        name_ca(i < path->count ? path->crts[i] : path->anchor, false, uppers, name, room);
 }
 
 /* Each name gets its share of the room, so that the last one, the trusted CA, is always there. */
@@ -379,7 +392,7 @@ static void name_path(const struct search *s, struct sp_facts *facts)
     for (unsigned i = 0; i < count; i++) {
         char *at = facts->path + used;
 
-        name_of(path, i, facts, name, share < sizeof name ? share : sizeof name);
+        name_of(path, i, s->query->uppers, facts, name, share < sizeof name ? share : sizeof name);
         for (char *c = name; (c = strchr(c, SP_PATH_STEP[0])) != NULL;)
             *c = '?';
         used += (size_t)snprintf(at, sizeof facts->path - used, "%s%s", i ? SP_PATH_STEP : "",
@@ -395,7 +408,7 @@ static void identify_only(const struct sp_bytes *der, struct sp_facts *facts)
     int rc;
     gnutls_x509_crt_t leaf = der->len <= SP_CHAIN_MAX_BYTES ? parse(der, &rc) : NULL;
 
-    identify(der, leaf, facts);
+    identify(der, leaf, NULL, facts);
     gnutls_x509_crt_deinit(leaf); /* NULL is none */
 }
 
@@ -406,7 +419,7 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
     gnutls_x509_crt_t leaf = parse_all(chain, query->uppers, &parsed, f);
     struct search s;
 
-    identify(&chain->certs[0], leaf, facts);
+    identify(&chain->certs[0], leaf, query->uppers, facts);
     if (leaf) {
         examine_parsed(&s, &parsed.sent, query, f);
         name_path(&s, facts);
@@ -416,6 +429,8 @@ static void examine_all(const struct sp_chain *chain, const struct sp_chain_quer
     } else {
         sp_tls_path_judge_pins(NULL, query, f);
     }
+    if (facts->steady && query->uppers)
+        keep_names(&s.best_path, query->uppers);
     release(&parsed, facts->steady ? &s.best_path : NULL, query->uppers);
 }
 

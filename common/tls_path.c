@@ -23,6 +23,14 @@
  * as GnuTLS's default is too lenient: without a profile an RSA-1024 leaf would pass. */
 #define STRICT (GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) | GNUTLS_VERIFY_DISABLE_TIME_CHECKS)
 
+/* What is above the leaf, as common/tls_upper.h knows it. */
+struct upper {
+    gnutls_x509_crt_t crts[SP_CHAIN_MAX_CERTS];
+    uint8_t key[SP_TLS_UPPER_KEY];
+    bool has_key; /* there is something above, and a place to remember it in */
+    bool held;    /* nothing was found against it before, but for times and revocation */
+};
+
 void sp_tls_findings_init(struct sp_tls_findings *f)
 {
     *f = (struct sp_tls_findings){.detail_of = SP_REASON_COUNT,
@@ -130,48 +138,44 @@ bool sp_tls_path_is_self_signed(gnutls_x509_crt_t crt)
     return same && is_signed_by(crt, crt);
 }
 
-/* The first `count` certificates of the path up to `anchor`, in one call. The anchor is given and
- * not looked for in a list again: that would take 70 us more, and of several trusted CAs of one
- * name GnuTLS tries only one. */
-static unsigned verify_up_to(const struct sp_tls_path *path, unsigned count,
-                             gnutls_x509_crt_t anchor)
+static void look_up(const struct sp_tls_path *path, const struct sp_chain_query *query,
+                    struct upper *ret_upper)
 {
+    *ret_upper = (struct upper){.has_key = false};
+    if (!query->uppers || !path->anchor || path->count == 1)
+        return;
+    for (unsigned i = 1; i < path->count; i++)
+        ret_upper->crts[i - 1] = path->crts[i];
+    ret_upper->crts[path->count - 1] = path->anchor;
+    ret_upper->has_key = sp_tls_upper_key(ret_upper->crts, path->count, query, ret_upper->key);
+    ret_upper->held = ret_upper->has_key && sp_tls_upper_held(query->uppers, ret_upper->key);
+}
+
+/* Signatures and all that goes with them, in one call. The anchor is given and not looked for in a
+ * list again: that would take 70 us more, and of several trusted CAs of one name GnuTLS tries only
+ * one. Nor is it asked whether a certificate of the path is the anchor itself, which tls_chain
+ * knows: unequal names are costly to compare in GnuTLS. */
+static unsigned verify_signers(const struct sp_tls_path *path, const struct upper *upper)
+{
+    gnutls_x509_crt_t anchor = upper->held ? upper->crts[0] : path->anchor;
+    unsigned flags = path->anchor_is_leaf ? STRICT : STRICT | GNUTLS_VERIFY_DO_NOT_ALLOW_SAME;
     unsigned status = 0;
-    int rc =
-        gnutls_x509_crt_list_verify(path->crts, (int)count, &anchor, 1, NULL, 0, STRICT, &status);
+    int rc = gnutls_x509_crt_list_verify(path->crts, upper->held ? 1 : (int)path->count, &anchor, 1,
+                                         NULL, 0, flags, &status);
 
     return rc < 0 ? GNUTLS_CERT_INVALID : status;
 }
 
-/* The whole path, of which what is above the leaf may have held before. */
-static unsigned verify_signers(const struct sp_tls_path *path, struct sp_tls_uppers *uppers)
-{
-    gnutls_x509_crt_t upper[SP_CHAIN_MAX_CERTS];
-    uint8_t key[SP_TLS_UPPER_KEY];
-    unsigned status;
-
-    for (unsigned i = 1; i < path->count; i++)
-        upper[i - 1] = path->crts[i];
-    upper[path->count - 1] = path->anchor;
-    if (!uppers || path->count == 1 || !sp_tls_upper_key(upper, path->count, key))
-        return verify_up_to(path, path->count, path->anchor);
-    if (sp_tls_upper_held(uppers, key))
-        return verify_up_to(path, 1, upper[0]);
-    status = verify_up_to(path, path->count, path->anchor);
-    if (status == 0)
-        sp_tls_upper_keep(uppers, upper, path->count, key);
-    return status;
-}
-
-/* Signatures and all that goes with them, then the purpose, as GnuTLS's verification against a
- * trust list does it; 0: nothing to say against it. */
-static unsigned verify_strictly(const struct sp_tls_path *path, const struct sp_chain_query *query)
+/* As GnuTLS's verification against a trust list does it, the purpose too; 0: nothing to say against
+ * it. */
+static unsigned verify_strictly(const struct sp_tls_path *path, const struct upper *upper,
+                                enum sp_purpose purpose)
 {
     const char *oid =
-        query->purpose == SP_PURPOSE_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
-    unsigned status = verify_signers(path, query->uppers);
+        purpose == SP_PURPOSE_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
+    unsigned status = verify_signers(path, upper);
 
-    for (unsigned i = 0; i < path->count; i++)
+    for (unsigned i = 0; i < (upper->held ? 1 : path->count); i++)
         if (!gnutls_x509_crt_check_key_purpose(path->crts[i], oid, 0))
             status |= GNUTLS_CERT_INVALID | GNUTLS_CERT_PURPOSE_MISMATCH;
     return status;
@@ -344,10 +348,11 @@ static void judge_revocation(const struct sp_tls_path *path, const struct sp_cha
         judge_unlisted(query, f);
 }
 
-static void judge_anchored(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
-                           const struct sp_chain_query *query, struct sp_tls_findings *f)
+static void judge_anchored(const struct sp_tls_path *path, const struct upper *upper,
+                           const struct sp_tls_sent *sent, const struct sp_chain_query *query,
+                           struct sp_tls_findings *f)
 {
-    unsigned status = verify_strictly(path, query);
+    unsigned status = verify_strictly(path, upper, query->purpose);
 
     if (query->crls)
         judge_revocation(path, query, status == 0, f);
@@ -438,13 +443,20 @@ void sp_tls_path_judge_pins(const struct sp_tls_path *path, const struct sp_chai
 void sp_tls_path_judge(const struct sp_tls_path *path, const struct sp_tls_sent *sent,
                        const struct sp_chain_query *query, struct sp_tls_findings *f)
 {
+    struct upper upper;
+
+    look_up(path, query, &upper);
     sp_tls_rules_times(path, query->now, f);
-    sp_tls_rules_strength(path, query->min_key_bits, f);
-    sp_tls_rules_constraints(path, f);
-    sp_tls_rules_ca_purpose(path, query->purpose, f);
+    sp_tls_rules_strength(path, upper.held, query->min_key_bits, f);
+    if (!upper.held) {
+        sp_tls_rules_constraints(path, f);
+        sp_tls_rules_ca_purpose(path, query->purpose, f);
+    }
     if (path->anchor)
-        judge_anchored(path, sent, query, f);
+        judge_anchored(path, &upper, sent, query, f);
     else if (query->trust)
         judge_unanchored(path, sent, query, f);
     sp_tls_path_judge_pins(path, query, f);
+    if (upper.has_key && !upper.held && f->observed == 0)
+        sp_tls_upper_keep(query->uppers, upper.crts, path->count, upper.key);
 }

@@ -97,14 +97,14 @@ void sp_tls_rules_times(const struct sp_tls_path *path, int64_t now, struct sp_t
     snprintf(f->detail + used, sizeof f->detail - used, "%s", hint);
 }
 
-void sp_tls_rules_strength(const struct sp_tls_path *path, unsigned min_key_bits,
+void sp_tls_rules_strength(const struct sp_tls_path *path, bool leaf_only, unsigned min_key_bits,
                            struct sp_tls_findings *f)
 {
     gnutls_x509_crt_t all[PATH_CERTS];
     unsigned count = with_anchor(path, all);
     char whose[DN_TEXT + 4], buf[128];
 
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < (leaf_only ? 1 : count); i++) {
         const char *weakness = sp_tls_x509_weak_key(all[i], min_key_bits, buf, sizeof buf);
         bool is_top = i + 1 == count;
 

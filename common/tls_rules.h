@@ -10,8 +10,9 @@
  * path's validity in. */
 void sp_tls_rules_times(const struct sp_tls_path *path, int64_t now, struct sp_tls_findings *f);
 /* weak_algorithm: every key, and every signature somebody relies on (not an anchor's own, nor that
- * of a self-issued certificate at the top). min_key_bits: of RSA; 0: the default. */
-void sp_tls_rules_strength(const struct sp_tls_path *path, unsigned min_key_bits,
+ * of a self-issued certificate at the top). min_key_bits: of RSA; 0: the default. leaf_only: what
+ * is above it was found strong enough before. */
+void sp_tls_rules_strength(const struct sp_tls_path *path, bool leaf_only, unsigned min_key_bits,
                            struct sp_tls_findings *f);
 /* constraint_violation: a CA has name constraints of a kind that GnuTLS ignores and we do not
  * compare (directory names above all), or that cannot be read: what cannot be checked is refused.

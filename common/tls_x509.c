@@ -87,10 +87,14 @@ const char *sp_tls_x509_issuer(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
 
 static void put_hex(char *buf, size_t buf_len, const uint8_t *bytes, size_t len)
 {
+    static const char digits[] = "0123456789abcdef";
     size_t used = strlen(buf);
 
-    for (size_t i = 0; i < len && used + 2 < buf_len; i++, used += 2)
-        snprintf(buf + used, buf_len - used, "%02x", bytes[i]);
+    for (size_t i = 0; i < len && used + 2 < buf_len; i++) {
+        buf[used++] = digits[bytes[i] >> 4];
+        buf[used++] = digits[bytes[i] & 15];
+    }
+    buf[used] = '\0';
 }
 
 void sp_tls_x509_fingerprint(const void *der, size_t der_len, char buf[SP_TLS_FINGERPRINT_LEN])
@@ -129,19 +133,28 @@ void sp_tls_x509_serial(gnutls_x509_crt_t crt, char *buf, size_t buf_len)
     put_hex(buf, buf_len, serial + skip, len - skip);
 }
 
+/* NULL when they cannot be read. */
+static gnutls_subject_alt_names_t sans_from(const gnutls_datum_t *der)
+{
+    gnutls_subject_alt_names_t sans = NULL;
+
+    if (gnutls_subject_alt_names_init(&sans) >= 0 &&
+        gnutls_x509_ext_import_subject_alt_names(der, sans, 0) < 0) {
+        gnutls_subject_alt_names_deinit(sans);
+        sans = NULL;
+    }
+    return sans;
+}
+
 /* The subject alternative names; NULL when there are none that can be read. */
 static gnutls_subject_alt_names_t sans_of(gnutls_x509_crt_t crt)
 {
-    gnutls_subject_alt_names_t sans = NULL;
+    gnutls_subject_alt_names_t sans;
     gnutls_datum_t der = {NULL, 0};
 
     if (gnutls_x509_crt_get_extension_by_oid2(crt, OID_SAN, 0, &der, NULL) < 0)
         return NULL;
-    if (gnutls_subject_alt_names_init(&sans) >= 0 &&
-        gnutls_x509_ext_import_subject_alt_names(&der, sans, 0) < 0) {
-        gnutls_subject_alt_names_deinit(sans);
-        sans = NULL;
-    }
+    sans = sans_from(&der);
     gnutls_free(der.data);
     return sans;
 }
@@ -264,12 +277,25 @@ static bool is_bytewise(unsigned tag)
     return tag == 12 || tag == 18 || tag == 19 || tag == 20 || tag == 22 || tag == 26;
 }
 
+/* Whether there is anything to look for: to take names apart costs ten times as much. */
+static bool has_zero_byte(const gnutls_datum_t *der)
+{
+    return der->size && memchr(der->data, 0, der->size);
+}
+
 bool sp_tls_x509_dn_has_nul(gnutls_x509_crt_t crt, bool issuer)
 {
+    gnutls_datum_t der = {NULL, 0};
     gnutls_x509_dn_t dn;
     gnutls_x509_ava_st ava;
+    bool may_have;
 
-    if ((issuer ? gnutls_x509_crt_get_issuer : gnutls_x509_crt_get_subject)(crt, &dn) < 0)
+    if ((issuer ? gnutls_x509_crt_get_raw_issuer_dn : gnutls_x509_crt_get_raw_dn)(crt, &der) < 0)
+        return false;
+    may_have = has_zero_byte(&der);
+    gnutls_free(der.data);
+    if (!may_have ||
+        (issuer ? gnutls_x509_crt_get_issuer : gnutls_x509_crt_get_subject)(crt, &dn) < 0)
         return false;
     for (int rdn = 0;; rdn++) {
         int i = 0;
@@ -285,19 +311,29 @@ bool sp_tls_x509_dn_has_nul(gnutls_x509_crt_t crt, bool issuer)
     }
 }
 
-bool sp_tls_x509_has_nul(gnutls_x509_crt_t crt)
+static bool sans_have_nul(gnutls_x509_crt_t crt)
 {
-    gnutls_subject_alt_names_t sans = sans_of(crt);
-    gnutls_datum_t entry;
+    gnutls_subject_alt_names_t sans = NULL;
+    gnutls_datum_t der = {NULL, 0}, entry;
     unsigned type, index = 0;
-    bool found = sp_tls_x509_dn_has_nul(crt, false);
+    bool found = false;
 
+    if (gnutls_x509_crt_get_extension_by_oid2(crt, OID_SAN, 0, &der, NULL) < 0)
+        return false;
+    if (has_zero_byte(&der))
+        sans = sans_from(&der);
+    gnutls_free(der.data);
     while (!found && sans_next(sans, &index, &type, &entry))
         found = (type == GNUTLS_SAN_DNSNAME || type == GNUTLS_SAN_URI ||
                  type == GNUTLS_SAN_RFC822NAME) &&
                 memchr(entry.data, '\0', entry.size);
     sans_free(sans);
     return found;
+}
+
+bool sp_tls_x509_has_nul(gnutls_x509_crt_t crt)
+{
+    return sp_tls_x509_dn_has_nul(crt, false) || sans_have_nul(crt);
 }
 
 static const char *purpose_name(const char *oid)

@@ -232,6 +232,7 @@ static void expect_the_same_when_issuers_are_known(const struct sp_chain *chain,
         ck_assert_uint_eq(again.observed, facts->observed);
         ck_assert_str_eq(again.detail, facts->detail);
         ck_assert_str_eq(again.path, facts->path);
+        ck_assert_str_eq(again.issuer, facts->issuer);
         ck_assert_int_eq(again.not_after, facts->not_after);
         ck_assert(again.steady == facts->steady && again.paths_tried == facts->paths_tried);
     }
@@ -817,12 +818,12 @@ START_TEST(only_a_first_path_without_fault_is_steady)
 }
 END_TEST
 
-/* What was sent (ends with -1), with what is remembered of issuers. Returns what is observed. */
-static sp_reason_set examine_sent(struct sp_tls_uppers *uppers, const struct forge *f,
-                                  const int *sent, int root)
+/* What was sent (ends with -1), with what is remembered of issuers, for `asked`, where purpose and
+ * min_key_bits are. Returns what is observed. */
+static sp_reason_set examine_asked(struct sp_tls_uppers *uppers, const struct forge *f,
+                                   const int *sent, int root, struct sp_chain_query asked)
 {
-    struct sp_chain_query query = {
-        .purpose = SP_PURPOSE_CLIENT, .now = f->now, .uppers = uppers, .trust = NULL};
+    struct sp_chain_query query = asked;
     struct sp_chain chain = {.count = 0};
     struct sp_tls_trust *trust = trust_of(f, &root, 1);
     struct sp_facts facts;
@@ -831,10 +832,19 @@ static sp_reason_set examine_sent(struct sp_tls_uppers *uppers, const struct for
         chain.certs[chain.count] =
             (struct sp_bytes){f->der[sent[chain.count]].data, f->der[sent[chain.count]].size};
 
+    query.now = f->now;
+    query.uppers = uppers;
     query.trust = trust;
     sp_chain_examine(&chain, &query, &facts);
     sp_tls_trust_unref(trust);
     return facts.observed;
+}
+
+static sp_reason_set examine_sent(struct sp_tls_uppers *uppers, const struct forge *f,
+                                  const int *sent, int root)
+{
+    return examine_asked(uppers, f, sent, root,
+                         (struct sp_chain_query){.purpose = SP_PURPOSE_CLIENT});
 }
 
 /* A leaf below `mid` below `root`. */
@@ -851,10 +861,11 @@ static bool is_parsed(const struct sp_tls_uppers *uppers, const struct forge *f,
 
 static bool is_known(const struct sp_tls_uppers *uppers, const struct forge *f, int mid, int root)
 {
+    const struct sp_chain_query query = {.purpose = SP_PURPOSE_CLIENT};
     gnutls_x509_crt_t upper[] = {f->crt[mid], f->crt[root]};
     uint8_t key[SP_TLS_UPPER_KEY];
 
-    ck_assert(sp_tls_upper_key(upper, 2, key));
+    ck_assert(sp_tls_upper_key(upper, 2, &query, key));
     return sp_tls_upper_held(uppers, key);
 }
 
@@ -893,6 +904,102 @@ START_TEST(issuers_that_held_above_one_leaf_are_known_and_vouch_for_no_forgery)
     ck_assert_uint_ne(examine_with(uppers, &f, second, stranger, root), 0);
     sp_tls_uppers_free(uppers);
     forge_free(&f);
+}
+END_TEST
+
+/* Each question is put twice, and the other one in between, so that each finds the answer to the
+ * other one remembered. */
+START_TEST(issuers_are_known_for_what_was_asked_of_them)
+{
+    static const uint8_t client_only[] = "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02";
+    static const struct ext eku = {"2.5.29.37", client_only, sizeof client_only - 1, false};
+    static const struct {
+        struct sp_chain_query asked;
+        sp_reason_set observed;
+    } rows[] = {
+        {{.purpose = SP_PURPOSE_CLIENT}, 0},
+        {{.purpose = SP_PURPOSE_SERVER}, BIT(WRONG_PURPOSE)},
+        {{.purpose = SP_PURPOSE_CLIENT, .min_key_bits = 2048}, 0},
+        {{.purpose = SP_PURPOSE_CLIENT, .min_key_bits = 3072}, BIT(WEAK_ALGORITHM)},
+    };
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    int root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true, .rsa = true, .ext = &eku});
+    int leaf = forge(&f, mid, (struct form){.dn = "CN=leaf"});
+
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        size_t row = i % (sizeof rows / sizeof rows[0]);
+
+        ck_assert_uint_eq(examine_asked(uppers, &f, INTS(leaf, mid), root, rows[row].asked),
+                          rows[row].observed);
+    }
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(a_weak_leaf_below_known_issuers_is_weak)
+{
+    const struct sp_chain_query asked = {.purpose = SP_PURPOSE_CLIENT, .min_key_bits = 3072};
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    int root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true});
+    int strong = forge(&f, mid, (struct form){.dn = "CN=strong"});
+    int weak = forge(&f, mid, (struct form){.dn = "CN=weak", .rsa = true});
+
+    ck_assert_uint_eq(examine_asked(uppers, &f, INTS(strong, mid), root, asked), 0);
+    ck_assert_uint_eq(examine_asked(uppers, &f, INTS(weak, mid), root, asked), BIT(WEAK_ALGORITHM));
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
+/* A leaf that is refused, and issuers that are past their time, make nothing known; issuers that
+ * are known do not outlive their time. */
+START_TEST(issuers_are_known_from_paths_without_fault_and_judged_by_the_time_again)
+{
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    struct forge f = {.count = 0};
+    int root = forge(&f, -1, acme_root);
+    int mid = forge(&f, root, (struct form){.dn = "CN=Mid", .ca = true, .end = DAY / 2});
+    int late = forge(&f, mid, (struct form){.dn = "CN=late", .end = -1});
+    int leaf = forge(&f, mid, (struct form){.dn = "CN=leaf"});
+
+    ck_assert_uint_eq(examine_with(uppers, &f, late, mid, root), BIT(EXPIRED));
+    ck_assert(!is_known(uppers, &f, mid, root));
+    ck_assert_uint_eq(examine_with(uppers, &f, leaf, mid, root), 0);
+    ck_assert(is_known(uppers, &f, mid, root));
+    ck_assert_uint_eq(examine_with(uppers, &f, late, mid, root), BIT(EXPIRED));
+    f.now += DAY / 2 + 1;
+    ck_assert_uint_eq(examine_with(uppers, &f, leaf, mid, root), BIT(EXPIRED));
+    sp_tls_uppers_free(uppers);
+    forge_free(&f);
+}
+END_TEST
+
+START_TEST(names_are_kept_by_their_bytes)
+{
+    struct sp_tls_uppers *uppers = sp_tls_uppers_new();
+    char buf[8] = "before";
+
+    ck_assert(!sp_tls_upper_name(uppers, (const uint8_t *)"name", 4, buf, sizeof buf));
+    for (unsigned char c = 0; c < 200; c++) { /* more than there are places */
+        uint8_t dn[] = {'n', c};
+
+        sp_tls_upper_keep_name(uppers, dn, 2, "other");
+        sp_tls_upper_keep_name(uppers, dn, 2, "CN=1234");
+        ck_assert(!sp_tls_upper_name(uppers, dn, 1, buf, sizeof buf));
+        ck_assert(!sp_tls_upper_name(uppers, dn, 2, buf, sizeof buf - 1)); /* nor a part of it */
+        ck_assert_str_eq(buf, "before");
+        ck_assert(sp_tls_upper_name(uppers, dn, 2, buf, sizeof buf));
+        ck_assert_str_eq(buf, "CN=1234");
+        strcpy(buf, "before");
+        dn[0] ^= 1;
+        ck_assert(!sp_tls_upper_name(uppers, dn, 2, buf, sizeof buf));
+    }
+    sp_tls_uppers_free(uppers);
 }
 END_TEST
 
@@ -1088,6 +1195,10 @@ static Suite *path_suite(void)
     tcase_add_test(tc, copies_of_one_certificate_do_not_use_up_the_search);
     tcase_add_test(tc, only_a_first_path_without_fault_is_steady);
     tcase_add_test(tc, issuers_that_held_above_one_leaf_are_known_and_vouch_for_no_forgery);
+    tcase_add_test(tc, issuers_are_known_for_what_was_asked_of_them);
+    tcase_add_test(tc, a_weak_leaf_below_known_issuers_is_weak);
+    tcase_add_test(tc, issuers_are_known_from_paths_without_fault_and_judged_by_the_time_again);
+    tcase_add_test(tc, names_are_kept_by_their_bytes);
     tcase_add_test(tc, what_was_sent_beside_the_path_is_not_kept_parsed);
     tcase_add_test(tc, a_kept_issuer_gives_way_to_another_of_the_same_chain);
     tcase_add_loop_test(tc, issuers_with_name_constraints_are_judged_each_time, 0, 2);
