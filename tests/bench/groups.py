@@ -6,6 +6,7 @@ import time
 
 import pairs
 import procs
+import rows
 import tools
 from pairs import HTTP, TCP, TLS
 from procs import BenchError
@@ -34,6 +35,7 @@ class Group:
     needs = TCP
     only = None        # peers, where it is not for all
     fresh_pairs = False  # a new pair each time: what is measured depends on its past
+    rounds = None      # of a whole run, where the usual number is too few
     quick_rounds = 1
 
     def peers(self, wanted):
@@ -191,14 +193,42 @@ class Handshakes(Group):
         return row
 
 
+class Bystander(pairs.Pair):
+    """The plain relay, which has no part in the storm, and beside it the gateway that has."""
+
+    def __init__(self, bench):
+        self.stormed = None
+        super().__init__(bench, pairs.PEERS[rows.FLOOR])
+        try:
+            self.stormed = pairs.Pair(bench, pairs.PEERS[rows.OURS], gateway_only=True)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self):
+        super().stop()
+        if self.stormed:
+            self.stormed.stop()
+
+
 class Storm(Group):
     """Four times what these cores do with the clients on them: one part by real clients, three by
-    clients that are gone after the server's answer, for which two cores have the strength."""
-    name, title, needs = "storm", "requests on open channels in a storm of handshakes", TLS
-    only = ("haproxy", "sallyport")
+    clients that are gone after the server's answer, for which two cores have the strength. What
+    these cores do to requests meanwhile that pass by the gateway, the plain relay shows."""
+    name, title = "storm", "requests on open channels in a storm of handshakes"
+    needs, only = HTTP, ("haproxy", "relay", "sallyport")
+    rounds = 7  # they differ by a third
+
+    def start(self, bench, key):
+        return Bystander(bench) if key == rows.FLOOR else super().start(bench, key)
 
     @staticmethod
-    def storm(bench, pair, capacity, seconds):
+    def stormed(pair):
+        return pair.stormed if isinstance(pair, Bystander) else pair
+
+    @classmethod
+    def storm(cls, bench, pair, capacity, seconds):
+        pair = cls.stormed(pair)
         to = pair.load_to()
         at = to.index("--name")
         begun = []
@@ -221,9 +251,10 @@ class Storm(Group):
         try:
             begun.append(tools.Load(bench, "steady", "--port", pair.door_http, "--count", 32,
                                     "--at-once", 32, "--rate", bench.steady_rate,
-                                    "--seconds", seconds))
-            begun.append(tools.Load(bench, "handshakes", *pair.load_to(other=True), "--rate", 20,
-                                    "--at-once", 200, "--seconds", seconds))
+                                    "--seconds", seconds, "--elsewhere"))
+            begun.append(tools.Load(bench, "handshakes", *self.stormed(pair).load_to(other=True),
+                                    "--rate", 20, "--at-once", 200, "--seconds", seconds,
+                                    "--elsewhere"))
             if capacity:
                 begun += self.storm(bench, pair, capacity, seconds + 0.6)
                 for load in begun[2:]:
@@ -238,7 +269,8 @@ class Storm(Group):
                 load.stop()
 
     def measure(self, bench, pair):
-        can = handshakes(bench, pair, *pair.load_to(), "--at-once", 64, seconds=1.5)
+        stormed = self.stormed(pair)
+        can = handshakes(bench, stormed, *stormed.load_to(), "--at-once", 64, seconds=1.5)
         capacity = can["done"] / can["seconds"]
         calm, others_calm, _ = self.steady(bench, pair)
         steady, others, storm = self.steady(bench, pair, capacity)
@@ -246,11 +278,15 @@ class Storm(Group):
         procs.wait_for(pair.peer.title, lambda: procs.http_ok(pair.door_http), 20, *pair.sides())
         row = {"storm.calm_p99": calm["p99_us"], "storm.p99": steady["p99_us"],
                "storm.ratio": steady["p99_us"] / max(calm["p99_us"], 1),
-               "storm.rate": steady["done"] / steady["seconds"], "storm.capacity": capacity,
-               "storm.offered": sum(part["offered"] / part["seconds"] for part in storm) / capacity,
-               "storm.done_rate": storm[0]["done"] / storm[0]["seconds"],
-               "storm.answered_rate": storm[1]["done"] / storm[1]["seconds"],
-               "storm.other_done": 100.0 * others["done"] / max(others["offered"], 1)}
+               "storm.rate": steady["done"] / steady["seconds"]}
+        if stormed is not pair:
+            return row
+        row.update({
+            "storm.capacity": capacity,
+            "storm.offered": sum(part["offered"] / part["seconds"] for part in storm) / capacity,
+            "storm.done_rate": storm[0]["done"] / storm[0]["seconds"],
+            "storm.answered_rate": storm[1]["done"] / storm[1]["seconds"],
+            "storm.other_done": 100.0 * others["done"] / max(others["offered"], 1)})
         # Where none was done at all there is no latency of those that were.
         for key, found in (("storm.other_calm_p99", others_calm), ("storm.other_p99", others)):
             if found["done"]:
@@ -276,6 +312,7 @@ class Cores(Group):
     name, title, needs = "cores", "two cores against one, at the gateway", TLS
     only = ("sallyport",)
     fresh_pairs = True
+    rounds = 5
 
     def start(self, bench, key):
         return None

@@ -138,7 +138,7 @@ PEERS = {peer.key: peer for peer in [
          "HTTP only; reuses origin connections"),
     Peer("relay", "plain relay", {TCP, HTTP}, "haproxy",
          [("relay-client.cfg", HAPROXY), ("relay-server.cfg", HAPROXY)],
-         "HAProxy, two hops in mode tcp without TLS: the floor"),
+         "HAProxy, two hops in mode tcp without TLS: the floor; the storm goes to another gateway"),
     Peer("sallyport", "Sallyport", {TCP, HTTP, TLS}, None,
          [("sallyport-agent.json", ["@BUILD@/agent/sallyport-agent", "--config", "@CONFIG@"]),
           ("sallyport-gateway.json", ["@BUILD@/gateway/sallyport-gateway", "--config",
