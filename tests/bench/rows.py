@@ -137,11 +137,9 @@ ROWS = [
     Row("cores.handshakes", "two cores / one: handshakes a CPU second of the busier worker", "x",
         "high", at_least(1.8)),
     Row("cores.handshakes_even", "the same, were both equally busy", "x", None),
-    Row("cores.handshakes_wall", "the same by the clock, load on the same cores", "x", None),
     Row("cores.bulk", "two cores / one: bulk a CPU second of the busier worker", "x", "high",
         at_least(1.8)),
     Row("cores.bulk_even", "the same, were both equally busy", "x", None),
-    Row("cores.bulk_wall", "the same by the clock, load on the same cores", "x", None),
 ]
 BY_KEY = {row.key: row for row in ROWS}
 

@@ -47,9 +47,10 @@ def parse_wrk(text):
     return found
 
 
-def iperf3(port, seconds, streams, down):
+def iperf3(port, seconds, streams, down, each=None):
+    """each: bits a second of a stream, as iperf3 wants it; None: as many as go."""
     command = ["iperf3", "-c", "127.0.0.1", "-p", str(port), "-t", str(max(1, round(seconds))),
-               "-P", str(streams), "-J"] + (["-R"] if down else [])
+               "-P", str(streams), "-J"] + (["-R"] if down else []) + (["-b", each] if each else [])
     done = subprocess.run(command, capture_output=True, text=True, check=False,
                           timeout=seconds + 60)
     return parse_iperf3(done.stdout or done.stderr)
