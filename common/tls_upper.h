@@ -1,6 +1,6 @@
 /*
  * tls_upper: what is above a leaf (its issuers up to the trusted CA, that one included) and held
- * once: of the next leaf below it only its own signature is left to verify. Worth a third of an
+ * once: of the next leaf below it only its own signature is left to verify. Worth half of an
  * examination, since the clients of a tenant share their issuers.
  *
  * That signatures fit, that the issuers are CAs with the right key usage, purpose, path lengths and

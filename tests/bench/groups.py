@@ -213,9 +213,10 @@ class Bystander(pairs.Pair):
 
 
 class Storm(Group):
-    """Four times what these cores do with the clients on them: one part by real clients, three by
-    clients that are gone after the server's answer, for which two cores have the strength. What
-    these cores do to requests meanwhile that pass by the gateway, the plain relay shows."""
+    """Meant to be four times what these cores do with the clients on them ("offered" tells): one
+    part by real clients, three by clients that are gone after the server's answer, for which two
+    cores have the strength. What these cores do to requests meanwhile that pass by the gateway,
+    the plain relay shows."""
     name, title = "storm", "requests on open channels in a storm of handshakes"
     needs, only = HTTP, ("haproxy", "relay", "sallyport")
     rounds = 7  # they differ by a third
