@@ -213,10 +213,10 @@ class Bystander(pairs.Pair):
 
 
 class Storm(Group):
-    """Meant to be four times what these cores do with the clients on them ("offered" tells): one
-    part by real clients, three by clients that are gone after the server's answer, for which two
-    cores have the strength. What these cores do to requests meanwhile that pass by the gateway,
-    the plain relay shows."""
+    """At least four times what these cores do with the clients on them: four parts by clients that
+    are gone after the server's answer, for which two cores have the strength, and what real clients
+    can do besides. Once as it comes, once with a limit of handshakes. What these cores do to
+    requests meanwhile that pass by the gateway, the plain relay shows."""
     name, title = "storm", "requests on open channels in a storm of handshakes"
     needs, only = HTTP, ("haproxy", "relay", "sallyport")
     rounds = 7  # they differ by a third
@@ -238,7 +238,7 @@ class Storm(Group):
             begun.append(tools.Load(bench, "handshakes", *to, "--rate", capacity, "--at-once", 500,
                                     "--seconds", seconds, "--elsewhere", nice=STORM_NICE))
             begun.append(tools.Load(bench, "hellos", "--port", pair.tls, *to[at:at + 2], "--rate",
-                                    3 * capacity, "--at-once", 2000, "--seconds", seconds,
+                                    4 * capacity, "--at-once", 5000, "--seconds", seconds,
                                     "--elsewhere", nice=STORM_NICE))
         except BaseException:
             for load in begun:
@@ -248,7 +248,7 @@ class Storm(Group):
 
     def steady(self, bench, pair, capacity=0):
         """(steady requests, another tenant's handshakes, [real clients, hellos])"""
-        seconds = max(3, bench.seconds)
+        seconds = max(2, bench.seconds)
         begun = []
         try:
             begun.append(tools.Load(bench, "steady", "--port", pair.door_http, "--count", 32,
@@ -270,30 +270,47 @@ class Storm(Group):
             for load in begun:
                 load.stop()
 
+    def stormy(self, bench, pair, capacity, calm, prefix):
+        """The rows of one storm; calm: steady()'s, without."""
+        steady, others, storm = self.steady(bench, pair, capacity)
+        row = {"p99": steady["p99_us"], "ratio": steady["p99_us"] / max(calm["p99_us"], 1),
+               "rate": steady["done"] / steady["seconds"]}
+        if self.stormed(pair) is pair:
+            offered = sum(part["offered"] / part["seconds"] for part in storm)
+            row.update({"offered": offered / capacity,
+                        "done_rate": storm[0]["done"] / storm[0]["seconds"],
+                        "answered_rate": storm[1]["done"] / storm[1]["seconds"],
+                        "other_done": 100.0 * others["done"] / max(others["offered"], 1)})
+            # Where none was done at all there is no latency of those that were.
+            if others["done"]:
+                row["other_p99"] = others["p99_us"]
+        return {prefix + key: value for key, value in row.items()}
+
     def measure(self, bench, pair):
         stormed = self.stormed(pair)
         can = handshakes(bench, stormed, *stormed.load_to(), "--at-once", 64, seconds=1.5)
         capacity = can["done"] / can["seconds"]
-        calm, others_calm, _ = self.steady(bench, pair)
-        steady, others, storm = self.steady(bench, pair, capacity)
-        # What is left over of the storm ends before another pair's turn.
-        procs.wait_for(pair.peer.title, lambda: procs.http_ok(pair.door_http), 20, *pair.sides())
-        row = {"storm.calm_p99": calm["p99_us"], "storm.p99": steady["p99_us"],
-               "storm.ratio": steady["p99_us"] / max(calm["p99_us"], 1),
-               "storm.rate": steady["done"] / steady["seconds"]}
+        calm, others, _ = self.steady(bench, pair)
+        row = {"storm.calm_p99": calm["p99_us"]}
+        row.update(self.stormy(bench, pair, capacity, calm, "storm."))
+        self.await_end(pair)
         if stormed is not pair:
             return row
-        row.update({
-            "storm.capacity": capacity,
-            "storm.offered": sum(part["offered"] / part["seconds"] for part in storm) / capacity,
-            "storm.done_rate": storm[0]["done"] / storm[0]["seconds"],
-            "storm.answered_rate": storm[1]["done"] / storm[1]["seconds"],
-            "storm.other_done": 100.0 * others["done"] / max(others["offered"], 1)})
-        # Where none was done at all there is no latency of those that were.
-        for key, found in (("storm.other_calm_p99", others_calm), ("storm.other_p99", others)):
-            if found["done"]:
-                row[key] = found["p99_us"]
+        row["storm.capacity"] = capacity
+        if others["done"]:
+            row["storm.other_calm_p99"] = others["p99_us"]
+        pair.limit_handshakes(int(capacity / 2))
+        try:
+            row.update(self.stormy(bench, pair, capacity, calm, "limited."))
+        finally:
+            pair.limit_handshakes(0)
+            self.await_end(pair)
         return row
+
+    @staticmethod
+    def await_end(pair):
+        """What is left over of a storm ends before anything else is measured."""
+        procs.wait_for(pair.peer.title, lambda: procs.http_ok(pair.door_http), 20, *pair.sides())
 
 
 class Delay(Group):

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import time
 
 import procs
 from procs import BenchError, Side
@@ -238,6 +240,44 @@ class Pair:
         except OSError:
             pass
         return found
+
+    def change(self, path, text):
+        """One tenant's file becomes this; seconds until our gateway has logged that it is live
+        (watch_tenants)."""
+        log = os.path.join(self.folder, "sallyport-gateway.log")
+        offset = os.path.getsize(log)
+        with open(path + ".new", "w", encoding="utf-8") as out:
+            out.write(text)
+        begun = time.monotonic()
+        os.rename(path + ".new", path)
+        while True:
+            if time.monotonic() - begun > 300 or not self.server.alive():
+                raise BenchError("no reload within 300 s: " + self.server.tail())
+            time.sleep(0.001)
+            with open(log, "rb") as tail:
+                tail.seek(offset)
+                for line in tail.read().split(b"\n")[:-1]:
+                    event = json.loads(line)
+                    if event["event"] == "reload":
+                        if not event["ok"]:
+                            raise BenchError("the reload failed: %s" % event)
+                        return time.monotonic() - begun
+
+    def limit_handshakes(self, per_s):
+        """From now on so many a second; 0: as many as come. Ours: of the one tenant. HAProxy: of
+        all, it has no other before a handshake."""
+        if self.peer.key == "haproxy":
+            with socket.socket(socket.AF_UNIX) as admin:
+                admin.settimeout(10)
+                admin.connect(os.path.join(self.folder, "haproxy.sock"))
+                admin.sendall(b"set rate-limit ssl-sessions global %d\n" % per_s)
+                answer = admin.recv(1000).strip()
+            if answer:  # nothing but an empty line when it went well
+                raise BenchError("HAProxy's limit: " + answer.decode(errors="replace"))
+            return
+        tenant = json.loads(render("sallyport-tenant.json", self.bench.lab.values))
+        tenant["limits"]["handshakes_per_s"] = per_s
+        self.change(os.path.join(self.tenants, "acme.json"), json.dumps(tenant))
 
     def sides(self):
         return [side for side in (self.client, self.server) if side]

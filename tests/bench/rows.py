@@ -82,6 +82,17 @@ def bulk_rows():
             yield Row(key + "server_s", what + "CPU, gateway side", "s/GB", "low")
 
 
+def storm_rows(key, what):
+    yield Row(key + "p99", what + ": requests at a steady rate, 99 %", "us", "low")
+    yield Row(key + "ratio", what + ": that / calm", "x", "low", at_most(3))
+    yield Row(key + "rate", what + ": requests answered", "1/s", None)
+    yield Row(key + "offered", what + ": handshakes offered, times what they do", "x", None)
+    yield Row(key + "done_rate", what + ": real clients' handshakes done", "1/s", None)
+    yield Row(key + "answered_rate", what + ": other clients answered", "1/s", None)
+    yield Row(key + "other_p99", what + ": another tenant's handshakes, 99 %", "us", "low")
+    yield Row(key + "other_done", what + ": of these done", "%", "high", at_least(95))
+
+
 ROWS = [
     Row("channels.rate", "new channels", "1/s", "high", at_least(10, PER_STREAM),
         at_least(0.75, FLOOR)),
@@ -110,16 +121,10 @@ ROWS = [
         at_most(0.30, "nginx")),
     Row("handshakes.full_rate", "full handshakes (the client limits it)", "1/s", None),
     Row("storm.calm_p99", "requests at a steady rate: 99 %, calm", "us", "low"),
-    Row("storm.p99", "the same in a storm of handshakes", "us", "low"),
-    Row("storm.ratio", "storm / calm", "x", "low", at_most(3)),
-    Row("storm.rate", "requests answered in the storm", "1/s", None),
     Row("storm.capacity", "handshakes these cores do, client included", "1/s", None),
-    Row("storm.offered", "offered, times that (4 is wanted)", "x", None),
-    Row("storm.done_rate", "real clients' handshakes done in it", "1/s", None),
-    Row("storm.answered_rate", "others answered in it", "1/s", None),
     Row("storm.other_calm_p99", "another tenant's handshakes: 99 %, calm", "us", None),
-    Row("storm.other_p99", "the same in the storm", "us", "low"),
-    Row("storm.other_done", "of these done", "%", "high", at_least(95)),
+    *storm_rows("storm.", "storm"),
+    *storm_rows("limited.", "limited storm"),
     Row("tenants.count", "tenants", "", None, digits=0),
     Row("tenants.most_start_s", "start", "s", "low", at_most(3)),
     Row("tenants.most_rss_mb", "resident", "MB", "low", at_most(150)),

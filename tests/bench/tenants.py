@@ -129,28 +129,10 @@ class Tenants(Group):
         then the name must work."""
         lab, number, name = bench.lab, 3, "changed.secure.example.net"
         path = "%s/t%06d.json" % (self.folder.tenants(bench.tenants), number)
-        log = os.path.join(pair.folder, "sallyport-gateway.log")
         with open(path, encoding="ascii") as old:
             old = old.read()
-        offset = os.path.getsize(log)
         try:
-            with open(path + ".new", "w", encoding="ascii") as out:
-                out.write(tenant_json(self.folder.path, lab, number, name))
-            begun = time.monotonic()
-            os.rename(path + ".new", path)
-            took = None
-            while took is None:
-                if time.monotonic() - begun > 300 or not pair.server.alive():
-                    raise BenchError("no reload within 300 s: " + pair.server.tail())
-                time.sleep(0.001)
-                with open(log, "rb") as tail:
-                    tail.seek(offset)
-                    for line in tail.read().split(b"\n")[:-1]:
-                        event = json.loads(line)
-                        if event["event"] == "reload":
-                            took = time.monotonic() - begun
-                            if not event["ok"]:
-                                raise BenchError("the reload failed: %s" % event)
+            took = pair.change(path, tenant_json(self.folder.path, lab, number, name))
             client = "%s/clients/%06d.pem" % (self.folder.path, number)
             handshakes(bench, pair, "--port", pair.tls, "--ca", lab.values["SERVER_CA"],
                        "--connect", "127.0.0.1:%d" % bench.origin.http, "--name", name,
