@@ -101,6 +101,7 @@ def bulk(bench, port, seconds, streams, down, each=None):
 
 class Bulk(Group):
     name, title = "bulk", "bulk, one stream and four, both directions"
+    rounds = 7  # they differ by a fifth
 
     def measure(self, bench, pair):
         row = {}
