@@ -265,7 +265,7 @@ class Pair:
 
     def limit_handshakes(self, per_s):
         """From now on so many a second; 0: as many as come. Ours: of the one tenant. HAProxy: of
-        all, it has no other before a handshake."""
+        all; by name it would take one more frontend before this one."""
         if self.peer.key == "haproxy":
             with socket.socket(socket.AF_UNIX) as admin:
                 admin.settimeout(10)
