@@ -153,7 +153,8 @@ class Load:
 
     def longest_wait(self, since):
         """Of those that were asked for from then on, or were waiting then."""
-        return max(seconds for asked, seconds in self.waits if asked + seconds >= since)
+        return max((seconds for asked, seconds in self.waits if asked + seconds >= since),
+                   default=0)
 
 
 class Relay:
