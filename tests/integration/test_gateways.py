@@ -76,6 +76,7 @@ class Failover(Case):
             # Those of the first load may all be open by chance, and wait with the gateway.
             with fleet.Load(self.lab.doors[0], self.echo) as later:
                 later.wait_more(30)
+            load.wait_answered(stopped)  # by the other one: the first still hangs
             silent = self.lab.agent.wait("tunnel_silent", since=mark)
             moved = self.lab.agent.wait("tunnel_moved", since=mark)
             gateways.programs[0].signal(signal.SIGCONT)

@@ -81,6 +81,7 @@ class Load:
         self.unopened = []  # what the application was told
         self.broken = []    # opened, then cut
         self.waits = []     # (when asked, seconds until it was open)
+        self.asking = []    # when, of those that are not open yet
         self.over = False
         self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
 
@@ -112,6 +113,8 @@ class Load:
 
     def _one(self):
         begun = time.monotonic()
+        with self.lock:
+            self.asking.append(begun)
         try:
             sock = socket.create_connection(self.door[:2], timeout=self.patience * lab.SLOW)
             sock.sendall(connect_head(self.target))
@@ -124,6 +127,10 @@ class Load:
         except OSError as error:
             self._note(unopened=repr(error))
             return
+        finally:
+            with self.lock:
+                self.asking.remove(begun)
+                self.lock.notify_all()
         wait = (begun, time.monotonic() - begun)
         with sock:
             if not head.startswith(b"HTTP/1.1 200"):
@@ -150,6 +157,13 @@ class Load:
             if not self.lock.wait_for(lambda: self.done >= wanted, timeout * lab.SLOW):
                 raise AssertionError("only %d of %d channels went well; not opened: %s" % (
                     self.done - wanted + count, count, self.unopened[-3:]))
+
+    def wait_answered(self, before, timeout=30):
+        """Until none of those that asked before then waits to be opened."""
+        with self.lock:
+            if not self.lock.wait_for(lambda: all(asked >= before for asked in self.asking),
+                                      timeout * lab.SLOW):
+                raise AssertionError("%d channels are not open yet" % len(self.asking))
 
     def longest_wait(self, since):
         """Of those that were asked for from then on, or were waiting then."""

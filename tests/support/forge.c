@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/tls_chain.h"
 #include "common/tls_trust.h"
 
 #include <check.h>
@@ -151,6 +152,14 @@ void forge_free(struct forge *f)
 {
     while (f->count)
         forge_undo(f);
+}
+
+void forge_chain(const struct forge *f, const int *sent, struct sp_chain *ret_chain)
+{
+    *ret_chain = (struct sp_chain){.count = 0};
+    for (; *sent >= 0; sent++)
+        ret_chain->certs[ret_chain->count++] =
+            (struct sp_bytes){f->der[*sent].data, f->der[*sent].size};
 }
 
 struct sp_tls_trust *forge_trust(const struct forge *f, const int *trusted, size_t count)

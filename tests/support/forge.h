@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sp_chain;
 struct sp_tls_trust;
 
 #define FORGE_MAX 24
@@ -62,6 +63,8 @@ int forge_cert(struct forge *f, int issuer, struct forge_form form);
 /* The last one that was forged is as if it had not been. */
 void forge_undo(struct forge *f);
 void forge_free(struct forge *f);
+/* What is sent: the certificates of these indices, the leaf first, -1 at the end. Borrowed. */
+void forge_chain(const struct forge *f, const int *sent, struct sp_chain *ret_chain);
 /* The certificates of these indices, trusted. The caller has a reference. */
 struct sp_tls_trust *forge_trust(const struct forge *f, const int *trusted, size_t count);
 #endif

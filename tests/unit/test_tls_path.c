@@ -41,16 +41,14 @@ static void examine(const struct forge *f, const int *sent, const int *trusted, 
 {
     struct sp_chain_query query = {
         .purpose = name ? SP_PURPOSE_SERVER : SP_PURPOSE_CLIENT, .name = name, .now = f->now};
-    struct sp_chain chain = {0};
+    struct sp_chain chain;
     struct sp_tls_trust *trust;
     size_t count = 0;
 
     while (trusted[count] >= 0)
         count++;
     query.trust = trust = forge_trust(f, trusted, count);
-    for (; sent[chain.count] >= 0; chain.count++)
-        chain.certs[chain.count] =
-            (struct sp_bytes){f->der[sent[chain.count]].data, f->der[sent[chain.count]].size};
+    forge_chain(f, sent, &chain);
     sp_chain_examine(&chain, &query, ret_facts);
     expect_the_same_when_issuers_are_known(&chain, &query, ret_facts);
     sp_tls_trust_unref(trust);

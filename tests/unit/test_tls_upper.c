@@ -12,20 +12,31 @@
 
 static const struct forge_form acme_root = {.dn = "CN=Acme Root,O=Acme", .ca = true};
 
+enum { CONSTRAINED, CLIENT_ONLY, SERVER_ONLY, UNKNOWN_CRITICAL, NAMED_GOOD, NAMED_EVIL, EXTS };
+#define DER(bytes) bytes, sizeof bytes - 1
+static const struct forge_ext exts[EXTS] = {
+    [CONSTRAINED] = {"2.5.29.30", DER("\x30\x12\xa0\x10\x30\x0e\x82\x0cgood.example"), true},
+    [CLIENT_ONLY] = {"2.5.29.37", DER("\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02"), false},
+    [SERVER_ONLY] = {"2.5.29.37", DER("\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01"), false},
+    [UNKNOWN_CRITICAL] = {"1.2.3.4", DER("\x05\x00"), true},
+    [NAMED_GOOD] = {"2.5.29.17", DER("\x30\x0e\x82\x0cgood.example"), false},
+    [NAMED_EVIL] = {"2.5.29.17",
+                    DER("\x30\x0e\x82\x0c"
+                        "evil.example"),
+                    false},
+};
+
 /* What was sent (ends with -1), with what is remembered of issuers, for `asked`, where purpose and
  * min_key_bits are. Returns what is observed. */
 static sp_reason_set examine_asked(struct sp_tls_uppers *uppers, const struct forge *f,
                                    const int *sent, int root, struct sp_chain_query asked)
 {
     struct sp_chain_query query = asked;
-    struct sp_chain chain = {.count = 0};
+    struct sp_chain chain;
     struct sp_tls_trust *trust = forge_trust(f, &root, 1);
     struct sp_facts facts;
 
-    for (; sent[chain.count] >= 0; chain.count++)
-        chain.certs[chain.count] =
-            (struct sp_bytes){f->der[sent[chain.count]].data, f->der[sent[chain.count]].size};
-
+    forge_chain(f, sent, &chain);
     query.now = f->now;
     query.uppers = uppers;
     query.trust = trust;
@@ -106,8 +117,6 @@ END_TEST
  * other one remembered. */
 START_TEST(issuers_are_known_for_what_was_asked_of_them)
 {
-    static const uint8_t client_only[] = "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02";
-    static const struct forge_ext eku = {"2.5.29.37", client_only, sizeof client_only - 1, false};
     static const struct {
         struct sp_chain_query asked;
         sp_reason_set observed;
@@ -120,8 +129,9 @@ START_TEST(issuers_are_known_for_what_was_asked_of_them)
     struct sp_tls_uppers *uppers = sp_tls_uppers_new();
     struct forge f = {.count = 0};
     int root = forge_cert(&f, -1, acme_root);
-    int mid = forge_cert(&f, root,
-                         (struct forge_form){.dn = "CN=Mid", .ca = true, .rsa = true, .ext = &eku});
+    int mid = forge_cert(
+        &f, root,
+        (struct forge_form){.dn = "CN=Mid", .ca = true, .rsa = true, .ext = &exts[CLIENT_ONLY]});
     int leaf = forge_cert(&f, mid, (struct forge_form){.dn = "CN=leaf"});
 
     for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
@@ -247,22 +257,20 @@ END_TEST
 /* What is known of the issuers must not lose what they, or the root, say about the leaf. */
 START_TEST(issuers_with_name_constraints_are_judged_each_time)
 {
-    static const uint8_t permitted[] = "\x30\x12\xa0\x10\x30\x0e\x82\x0cgood.example";
-    static const uint8_t good[] = "\x30\x0e\x82\x0cgood.example";
-    static const uint8_t evil[] = "\x30\x0e\x82\x0c"
-                                  "evil.example";
-    static const struct forge_ext limit = {"2.5.29.30", permitted, sizeof permitted - 1, true};
-    static const struct forge_ext names[] = {{"2.5.29.17", good, sizeof good - 1, false},
-                                             {"2.5.29.17", evil, sizeof evil - 1, false}};
     struct sp_tls_uppers *uppers = sp_tls_uppers_new();
     struct forge f = {.count = 0};
     bool by_root = _i;
-    int root = forge_cert(
-        &f, -1, (struct forge_form){.dn = "CN=Root", .ca = true, .ext = by_root ? &limit : NULL});
-    int mid = forge_cert(
-        &f, root, (struct forge_form){.dn = "CN=Mid", .ca = true, .ext = by_root ? NULL : &limit});
-    int inside = forge_cert(&f, mid, (struct forge_form){.dn = "CN=in", .ext = &names[0]});
-    int outside = forge_cert(&f, mid, (struct forge_form){.dn = "CN=out", .ext = &names[1]});
+    int root =
+        forge_cert(&f, -1,
+                   (struct forge_form){
+                       .dn = "CN=Root", .ca = true, .ext = by_root ? &exts[CONSTRAINED] : NULL});
+    int mid =
+        forge_cert(&f, root,
+                   (struct forge_form){
+                       .dn = "CN=Mid", .ca = true, .ext = by_root ? NULL : &exts[CONSTRAINED]});
+    int inside = forge_cert(&f, mid, (struct forge_form){.dn = "CN=in", .ext = &exts[NAMED_GOOD]});
+    int outside =
+        forge_cert(&f, mid, (struct forge_form){.dn = "CN=out", .ext = &exts[NAMED_EVIL]});
 
     ck_assert_uint_eq(examine_with(uppers, &f, inside, mid, root), 0);
     ck_assert(!is_known(uppers, &f, mid, root));
@@ -310,22 +318,10 @@ static unsigned draw(unsigned n) /* 0..n-1; the same for the same seed everywher
 static struct forge_form random_form(bool ca, int so_far)
 {
     static const char *const dns[] = {"CN=A,O=Acme", "CN=B,O=Acme", "CN=C,O=Acme", "CN=D,O=Acme"};
-    static const uint8_t permitted[] = "\x30\x12\xa0\x10\x30\x0e\x82\x0cgood.example";
-    static const uint8_t good[] = "\x30\x0e\x82\x0cgood.example";
-    static const uint8_t evil[] = "\x30\x0e\x82\x0c"
-                                  "evil.example";
-    static const uint8_t client[] = "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02";
-    static const uint8_t server[] = "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01";
-    static const struct forge_ext exts[] = {{"2.5.29.30", permitted, sizeof permitted - 1, true},
-                                            {"2.5.29.37", client, sizeof client - 1, false},
-                                            {"2.5.29.37", server, sizeof server - 1, false},
-                                            {"1.2.3.4", "\x05", 2, true},
-                                            {"2.5.29.17", good, sizeof good - 1, false},
-                                            {"2.5.29.17", evil, sizeof evil - 1, false}};
     struct forge_form form = {.dn = dns[draw(4)], .ca = ca, .no_ids = draw(2)};
 
     if (!draw(ca ? 10 : 3))
-        form.ext = &exts[draw(6)];
+        form.ext = &exts[draw(EXTS)];
     if (!draw(20))
         form.ca = !ca;
     if (!draw(20))
