@@ -36,15 +36,15 @@ static gnutls_datum_t borrow(const void *data, size_t len)
 void sp_kdf(const void *secret, size_t secret_len, const void *info, size_t info_len,
             uint8_t *ret_key, size_t ret_key_len)
 {
-    static const uint8_t zero_salt[64]; /* RFC 5869 2.2: no salt means HashLen zeros */
+    static const uint8_t zero_salt[SP_SHA256_LEN]; /* RFC 5869 2.2: no salt means HashLen zeros */
     gnutls_datum_t ikm = borrow(secret, secret_len);
     gnutls_datum_t salt = borrow(zero_salt, sizeof zero_salt);
     gnutls_datum_t context = borrow(info, info_len);
-    uint8_t prk[64];
+    uint8_t prk[SP_SHA256_LEN];
     gnutls_datum_t prk_datum = borrow(prk, sizeof prk);
 
-    SP_REQUIRE(gnutls_hkdf_extract(GNUTLS_MAC_SHA512, &ikm, &salt, prk) == 0);
-    SP_REQUIRE(gnutls_hkdf_expand(GNUTLS_MAC_SHA512, &prk_datum, &context, ret_key, ret_key_len) ==
+    SP_REQUIRE(gnutls_hkdf_extract(GNUTLS_MAC_SHA256, &ikm, &salt, prk) == 0);
+    SP_REQUIRE(gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &prk_datum, &context, ret_key, ret_key_len) ==
                0);
     gnutls_memset(prk, 0, sizeof prk);
 }

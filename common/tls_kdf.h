@@ -20,7 +20,7 @@ struct sp_sha256_part {
 void sp_sha256_parts(const struct sp_sha256_part *parts, size_t count,
                      uint8_t ret_digest[SP_SHA256_LEN]);
 
-/* HKDF-SHA512 (RFC 5869) without salt: ret_key_len bytes (at most 255 * 64) from `secret`, bound to
+/* HKDF-SHA256 (RFC 5869) without salt: ret_key_len bytes (at most 255 * 32) from `secret`, bound to
  * `info`. The caller makes info unambiguous: a label first, then fields of known length. */
 void sp_kdf(const void *secret, size_t secret_len, const void *info, size_t info_len,
             uint8_t *ret_key, size_t ret_key_len);
