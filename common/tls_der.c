@@ -41,6 +41,23 @@ bool sp_tls_der_take(struct sp_tls_der *d, int tag, struct sp_tls_der *ret_conte
     return true;
 }
 
+bool sp_tls_der_take_explicit(struct sp_tls_der *d, int outer, int inner, struct sp_tls_der *ret)
+{
+    struct sp_tls_der box;
+
+    return sp_tls_der_take(d, outer, &box, NULL) && sp_tls_der_take(&box, inner, ret, NULL) &&
+           !sp_tls_der_len(&box);
+}
+
+bool sp_tls_der_take_integer(struct sp_tls_der *d, struct sp_tls_der *ret)
+{
+    if (!sp_tls_der_take(d, SP_TLS_DER_INTEGER, ret, NULL) || !sp_tls_der_len(ret))
+        return false;
+    while (sp_tls_der_len(ret) > 1 && !ret->at[0] && ret->at[1] < 0x80)
+        ret->at++;
+    return true;
+}
+
 static bool two_digits(const uint8_t **at, int *ret)
 {
     const uint8_t *p = *at;

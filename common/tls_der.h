@@ -34,6 +34,11 @@ bool sp_tls_der_is(const struct sp_tls_der *d, int tag); /* the tag of the eleme
 /* Takes the element at the front when it has this tag; its content, and (unless NULL) the whole. */
 bool sp_tls_der_take(struct sp_tls_der *d, int tag, struct sp_tls_der *ret_content,
                      struct sp_tls_der *ret_whole);
+/* Takes a tag around exactly one element. */
+bool sp_tls_der_take_explicit(struct sp_tls_der *d, int outer, int inner, struct sp_tls_der *ret);
+/* Takes an INTEGER; zero bytes that do not change its value are left out, so that equal numbers are
+ * equal bytes. The sign stays: 00 80 is not 80. */
+bool sp_tls_der_take_integer(struct sp_tls_der *d, struct sp_tls_der *ret);
 /* UTCTime YYMMDDHHMMSSZ or GeneralizedTime YYYYMMDDHHMMSSZ, as RFC 5280 allows them. */
 bool sp_tls_der_take_time(struct sp_tls_der *d, int64_t *ret);
 /* "2.5.29.28", for messages: what does not fit is left out. */
@@ -43,6 +48,9 @@ bool sp_tls_der_take_extension(struct sp_tls_der *list, struct sp_tls_der *ret_o
                                bool *ret_critical, struct sp_tls_der *ret_value);
 /* The same bytes; of two that are not there (NULL) too. */
 bool sp_tls_der_equal(const struct sp_tls_der *a, const struct sp_tls_der *b);
+/* An OID as DER has it: SP_TLS_OID("\x55\x1d\x0f"). */
+#define SP_TLS_OID(bytes)                                                                          \
+    ((struct sp_tls_der){(const uint8_t *)(bytes), (const uint8_t *)(bytes) + sizeof(bytes) - 1})
 /* One of the extensions 2.5.29.x that X.509 itself defines: its x; otherwise -1. */
 int sp_tls_der_standard_oid(const struct sp_tls_der *oid);
 /* A CRLReason (RFC 5280 5.3.1): "keyCompromise"; "" for unspecified and unknown ones. */

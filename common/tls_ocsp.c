@@ -14,8 +14,8 @@
 #define SKEW_S     300 /* that the clocks of honest machines may differ by */
 #define DIGEST_MAX 32
 
-#define OID_SHA1   SP_OCSP_OID("\x2b\x0e\x03\x02\x1a")
-#define OID_SHA256 SP_OCSP_OID("\x60\x86\x48\x01\x65\x03\x04\x02\x01")
+#define OID_SHA1   SP_TLS_OID("\x2b\x0e\x03\x02\x1a")
+#define OID_SHA256 SP_TLS_OID("\x60\x86\x48\x01\x65\x03\x04\x02\x01")
 #define HASH_KINDS 2
 
 /* What an entry about the certificate must have. */
@@ -53,7 +53,7 @@ static void say_status(struct sp_ocsp_answer *a, unsigned status)
 
 /* ---- which entry ---- */
 
-static void want(const struct sp_ocsp_cert *cert, const struct sp_ocsp_cert *issuer,
+static void want(const struct sp_tls_outline *cert, const struct sp_tls_outline *issuer,
                  struct wanted *ret)
 {
     ret->serial = cert->serial;
@@ -238,14 +238,13 @@ static void conclude(const struct sp_ocsp_single *one, struct sp_ocsp_answer *a)
 static void judge(const struct sp_ocsp_basic *basic, const struct sp_ocsp_query *q,
                   struct sp_ocsp_answer *a)
 {
-    struct sp_ocsp_cert cert, issuer;
+    struct sp_tls_outline cert, issuer;
     struct sp_ocsp_single one;
     struct wanted w;
     char text[sizeof a->detail - 8];
     const char *why;
 
-    if (!sp_ocsp_parse_only_cert(&q->cert, &cert) ||
-        !sp_ocsp_parse_only_cert(&q->issuer, &issuer)) {
+    if (!sp_tls_outline_of(&q->cert, &cert) || !sp_tls_outline_of(&q->issuer, &issuer)) {
         say(a, SP_OCSP_INVALID, "the certificate or its issuer's cannot be read");
         return;
     }

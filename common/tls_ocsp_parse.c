@@ -2,17 +2,14 @@
 
 #include <string.h>
 
-#define TAG_0          0xa0 /* [0] constructed, explicit or not */
-#define TAG_1          0xa1
-#define TAG_2          0xa2
-#define TAG_3          0xa3
-#define TAG_GOOD       0x80 /* [0] IMPLICIT NULL */
-#define TAG_UNKNOWN    0x82 /* [2] IMPLICIT NULL */
-#define TAG_ISSUER_UID 0x81
-#define TAG_OWNER_UID  0x82
-#define CAUSE_REASON   21
-#define CAUSE_INVALID  24 /* invalidityDate */
-#define DER_NULL       0x05
+#define TAG_0         0xa0 /* [0] constructed, explicit or not */
+#define TAG_1         0xa1
+#define TAG_2         0xa2
+#define TAG_GOOD      0x80 /* [0] IMPLICIT NULL */
+#define TAG_UNKNOWN   0x82 /* [2] IMPLICIT NULL */
+#define CAUSE_REASON  21
+#define CAUSE_INVALID 24 /* invalidityDate */
+#define DER_NULL      0x05
 
 #define OID_OCSP           "\x2b\x06\x01\x05\x05\x07\x30\x01" /* 1.3.6.1.5.5.7.48.1 */
 #define OID_BASIC          OID_OCSP "\x01"
@@ -26,127 +23,11 @@ static bool is_oid(const struct sp_tls_der *oid, struct sp_tls_der wanted)
     return sp_tls_der_equal(oid, &wanted);
 }
 
-/* A tag around exactly one element. */
-static bool take_explicit(struct sp_tls_der *d, int outer, int inner, struct sp_tls_der *ret)
-{
-    struct sp_tls_der box;
-
-    return sp_tls_der_take(d, outer, &box, NULL) && sp_tls_der_take(&box, inner, ret, NULL) &&
-           !sp_tls_der_len(&box);
-}
-
 /* OCSP knows the one kind of time only; one before 1970 is no time either. */
 static bool take_generalized(struct sp_tls_der *d, int64_t *ret)
 {
     return sp_tls_der_is(d, SP_TLS_DER_GENERALIZED_TIME) && sp_tls_der_take_time(d, ret) &&
            *ret > 0;
-}
-
-/* An INTEGER; zero bytes that do not change its value are left out, so that equal numbers are equal
- * bytes. The sign stays: 00 80 is not 80. */
-static bool take_integer(struct sp_tls_der *d, struct sp_tls_der *ret)
-{
-    if (!sp_tls_der_take(d, SP_TLS_DER_INTEGER, ret, NULL) || !sp_tls_der_len(ret))
-        return false;
-    while (sp_tls_der_len(ret) > 1 && !ret->at[0] && ret->at[1] < 0x80)
-        ret->at++;
-    return true;
-}
-
-/* The three parts of whatever is signed in X.509's way; the text is opened in `ret_text`. */
-static bool take_signed(struct sp_tls_der *d, struct sp_ocsp_signed *ret,
-                        struct sp_tls_der *ret_text)
-{
-    if (!sp_tls_der_take(d, SP_TLS_DER_SEQUENCE, ret_text, &ret->text) ||
-        !sp_tls_der_take(d, SP_TLS_DER_SEQUENCE, &ret->algorithm, NULL) ||
-        !sp_tls_der_take(d, SP_TLS_DER_BIT_STRING, &ret->signature, NULL) ||
-        sp_tls_der_len(&ret->signature) < 2 || ret->signature.at[0] != 0)
-        return false;
-    ret->signature.at++;
-    return true;
-}
-
-/* ---- certificates ---- */
-
-static bool parse_spki(struct sp_tls_der spki, struct sp_ocsp_cert *cert)
-{
-    struct sp_tls_der ignored;
-
-    if (!sp_tls_der_take(&spki, SP_TLS_DER_SEQUENCE, &ignored, NULL) ||
-        !sp_tls_der_take(&spki, SP_TLS_DER_BIT_STRING, &cert->key, NULL) || sp_tls_der_len(&spki) ||
-        !sp_tls_der_len(&cert->key))
-        return false;
-    cert->key.at++; /* the number of unused bits is no part of what is hashed */
-    return true;
-}
-
-/* What may be there and says nothing here. One that is cut short stays, where it is refused: it is
- * not what must come next. */
-static void skip(struct sp_tls_der *d, int tag)
-{
-    struct sp_tls_der ignored;
-
-    sp_tls_der_take(d, tag, &ignored, NULL);
-}
-
-static bool parse_tbs_cert(struct sp_tls_der tbs, struct sp_ocsp_cert *cert)
-{
-    struct sp_tls_der ignored, algorithm, validity, spki;
-
-    skip(&tbs, TAG_0); /* the version */
-    if (!take_integer(&tbs, &cert->serial) ||
-        !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &algorithm, NULL) ||
-        !sp_tls_der_equal(&algorithm, &cert->sig.algorithm) ||
-        !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &ignored, &cert->issuer) ||
-        !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &validity, NULL) ||
-        !sp_tls_der_take_time(&validity, &cert->not_before) ||
-        !sp_tls_der_take_time(&validity, &cert->not_after) || sp_tls_der_len(&validity) ||
-        !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &ignored, &cert->subject) ||
-        !sp_tls_der_take(&tbs, SP_TLS_DER_SEQUENCE, &spki, &cert->spki) || !parse_spki(spki, cert))
-        return false;
-    skip(&tbs, TAG_ISSUER_UID);
-    skip(&tbs, TAG_OWNER_UID);
-    if (sp_tls_der_is(&tbs, TAG_3) &&
-        !take_explicit(&tbs, TAG_3, SP_TLS_DER_SEQUENCE, &cert->extensions))
-        return false;
-    return !sp_tls_der_len(&tbs);
-}
-
-bool sp_ocsp_parse_cert(struct sp_tls_der *certs, struct sp_ocsp_cert *ret_cert)
-{
-    struct sp_tls_der cert, tbs;
-
-    memset(ret_cert, 0, sizeof *ret_cert);
-    return sp_tls_der_take(certs, SP_TLS_DER_SEQUENCE, &cert, &ret_cert->whole) &&
-           take_signed(&cert, &ret_cert->sig, &tbs) && !sp_tls_der_len(&cert) &&
-           parse_tbs_cert(tbs, ret_cert);
-}
-
-bool sp_ocsp_parse_only_cert(const struct sp_bytes *der, struct sp_ocsp_cert *ret_cert)
-{
-    struct sp_tls_der all = {der->data, der->data + der->len};
-
-    return der->len && sp_ocsp_parse_cert(&all, ret_cert) && !sp_tls_der_len(&all);
-}
-
-enum sp_ocsp_found sp_ocsp_extension(const struct sp_ocsp_cert *cert, struct sp_tls_der oid,
-                                     struct sp_tls_der *ret_value)
-{
-    struct sp_tls_der list = cert->extensions, one, value;
-    enum sp_ocsp_found found = SP_OCSP_ABSENT;
-    bool critical;
-
-    while (sp_tls_der_len(&list)) {
-        if (!sp_tls_der_take_extension(&list, &one, &critical, &value))
-            return SP_OCSP_BROKEN;
-        if (!is_oid(&one, oid))
-            continue;
-        if (found == SP_OCSP_FOUND)
-            return SP_OCSP_BROKEN;
-        found = SP_OCSP_FOUND;
-        *ret_value = value;
-    }
-    return found;
 }
 
 /* ---- entries ---- */
@@ -156,9 +37,9 @@ static bool is_known(const struct sp_tls_der *oid)
 {
     int x = sp_tls_der_standard_oid(oid);
 
-    return x == CAUSE_REASON || x == CAUSE_INVALID || is_oid(oid, SP_OCSP_OID(OID_NONCE)) ||
-           is_oid(oid, SP_OCSP_OID(OID_CRL_REFERENCES)) ||
-           is_oid(oid, SP_OCSP_OID(OID_ARCHIVE_CUTOFF)) || is_oid(oid, SP_OCSP_OID(OID_EXTENDED));
+    return x == CAUSE_REASON || x == CAUSE_INVALID || is_oid(oid, SP_TLS_OID(OID_NONCE)) ||
+           is_oid(oid, SP_TLS_OID(OID_CRL_REFERENCES)) ||
+           is_oid(oid, SP_TLS_OID(OID_ARCHIVE_CUTOFF)) || is_oid(oid, SP_TLS_OID(OID_EXTENDED));
 }
 
 /* [1] EXPLICIT Extensions at the end of a response and of an entry. */
@@ -171,14 +52,14 @@ static bool take_extensions(struct sp_tls_der *d, struct sp_tls_der *ret_critica
 
     if (!sp_tls_der_len(d))
         return true;
-    if (!take_explicit(d, TAG_1, SP_TLS_DER_SEQUENCE, &list) || sp_tls_der_len(d))
+    if (!sp_tls_der_take_explicit(d, TAG_1, SP_TLS_DER_SEQUENCE, &list) || sp_tls_der_len(d))
         return false;
     while (sp_tls_der_len(&list)) {
         if (!sp_tls_der_take_extension(&list, &oid, &critical, &value))
             return false;
         if (critical && !is_known(&oid))
             *ret_critical = oid;
-        if (!ret_nonce || !is_oid(&oid, SP_OCSP_OID(OID_NONCE)))
+        if (!ret_nonce || !is_oid(&oid, SP_TLS_OID(OID_NONCE)))
             continue;
         if (nonces++)
             return false;
@@ -201,7 +82,7 @@ static bool parse_cert_id(struct sp_tls_der id, struct sp_ocsp_single *single)
         return false;
     return sp_tls_der_take(&id, SP_TLS_DER_OCTET_STRING, &single->name_hash, NULL) &&
            sp_tls_der_take(&id, SP_TLS_DER_OCTET_STRING, &single->key_hash, NULL) &&
-           take_integer(&id, &single->serial) && !sp_tls_der_len(&id);
+           sp_tls_der_take_integer(&id, &single->serial) && !sp_tls_der_len(&id);
 }
 
 static bool take_status(struct sp_tls_der *d, struct sp_ocsp_single *single)
@@ -219,7 +100,7 @@ static bool take_status(struct sp_tls_der *d, struct sp_ocsp_single *single)
         return false;
     if (!sp_tls_der_len(&inside))
         return true;
-    if (!take_explicit(&inside, TAG_0, SP_TLS_DER_ENUMERATED, &cause) ||
+    if (!sp_tls_der_take_explicit(&inside, TAG_0, SP_TLS_DER_ENUMERATED, &cause) ||
         sp_tls_der_len(&cause) != 1 || sp_tls_der_len(&inside))
         return false;
     single->cause = cause.at[0];
@@ -252,7 +133,7 @@ static bool take_responder(struct sp_tls_der *d, struct sp_ocsp_basic *basic)
         return sp_tls_der_take(d, TAG_1, &box, NULL) &&
                sp_tls_der_take(&box, SP_TLS_DER_SEQUENCE, &ignored, &basic->by_name) &&
                !sp_tls_der_len(&box);
-    return take_explicit(d, TAG_2, SP_TLS_DER_OCTET_STRING, &basic->by_key);
+    return sp_tls_der_take_explicit(d, TAG_2, SP_TLS_DER_OCTET_STRING, &basic->by_key);
 }
 
 static const char *parse_tbs(struct sp_tls_der tbs, struct sp_ocsp_basic *basic)
@@ -260,8 +141,9 @@ static const char *parse_tbs(struct sp_tls_der tbs, struct sp_ocsp_basic *basic)
     struct sp_tls_der version, walk;
     struct sp_ocsp_single single;
 
-    if (sp_tls_der_is(&tbs, TAG_0) && (!take_explicit(&tbs, TAG_0, SP_TLS_DER_INTEGER, &version) ||
-                                       sp_tls_der_len(&version) != 1 || version.at[0] != 0))
+    if (sp_tls_der_is(&tbs, TAG_0) &&
+        (!sp_tls_der_take_explicit(&tbs, TAG_0, SP_TLS_DER_INTEGER, &version) ||
+         sp_tls_der_len(&version) != 1 || version.at[0] != 0))
         return "its version";
     if (!take_responder(&tbs, basic))
         return "its responderID";
@@ -295,10 +177,10 @@ static const char *parse_basic(struct sp_tls_der basic, struct sp_ocsp_basic *re
 
     if (!sp_tls_der_take(&basic, SP_TLS_DER_SEQUENCE, &inside, NULL) || sp_tls_der_len(&basic))
         return "its BasicOCSPResponse";
-    if (!take_signed(&inside, &ret->sig, &tbs))
+    if (!sp_tls_take_signed(&inside, &ret->sig, &tbs))
         return "its signature";
     if (sp_tls_der_len(&inside) &&
-        (!take_explicit(&inside, TAG_0, SP_TLS_DER_SEQUENCE, &ret->certs) ||
+        (!sp_tls_der_take_explicit(&inside, TAG_0, SP_TLS_DER_SEQUENCE, &ret->certs) ||
          sp_tls_der_len(&inside) || !are_certs(ret->certs)))
         return "its list of certificates (8 at most)";
     return parse_tbs(tbs, ret);
@@ -319,9 +201,9 @@ const char *sp_ocsp_parse(const struct sp_bytes *response, struct sp_ocsp_basic 
     ret_basic->status = status.at[0];
     if (ret_basic->status)
         return NULL;
-    if (!take_explicit(&inside, TAG_0, SP_TLS_DER_SEQUENCE, &body) || sp_tls_der_len(&inside) ||
-        !sp_tls_der_take(&body, SP_TLS_DER_OID, &type, NULL) ||
-        !is_oid(&type, SP_OCSP_OID(OID_BASIC)) ||
+    if (!sp_tls_der_take_explicit(&inside, TAG_0, SP_TLS_DER_SEQUENCE, &body) ||
+        sp_tls_der_len(&inside) || !sp_tls_der_take(&body, SP_TLS_DER_OID, &type, NULL) ||
+        !is_oid(&type, SP_TLS_OID(OID_BASIC)) ||
         !sp_tls_der_take(&body, SP_TLS_DER_OCTET_STRING, &basic, NULL) || sp_tls_der_len(&body))
         return "its body";
     return parse_basic(basic, ret_basic);

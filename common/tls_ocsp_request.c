@@ -14,9 +14,9 @@
 #define TAG_EXTENSIONS 0xa2 /* requestExtensions [2] */
 #define STATUS_REQUEST 5
 
-#define OID_AIA         SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x01\x01")
-#define OID_AD_OCSP     SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x30\x01")
-#define OID_TLS_FEATURE SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x01\x18")
+#define OID_AIA         SP_TLS_OID("\x2b\x06\x01\x05\x05\x07\x01\x01")
+#define OID_AD_OCSP     SP_TLS_OID("\x2b\x06\x01\x05\x05\x07\x30\x01")
+#define OID_TLS_FEATURE SP_TLS_OID("\x2b\x06\x01\x05\x05\x07\x01\x18")
 
 /* SEQUENCE { SHA-1, NULL } and OBJECT IDENTIFIER nonce, as they stand in a request. */
 static const uint8_t sha1_algorithm[] = {0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e,
@@ -67,8 +67,8 @@ static void put_nonce(struct writer *w, const uint8_t *nonce, size_t len)
     wrap(w, TAG_EXTENSIONS, end);
 }
 
-static void put_cert_id(struct writer *w, const struct sp_ocsp_cert *cert,
-                        const struct sp_ocsp_cert *issuer)
+static void put_cert_id(struct writer *w, const struct sp_tls_outline *cert,
+                        const struct sp_tls_outline *issuer)
 {
     uint8_t name[SHA1_LEN], key[SHA1_LEN];
     size_t end = w->begin;
@@ -91,9 +91,9 @@ enum sp_err sp_ocsp_request(const struct sp_bytes *cert, const struct sp_bytes *
 {
     struct writer w = {.begin = sizeof w.bytes};
     size_t all = w.begin, list;
-    struct sp_ocsp_cert c, i;
+    struct sp_tls_outline c, i;
 
-    if (!sp_ocsp_parse_only_cert(cert, &c) || !sp_ocsp_parse_only_cert(issuer, &i))
+    if (!sp_tls_outline_of(cert, &c) || !sp_tls_outline_of(issuer, &i))
         return sp_error_set(err, SP_ERR_CONFIG, "the certificate or its issuer's cannot be read");
     if (sp_tls_der_len(&c.serial) > SERIAL_MAX)
         return sp_error_set(err, SP_ERR_LIMIT, "its serial number has %zu bytes; %d are the most",
@@ -142,11 +142,11 @@ static bool copy_url(const struct sp_tls_der *uri, char *buf, size_t buf_len)
 bool sp_ocsp_responder_url(const struct sp_bytes *cert, char *buf, size_t buf_len)
 {
     struct sp_tls_der value, list, one, method;
-    struct sp_ocsp_cert c;
+    struct sp_tls_outline c;
 
     buf[0] = '\0';
-    if (!sp_ocsp_parse_only_cert(cert, &c) ||
-        sp_ocsp_extension(&c, OID_AIA, &value) != SP_OCSP_FOUND ||
+    if (!sp_tls_outline_of(cert, &c) ||
+        sp_tls_outline_extension(&c, OID_AIA, &value) != SP_TLS_FOUND ||
         !sp_tls_der_take(&value, SP_TLS_DER_SEQUENCE, &list, NULL) || sp_tls_der_len(&value))
         return false;
     while (sp_tls_der_take(&list, SP_TLS_DER_SEQUENCE, &one, NULL)) {
@@ -163,10 +163,10 @@ bool sp_ocsp_responder_url(const struct sp_bytes *cert, char *buf, size_t buf_le
 bool sp_ocsp_must_staple(const struct sp_bytes *cert)
 {
     struct sp_tls_der value, list, feature;
-    struct sp_ocsp_cert c;
+    struct sp_tls_outline c;
 
-    if (!sp_ocsp_parse_only_cert(cert, &c) ||
-        sp_ocsp_extension(&c, OID_TLS_FEATURE, &value) != SP_OCSP_FOUND ||
+    if (!sp_tls_outline_of(cert, &c) ||
+        sp_tls_outline_extension(&c, OID_TLS_FEATURE, &value) != SP_TLS_FOUND ||
         !sp_tls_der_take(&value, SP_TLS_DER_SEQUENCE, &list, NULL))
         return false;
     while (sp_tls_der_take(&list, SP_TLS_DER_INTEGER, &feature, NULL))

@@ -17,11 +17,11 @@
 #define KU_SIGNATURE 0x80 /* digitalSignature, in the first byte of keyUsage */
 #define DER_NULL     0x05
 
-#define OID_PSS          SP_OCSP_OID("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a")
-#define OID_KEY_USAGE    SP_OCSP_OID("\x55\x1d\x0f")
-#define OID_EKU          SP_OCSP_OID("\x55\x1d\x25")
-#define OID_NOCHECK      SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x30\x01\x05")
-#define OID_OCSP_SIGNING SP_OCSP_OID("\x2b\x06\x01\x05\x05\x07\x03\x09")
+#define OID_PSS          SP_TLS_OID("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a")
+#define OID_KEY_USAGE    SP_TLS_OID("\x55\x1d\x0f")
+#define OID_EKU          SP_TLS_OID("\x55\x1d\x25")
+#define OID_NOCHECK      SP_TLS_OID("\x2b\x06\x01\x05\x05\x07\x30\x01\x05")
+#define OID_OCSP_SIGNING SP_TLS_OID("\x2b\x06\x01\x05\x05\x07\x03\x09")
 
 static void crt_done(gnutls_x509_crt_t *crt)
 {
@@ -36,7 +36,7 @@ static gnutls_datum_t datum_of(const struct sp_tls_der *d)
     return (gnutls_datum_t){(unsigned char *)(uintptr_t)d->at, (unsigned)sp_tls_der_len(d)};
 }
 
-static gnutls_x509_crt_t import(const struct sp_ocsp_cert *cert)
+static gnutls_x509_crt_t import(const struct sp_tls_outline *cert)
 {
     gnutls_datum_t der = datum_of(&cert->whole);
     gnutls_x509_crt_t crt;
@@ -106,7 +106,7 @@ static const char *weakness_of(gnutls_sign_algorithm_t sign, char *buf, size_t b
     return buf;
 }
 
-static bool is_signed_by(const struct sp_ocsp_signed *what, gnutls_x509_crt_t crt)
+static bool is_signed_by(const struct sp_tls_signed *what, gnutls_x509_crt_t crt)
 {
     gnutls_datum_t text = datum_of(&what->text), signature = datum_of(&what->signature);
     gnutls_sign_algorithm_t sign = algorithm_of(what->algorithm);
@@ -126,7 +126,7 @@ static bool is_signed_by(const struct sp_ocsp_signed *what, gnutls_x509_crt_t cr
 /* ---- who may ---- */
 
 /* Whether the responderID is this one's. */
-static bool is_named(const struct sp_ocsp_basic *basic, const struct sp_ocsp_cert *cert)
+static bool is_named(const struct sp_ocsp_basic *basic, const struct sp_tls_outline *cert)
 {
     uint8_t hash[SHA1_LEN];
     struct sp_tls_der key = {hash, hash + sizeof hash};
@@ -139,12 +139,12 @@ static bool is_named(const struct sp_ocsp_basic *basic, const struct sp_ocsp_cer
 }
 
 /* OCSPSigning itself: a certificate for anything is not one that was made for this. */
-static bool has_ocsp_signing(const struct sp_ocsp_cert *cert)
+static bool has_ocsp_signing(const struct sp_tls_outline *cert)
 {
     struct sp_tls_der value, list, oid;
     bool found = false;
 
-    if (sp_ocsp_extension(cert, OID_EKU, &value) != SP_OCSP_FOUND ||
+    if (sp_tls_outline_extension(cert, OID_EKU, &value) != SP_TLS_FOUND ||
         !sp_tls_der_take(&value, SP_TLS_DER_SEQUENCE, &list, NULL) || sp_tls_der_len(&value))
         return false;
     while (sp_tls_der_len(&list)) {
@@ -155,19 +155,19 @@ static bool has_ocsp_signing(const struct sp_ocsp_cert *cert)
     return found;
 }
 
-static bool may_sign(const struct sp_ocsp_cert *cert)
+static bool may_sign(const struct sp_tls_outline *cert)
 {
     struct sp_tls_der value, bits;
-    enum sp_ocsp_found found = sp_ocsp_extension(cert, OID_KEY_USAGE, &value);
+    enum sp_tls_found found = sp_tls_outline_extension(cert, OID_KEY_USAGE, &value);
 
-    if (found != SP_OCSP_FOUND)
-        return found == SP_OCSP_ABSENT;
+    if (found != SP_TLS_FOUND)
+        return found == SP_TLS_ABSENT;
     return sp_tls_der_take(&value, SP_TLS_DER_BIT_STRING, &bits, NULL) &&
            sp_tls_der_len(&bits) >= 2 && (bits.at[1] & KU_SIGNATURE);
 }
 
 /* What a critical extension demands that is not known here, nobody has looked at. */
-static bool has_unknown_critical(const struct sp_ocsp_cert *cert)
+static bool has_unknown_critical(const struct sp_tls_outline *cert)
 {
     struct sp_tls_der list = cert->extensions, oid, value;
     bool critical;
@@ -191,8 +191,8 @@ static bool has_unknown_critical(const struct sp_ocsp_cert *cert)
 
 /* Why a certificate in the response gives its owner no right to answer for this issuer; NULL: it
  * does. */
-static const char *no_delegate(const struct sp_ocsp_cert *cert, gnutls_x509_crt_t crt,
-                               const struct sp_ocsp_cert *issuer, gnutls_x509_crt_t issuer_crt,
+static const char *no_delegate(const struct sp_tls_outline *cert, gnutls_x509_crt_t crt,
+                               const struct sp_tls_outline *issuer, gnutls_x509_crt_t issuer_crt,
                                int64_t now, char *buf, size_t buf_len)
 {
     char dn[NAME_TEXT], at[SP_TIME_LEN], weak[WEAK_TEXT];
@@ -225,7 +225,7 @@ static const char *no_delegate(const struct sp_ocsp_cert *cert, gnutls_x509_crt_
     return buf;
 }
 
-static void set_responder(const struct sp_ocsp_cert *cert, gnutls_x509_crt_t crt,
+static void set_responder(const struct sp_tls_outline *cert, gnutls_x509_crt_t crt,
                           char responder[SP_DN_MAX])
 {
     uint8_t hash[SHA1_LEN];
@@ -240,19 +240,19 @@ static void set_responder(const struct sp_ocsp_cert *cert, gnutls_x509_crt_t crt
 }
 
 /* RFC 6960 4.2.2.2.1: unless the issuer says that nobody need look, he may have revoked it. */
-static void set_delegate(const struct sp_ocsp_cert *cert, char delegate[SP_OCSP_SERIAL_TEXT])
+static void set_delegate(const struct sp_tls_outline *cert, char delegate[SP_OCSP_SERIAL_TEXT])
 {
     size_t len = sp_tls_der_len(&cert->serial);
     struct sp_tls_der value;
 
-    if (sp_ocsp_extension(cert, OID_NOCHECK, &value) == SP_OCSP_FOUND)
+    if (sp_tls_outline_extension(cert, OID_NOCHECK, &value) == SP_TLS_FOUND)
         return;
     for (size_t i = 0; i < len && 2 * i + 2 < SP_OCSP_SERIAL_TEXT; i++)
         snprintf(delegate + 2 * i, 3, "%02x", cert->serial.at[i]);
 }
 
 static const char *is_by_issuer(const struct sp_ocsp_basic *basic,
-                                const struct sp_ocsp_cert *issuer, gnutls_x509_crt_t crt,
+                                const struct sp_tls_outline *issuer, gnutls_x509_crt_t crt,
                                 char responder[SP_DN_MAX], char *buf, size_t buf_len)
 {
     char weak[WEAK_TEXT];
@@ -270,13 +270,13 @@ static const char *is_by_issuer(const struct sp_ocsp_basic *basic,
 }
 
 const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
-                                   const struct sp_ocsp_cert *issuer, int64_t now,
+                                   const struct sp_tls_outline *issuer, int64_t now,
                                    char responder[SP_DN_MAX], char delegate[SP_OCSP_SERIAL_TEXT],
                                    char *buf, size_t buf_len)
 {
     struct sp_tls_der certs = basic->certs;
     AUTO_CRT issuer_crt = import(issuer);
-    struct sp_ocsp_cert cert;
+    struct sp_tls_outline cert;
     const char *why = weakness_of(algorithm_of(basic->sig.algorithm), buf, buf_len);
 
     if (why)
@@ -287,7 +287,7 @@ const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
     while (why && sp_tls_der_len(&certs)) {
         AUTO_CRT crt = NULL;
 
-        if (!sp_ocsp_parse_cert(&certs, &cert))
+        if (!sp_tls_outline_take(&certs, &cert))
             return "a certificate in it is malformed";
         if (!is_named(basic, &cert) || sp_tls_der_equal(&cert.spki, &issuer->spki))
             continue;

@@ -12,7 +12,7 @@
 /* NULL: signed by one who may; his name is in `responder`, and in `delegate` the serial number of
  * his certificate if it may be revoked (struct sp_ocsp_answer). Else why not, in buf. */
 const char *sp_ocsp_signer_problem(const struct sp_ocsp_basic *basic,
-                                   const struct sp_ocsp_cert *issuer, int64_t now,
+                                   const struct sp_tls_outline *issuer, int64_t now,
                                    char responder[SP_DN_MAX], char delegate[SP_OCSP_SERIAL_TEXT],
                                    char *buf, size_t buf_len);
 #endif
