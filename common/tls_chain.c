@@ -94,7 +94,7 @@ static void try_anchors(struct search *s)
     if (!s->query->trust)
         return;
     for (unsigned i = 0; !is_finished(s) && (ca = trusted_named(s, last, true, i)) != NULL; i++) {
-        if (!gnutls_x509_crt_check_issuer(last, ca)) /* another key, by the key identifiers */
+        if (!sp_tls_x509_is_issued_by(last, ca)) /* another key, by the key identifiers */
             continue;
         s->path.anchor = ca;
         judge(s, &s->path);
@@ -129,7 +129,7 @@ static void search_up(struct search *s)
 
         /* the cheapest question first: unequal names are costly to compare in GnuTLS */
         if (s->path.count == SP_CHAIN_MAX_CERTS || is_on_path(&s->path, next) ||
-            !gnutls_x509_crt_check_issuer(last, next) || trusted_copy(s, next))
+            !sp_tls_x509_is_issued_by(last, next) || trusted_copy(s, next))
             continue;
         went_on = true;
         s->path.crts[s->path.count++] = next;

@@ -151,7 +151,8 @@ static void look_up(const struct sp_tls_path *path, const struct sp_chain_query 
     ret_upper->held = ret_upper->has_key && sp_tls_upper_held(query->uppers, ret_upper->key);
 }
 
-/* Signatures and all that goes with them, in one call. The anchor is given and not looked for in a
+/* Signatures and all that goes with them, in one call; 0: nothing to say against it. Purposes are
+ * asked by our own rules, the leaf's and each CA's. The anchor is given and not looked for in a
  * list again: that would take 70 us more, and of several trusted CAs of one name GnuTLS tries only
  * one. Nor is it asked whether a certificate of the path is the anchor itself, which tls_chain
  * knows: unequal names are costly to compare in GnuTLS. */
@@ -164,21 +165,6 @@ static unsigned verify_signers(const struct sp_tls_path *path, const struct uppe
                                          NULL, 0, flags, &status);
 
     return rc < 0 ? GNUTLS_CERT_INVALID : status;
-}
-
-/* As GnuTLS's verification against a trust list does it, the purpose too; 0: nothing to say against
- * it. */
-static unsigned verify_strictly(const struct sp_tls_path *path, const struct upper *upper,
-                                enum sp_purpose purpose)
-{
-    const char *oid =
-        purpose == SP_PURPOSE_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
-    unsigned status = verify_signers(path, upper);
-
-    for (unsigned i = 0; i < (upper->held ? 1 : path->count); i++)
-        if (!gnutls_x509_crt_check_key_purpose(path->crts[i], oid, 0))
-            status |= GNUTLS_CERT_INVALID | GNUTLS_CERT_PURPOSE_MISMATCH;
-    return status;
 }
 
 /* A signature that does not fit the trusted key: damage or forgery, unless another certificate
@@ -242,7 +228,6 @@ static void judge_rest(unsigned status, struct sp_tls_findings *f)
              GNUTLS_CERT_UNKNOWN_CRIT_EXTENSIONS,
          SP_REASON_CONSTRAINT_VIOLATION, BIT(CONSTRAINT_VIOLATION) | BIT(WRONG_PURPOSE)},
         {GNUTLS_CERT_INSECURE_ALGORITHM, SP_REASON_WEAK_ALGORITHM, BIT(WEAK_ALGORITHM)},
-        {GNUTLS_CERT_PURPOSE_MISMATCH, SP_REASON_WRONG_PURPOSE, BIT(WRONG_PURPOSE)},
         {GNUTLS_CERT_INVALID, SP_REASON_BAD_SIGNATURE,
          BIT(BAD_SIGNATURE) | BIT(UNTRUSTED_ISSUER) | BIT(CONSTRAINT_VIOLATION) |
              BIT(WEAK_ALGORITHM) | BIT(WRONG_PURPOSE)},
@@ -352,7 +337,7 @@ static void judge_anchored(const struct sp_tls_path *path, const struct upper *u
                            const struct sp_tls_sent *sent, const struct sp_chain_query *query,
                            struct sp_tls_findings *f)
 {
-    unsigned status = verify_strictly(path, upper, query->purpose);
+    unsigned status = verify_signers(path, upper);
 
     if (query->crls)
         judge_revocation(path, query, status == 0, f);

@@ -26,6 +26,10 @@ void sp_tls_x509_key_digest(gnutls_x509_crt_t crt, char buf[SP_TLS_FINGERPRINT_L
 /* Lower-case hex without leading zero bytes. */
 void sp_tls_x509_serial(gnutls_x509_crt_t crt, char *buf, size_t buf_len);
 
+/* Whether `issuer` may have issued it: the name, and the key identifiers where both have one. The
+ * signature is not looked at. */
+bool sp_tls_x509_is_issued_by(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer);
+
 /* Whether a subject alternative name fits `name`: a folded DNS name (RFC 6125: a wildcard is the
  * whole left-most label and stands for one label; at least two labels follow it), an IPv4 or IPv6
  * address (iPAddress entries only), or itself a wildcard (the very same entry). The common name is

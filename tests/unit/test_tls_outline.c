@@ -1,10 +1,12 @@
-/* Where the parts of a certificate lie. */
+/* Where the parts of a certificate lie, and what is told from them without GnuTLS. */
 #include "common/tls_outline.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/tls_x509.h"
+#include "tests/support/forge.h"
 #include "tests/unit/der_pieces.h"
 
 enum {
@@ -155,6 +157,103 @@ START_TEST(an_extension_that_is_there_twice_or_behind_a_broken_one_is_broken)
 }
 END_TEST
 
+/* ---- who issued it ---- */
+
+static const struct forge_form acme = {.dn = "CN=Acme", .ca = true};
+
+struct parsed {
+    gnutls_x509_crt_t crt[FORGE_MAX];
+    int count;
+};
+
+/* As they come from a peer: what GnuTLS made itself has no raw names. */
+static void parse(const struct forge *f, struct parsed *ret)
+{
+    ret->count = f->count;
+    for (int i = 0; i < f->count; i++) {
+        ck_assert_int_eq(gnutls_x509_crt_init(&ret->crt[i]), 0);
+        ck_assert_int_eq(gnutls_x509_crt_import(ret->crt[i], &f->der[i], GNUTLS_X509_FMT_DER), 0);
+    }
+}
+
+static void parsed_free(struct parsed *p)
+{
+    for (int i = 0; i < p->count; i++)
+        gnutls_x509_crt_deinit(p->crt[i]);
+}
+
+/* A shortcut says yes, or nothing. */
+static void expect_as_gnutls_says(const struct parsed *p)
+{
+    for (int i = 0; i < p->count; i++)
+        for (int j = 0; j < p->count; j++)
+            ck_assert_msg(sp_tls_x509_is_issued_by(p->crt[i], p->crt[j]) ==
+                              (gnutls_x509_crt_check_issuer(p->crt[i], p->crt[j]) != 0),
+                          "%d by %d", i, j);
+}
+
+START_TEST(an_issuer_has_the_name_and_the_key)
+{
+    struct forge f = {0};
+    struct parsed p;
+    int ca = forge_cert(&f, -1, acme);
+    int same_name = forge_cert(&f, -1, acme);
+    int same_key = forge_cert(
+        &f, -1, (struct forge_form){.dn = "CN=Globex", .ca = true, .same_key_as = ca + 1});
+    int beside = forge_cert(
+        &f, ca, (struct forge_form){.dn = "CN=Globex", .ca = true, .same_key_as = ca + 1});
+    int leaf = forge_cert(&f, ca, (struct forge_form){.dn = "CN=alice"});
+    int no_ids = forge_cert(&f, ca, (struct forge_form){.dn = "CN=bob", .no_ids = true});
+    int claims = forge_cert(
+        &f, ca, (struct forge_form){.dn = "CN=carol", .no_ids = true, .aki_of = same_name + 1});
+
+    parse(&f, &p);
+    expect_as_gnutls_says(&p);
+    ck_assert(sp_tls_x509_is_issued_by(p.crt[leaf], p.crt[ca]));
+    ck_assert(!sp_tls_x509_is_issued_by(p.crt[leaf], p.crt[same_name]));
+    ck_assert(!sp_tls_x509_is_issued_by(p.crt[leaf], p.crt[same_key]));
+    ck_assert(!sp_tls_x509_is_issued_by(p.crt[leaf], p.crt[beside]));
+    ck_assert(sp_tls_x509_is_issued_by(p.crt[no_ids], p.crt[ca]));
+    ck_assert(sp_tls_x509_is_issued_by(p.crt[no_ids], p.crt[same_name]));
+    ck_assert(!sp_tls_x509_is_issued_by(p.crt[claims], p.crt[ca]));
+    parsed_free(&p);
+    forge_free(&f);
+}
+END_TEST
+
+/* What its key identifier is written in is no matter of ours: then GnuTLS is asked. */
+START_TEST(odd_key_identifiers_are_left_to_gnutls)
+{
+    static const struct forge_ext odd[] = {
+        {"2.5.29.35", "\x30\x00", 2, false},
+        {"2.5.29.35", "\x30\x02\x80\x00", 4, false},
+        {"2.5.29.35", "\x30\x06\x80\x01k\x82\x01\x01", 8, false},
+        {"2.5.29.35", "\x30\x03\x81\x01k", 5, false},
+        {"2.5.29.35", "\x04\x01k", 3, false},
+        {"2.5.29.35", "\x30\x03\x80\x01k", 5, false},
+        {"2.5.29.14", "\x04\x01k", 3, false},
+        {"2.5.29.14", "\x04\x00", 2, false},
+        {"2.5.29.14", "\x80\x01k", 3, false},
+        {"2.5.29.14", "\x04\x01k\x05\x00", 5, false},
+    };
+    struct forge f = {0};
+    struct parsed p;
+
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        struct forge_form form = acme;
+
+        form.no_ids = true;
+        form.ext = &odd[i];
+        forge_cert(&f, -1, form);
+    }
+    forge_cert(&f, -1, acme);
+    parse(&f, &p);
+    expect_as_gnutls_says(&p);
+    parsed_free(&p);
+    forge_free(&f);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tls_outline");
@@ -164,6 +263,8 @@ int main(void)
 
     tcase_add_test(all, a_certificate_has_each_of_its_parts);
     tcase_add_test(all, an_extension_that_is_there_twice_or_behind_a_broken_one_is_broken);
+    tcase_add_test(all, an_issuer_has_the_name_and_the_key);
+    tcase_add_test(all, odd_key_identifiers_are_left_to_gnutls);
     suite_add_tcase(suite, all);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

@@ -246,6 +246,25 @@ START_TEST(a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca
 }
 END_TEST
 
+START_TEST(a_purpose_that_cannot_be_read_grants_nothing)
+{
+    static const struct forge_ext garbage = {"2.5.29.37", "\x05\x00", 2, false};
+    struct sp_facts facts;
+    struct forge f = {0};
+    int root = forge_cert(&f, -1, acme_root);
+    int mid =
+        forge_cert(&f, root, (struct forge_form){.dn = "CN=Mid", .ca = true, .ext = &garbage});
+    int leaf = forge_cert(&f, root, (struct forge_form){.dn = "CN=alice", .ext = &garbage});
+    int below = forge_cert(&f, mid, (struct forge_form){.dn = "CN=bob"});
+
+    examine(&f, INTS(leaf), INTS(root), NULL, &facts);
+    expect(&facts, BIT(WRONG_PURPOSE), "extended key usage is unreadable, clientAuth is wanted");
+    examine(&f, INTS(below, mid), INTS(root), NULL, &facts);
+    expect(&facts, BIT(WRONG_PURPOSE), "extended key usage of the CA 'CN=Mid' is unreadable");
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(key_usage_must_fit)
 {
     struct sp_facts facts;
@@ -695,6 +714,7 @@ static Suite *path_suite(void)
     tcase_add_loop_test(tc, constraints_of_the_trusted_root_count_too, 0, rows);
     tcase_add_test(tc, an_unknown_critical_extension_of_the_leaf_is_refused);
     tcase_add_test(tc, a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca);
+    tcase_add_test(tc, a_purpose_that_cannot_be_read_grants_nothing);
     tcase_add_test(tc, key_usage_must_fit);
     tcase_add_test(tc, a_self_signed_leaf_with_a_valid_chain_as_filler_is_untrusted);
     tcase_add_test(tc, a_self_signed_leaf_that_claims_the_victims_key_as_its_issuers_is_untrusted);
