@@ -179,6 +179,7 @@ def handshakes(bench, pair, *args, seconds=None):
 
 class Handshakes(Group):
     name, title, needs = "handshakes", "handshakes with one request each", TLS
+    rounds = 9  # they differ by a tenth, and by a fifth at times
 
     def measure(self, bench, pair):
         full = handshakes(bench, pair, *pair.load_to(), "--at-once", 16)
