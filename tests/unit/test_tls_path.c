@@ -224,6 +224,23 @@ START_TEST(an_unknown_critical_extension_of_the_leaf_is_refused)
 }
 END_TEST
 
+/* A tenant may make an exception for the one, and gets none for the other with it. */
+START_TEST(a_wrong_purpose_explains_no_unknown_critical_extension)
+{
+    static const struct forge_ext ext = {"1.2.3.4.5", "\x05\x00", 2, true};
+    struct sp_facts facts;
+    struct forge f = {0};
+    int root = forge_cert(&f, -1, acme_root);
+    int leaf = forge_cert(
+        &f, root,
+        (struct forge_form){.dn = "CN=alice", .usage = GNUTLS_KEY_KEY_ENCIPHERMENT, .ext = &ext});
+
+    examine(&f, INTS(leaf), INTS(root), NULL, &facts);
+    expect(&facts, BIT(WRONG_PURPOSE) | BIT(CONSTRAINT_VIOLATION), NULL);
+    forge_free(&f);
+}
+END_TEST
+
 START_TEST(a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca)
 {
     static const struct forge_ext server_only = {
@@ -713,6 +730,7 @@ static Suite *path_suite(void)
     tcase_add_loop_test(tc, what_a_ca_limits_and_nobody_can_check_is_refused, 0, rows);
     tcase_add_loop_test(tc, constraints_of_the_trusted_root_count_too, 0, rows);
     tcase_add_test(tc, an_unknown_critical_extension_of_the_leaf_is_refused);
+    tcase_add_test(tc, a_wrong_purpose_explains_no_unknown_critical_extension);
     tcase_add_test(tc, a_version_1_root_may_be_trusted_but_a_version_1_intermediate_is_no_ca);
     tcase_add_test(tc, a_purpose_that_cannot_be_read_grants_nothing);
     tcase_add_test(tc, key_usage_must_fit);
