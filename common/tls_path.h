@@ -1,7 +1,7 @@
 /*
  * tls_path: the judgement on one path of certificates, from a leaf up to an anchor (a trusted CA)
- * or to where no issuer was found. tls_chain finds the paths; nobody else includes this. Pure but
- * for the trust set it reads; thread-safe.
+ * or to where no issuer was found. tls_chain finds the paths; it and tls_rules alone include this.
+ * Pure but for the trust set it reads; thread-safe.
  */
 #ifndef SALLYPORT_COMMON_TLS_PATH_H
 #define SALLYPORT_COMMON_TLS_PATH_H

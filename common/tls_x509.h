@@ -1,6 +1,6 @@
 /*
  * tls_x509: what single certificates say, read with their lengths: names, purposes, strength.
- * Shared by tls_cred, tls_trust and tls_chain; nobody else includes it. Pure and thread-safe.
+ * For the tls_* files of common only. Pure and thread-safe.
  */
 #ifndef SALLYPORT_COMMON_TLS_X509_H
 #define SALLYPORT_COMMON_TLS_X509_H
