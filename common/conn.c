@@ -280,6 +280,21 @@ void sp_conn_step(struct sp_conn *c)
         sp_task_soon(c->loop, &c->task);
 }
 
+/* Into the loop's scratch. Two whole pieces may have a short end behind them: with it they are one
+ * write to the destination, by itself it would be another one, and wake the reader once more. */
+static ssize_t read_in(struct sp_conn *c, uint8_t *scratch)
+{
+    ssize_t n = sp_sock_read(c->sock, scratch, SP_LOOP_SCRATCH);
+    size_t waiting = n == SP_LOOP_SCRATCH ? sp_sock_waiting(c->sock) : 0;
+
+    if (waiting > 0 && waiting <= SP_LOOP_SCRATCH_TAIL) {
+        ssize_t tail = sp_sock_read(c->sock, scratch + n, SP_LOOP_SCRATCH_TAIL);
+
+        n += tail > 0 ? tail : 0;
+    }
+    return n;
+}
+
 static void on_readable(void *ctx)
 {
     struct sp_conn *c = ctx;
@@ -291,7 +306,7 @@ static void on_readable(void *ctx)
         read_closing(c);
         return;
     }
-    n = sp_sock_read(c->sock, scratch, SP_LOOP_SCRATCH);
+    n = read_in(c, scratch);
     if (n == -EAGAIN)
         return;
     if (n < 0) {

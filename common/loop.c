@@ -239,7 +239,7 @@ struct uv_loop_s *sp_loop_uv(struct sp_loop *loop)
 uint8_t *sp_loop_scratch(struct sp_loop *loop)
 {
     if (!loop->scratch)
-        loop->scratch = sp_calloc(1, SP_LOOP_SCRATCH);
+        loop->scratch = sp_calloc(1, SP_LOOP_SCRATCH + SP_LOOP_SCRATCH_TAIL);
     return loop->scratch;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -233,6 +234,13 @@ ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap)
     if (len < 0 ? errno == EAGAIN : len && (size_t)len < cap && !sock->ending)
         sock->ready &= ~READABLE & 3u;
     return len < 0 ? -errno : len;
+}
+
+size_t sp_sock_waiting(const struct sp_sock *sock)
+{
+    int len = 0;
+
+    return ioctl(sock->fd, FIONREAD, &len) == 0 && len > 0 ? (size_t)len : 0;
 }
 
 /* What the kernel said to an attempt to write len bytes. */

@@ -47,6 +47,7 @@ void sp_sock_keep_alive(struct sp_sock *sock);
 /* All bytes are read and written by these two, since what they find is how readiness is known.
  * Bytes, 0 at EOF, or -errno (-EAGAIN: nothing now). */
 ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap);
+size_t sp_sock_waiting(const struct sp_sock *sock); /* bytes that could be read now */
 /* Bytes taken, or -errno (-EAGAIN: no room now). Never SIGPIPE. */
 ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len);
 ssize_t sp_sock_write_pieces(struct sp_sock *sock, struct iovec *pieces, size_t count);

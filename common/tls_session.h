@@ -104,8 +104,9 @@ enum sp_tls_event {
     SP_TLS_EOF,     /* close_notify: the peer sends no more; returned once, writing still works */
     SP_TLS_FAILED,  /* err says why; an alert for the peer may be in the output. Final */
 };
-/* So many SP_TLS_DATA there may be before sp_tls_release; the step after them releases all. */
-#define SP_TLS_PACKETS 8
+/* So many SP_TLS_DATA there may be before sp_tls_release; the step after them releases all. Those
+ * of one read (SP_LOOP_SCRATCH) and of a short end behind it. */
+#define SP_TLS_PACKETS 10
 /* SP_TLS_FAILED kinds: SP_ERR_PEER_CERT (on_peer refused; .code alert), SP_ERR_PEER_ALERT (.code
  * alert), SP_ERR_TLS (protocol; .code GNUTLS_E_*), SP_ERR_CLOSED (FIN without close_notify). */
 enum sp_tls_event sp_tls_step(struct sp_tls_session *session, struct sp_bytes *ret_data,

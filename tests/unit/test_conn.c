@@ -25,6 +25,8 @@ struct side {
     struct sp_conn *conn;
     const char *name; /* of a client */
     size_t to_send;   /* a pattern of so many bytes, then close_notify when finish is set */
+    size_t answer;    /* so many, from the first data that came */
+    size_t record;    /* of so many bytes each; 0: 10,000 */
     bool finish;
     bool refuse_peer;
     int waits, asked;         /* so many times on_peer waits; it was called */
@@ -35,7 +37,7 @@ struct side {
     bool pause_at_data, close_at_both_ends;
     size_t close_at_got; /* not 0: closes when it has so much */
     size_t sent, got, roomiest;
-    int opens, eofs, closes, pauses;
+    int opens, eofs, closes, pauses, takes;
     struct sp_error why;
 };
 
@@ -112,6 +114,11 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
         right &= data[i] == pattern(s->got + i);
     ck_assert(right); /* one for all: each costs a write to check's pipe */
     s->got += len;
+    if (s->answer) {
+        s->to_send = s->answer;
+        s->answer = 0;
+        sp_conn_want_write(s->conn);
+    }
     if (s->pause_at_data) {
         s->pauses++;
         sp_conn_pause(s->conn, true);
@@ -119,6 +126,11 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
     end_at(s, 'd');
     if (s->got == s->close_at_got)
         sp_conn_close(s->conn, NULL);
+}
+
+static void on_taken(void *ctx)
+{
+    ((struct side *)ctx)->takes++;
 }
 
 static void end_if_both_ended(struct side *s)
@@ -139,10 +151,11 @@ static void on_eof(void *ctx)
 static void on_flush(void *ctx)
 {
     struct side *s = ctx;
-    uint8_t piece[10000];
+    uint8_t piece[16384];
+    size_t record = s->record ? s->record : 10000;
 
     while (s->sent < s->to_send && sp_conn_has_room(s->conn)) {
-        size_t n = s->to_send - s->sent < sizeof piece ? s->to_send - s->sent : sizeof piece;
+        size_t n = s->to_send - s->sent < record ? s->to_send - s->sent : record;
         size_t waiting;
 
         for (size_t i = 0; i < n; i++)
@@ -168,6 +181,7 @@ static void on_closed(void *ctx, const struct sp_error *why)
 
 static const struct sp_conn_callbacks callbacks = {.on_open = on_open,
                                                    .on_data = on_data,
+                                                   .on_taken = on_taken,
                                                    .on_eof = on_eof,
                                                    .on_flush = on_flush,
                                                    .on_closed = on_closed};
@@ -277,6 +291,27 @@ START_TEST(one_end_may_finish_long_before_the_other)
     ck_assert_uint_eq(client.got, MUCH);
     assert_closed(&server, SP_OK);
     assert_closed(&client, SP_OK);
+}
+END_TEST
+
+/* What a busy tunnel is read by, and the short end that a program's 128 KiB leave behind it. */
+START_TEST(a_short_end_behind_a_whole_read_is_passed_on_with_it)
+{
+    int fds[2], room = 4 * SP_LOOP_SCRATCH;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0); /* it takes all at once */
+    ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
+    server.to_send = 1;
+    client.record = 16320;
+    client.answer = 8 * client.record + 539;
+    client.finish = true;
+    client.close_at = server.close_at = 'e';
+    start(&client, fds[0], true, 5000);
+    start(&server, fds[1], false, 5000);
+    sp_loop_run(loop);
+    ck_assert_uint_eq(server.got, 8 * client.record + 539);
+    ck_assert_int_eq(server.takes, 1);
+    assert_closed(&server, SP_ERR_DENIED); /* by its own word */
 }
 END_TEST
 
@@ -789,6 +824,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, megabytes_go_both_ways_and_both_ends_close_in_order);
     tcase_add_test(t, one_end_may_finish_long_before_the_other);
+    tcase_add_test(t, a_short_end_behind_a_whole_read_is_passed_on_with_it);
     tcase_add_test(t, a_paused_end_is_given_nothing_and_then_everything);
     tcase_add_test(t, an_end_that_pauses_at_every_record_is_given_everything);
     tcase_add_test(t, what_came_before_the_pause_is_given_after_it);
