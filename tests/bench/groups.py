@@ -12,7 +12,7 @@ from pairs import HTTP, TCP, TLS
 from procs import BenchError
 
 STORM_NICE = 10  # its clients stand for other machines
-EVEN = "250M"    # a stream, of 16: half of what the agent's one thread does
+EVEN = "250M"    # a stream, of 16: less than half of what the agent's one thread does
 
 
 class Meter:
@@ -359,25 +359,31 @@ class Cores(Group):
         return OneAndTwo(bench)
 
     @staticmethod
-    def yields(pair, work):
-        """Units of work: a second of CPU of the busiest thread, and of all threads."""
+    def costs(pair, work):
+        """CPU seconds of the gateway for a unit of work: its busiest thread's, and all threads'."""
         before = pair.server.threads_cpu()
         units = work(pair)
         after = pair.server.threads_cpu()
         spent = [after[tid] - before.get(tid, 0) for tid in after]
-        return units / max(spent), units / sum(spent)
+        return max(spent) / units, sum(spent) / units
 
     def measure(self, bench, pair):
         def shake(pair):
             return handshakes(bench, pair, *pair.load_to(), "--at-once", 32)["done"]
 
-        def carry(pair):
-            # At full rate the scheduler decides which worker's streams get on.
-            return bulk(bench, pair.door_bulk, bench.bulk_seconds, 16, False, EVEN)["bytes"]
+        def carry(each=None):
+            return lambda pair: bulk(bench, pair.door_bulk, bench.bulk_seconds, 16, False,
+                                     each)["bytes"]
 
-        row = {}
-        for key, work in (("handshakes", shake), ("bulk", carry)):
-            one, two = (self.yields(which, work) for which in pair.pairs)
-            row["cores." + key] = two[0] / one[0]
-            row["cores.%s_even" % key] = 2 * two[1] / one[1]
+        one, two = (self.costs(which, shake) for which in pair.pairs)
+        row = {"cores.handshakes": one[0] / two[0], "cores.handshakes_even": 2 * one[1] / two[1]}
+        # What a byte costs a gateway that is busy, and how the work is divided where the load is
+        # even: at full rate the scheduler decides which worker's streams get on, and at an even
+        # load the workers sleep most of the time, which each does for itself.
+        one, two = (self.costs(which, carry()) for which in pair.pairs)
+        calm_one, calm_two = (self.costs(which, carry(EVEN)) for which in pair.pairs)
+        row["cores.bulk"] = one[1] / two[1] * calm_two[1] / calm_two[0]
+        row["cores.bulk_even"] = 2 * one[1] / two[1]
+        row["cores.bulk_busier"] = one[0] / two[0]
+        row["cores.bulk_calm"] = calm_one[0] / calm_two[0]
         return row

@@ -142,9 +142,10 @@ ROWS = [
     Row("cores.handshakes", "two cores / one: handshakes a CPU second of the busier worker", "x",
         "high", at_least(1.8)),
     Row("cores.handshakes_even", "the same, were both equally busy", "x", None),
-    Row("cores.bulk", "two cores / one: bulk a CPU second of the busier worker", "x", "high",
-        at_least(1.8)),
+    Row("cores.bulk", "two cores / one: bulk", "x", "high", at_least(1.8)),
     Row("cores.bulk_even", "the same, were both equally busy", "x", None),
+    Row("cores.bulk_busier", "a CPU second of the busier worker, at full rate", "x", None),
+    Row("cores.bulk_calm", "the same at 4 Gbit/s", "x", None),
 ]
 BY_KEY = {row.key: row for row in ROWS}
 
