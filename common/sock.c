@@ -1,5 +1,6 @@
 #include "common/sock.h"
 #include "common/loop.h"
+#include "common/pacing.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -185,6 +186,8 @@ enum sp_err sp_sock_connect(struct sp_loop *loop, const struct sp_addr *addr,
     char text[SP_ADDR_TEXT];
     enum sp_err rc;
 
+    if (fd >= 0)
+        sp_pacing_spare(fd, addr);
     if (fd >= 0 && (connect(fd, (const struct sockaddr *)&sa, len) == 0 || errno == EINPROGRESS)) {
         no_delay(fd);
         rc = sock_make(loop, fd, callbacks, ctx, ret_sock, err);
@@ -409,6 +412,7 @@ static enum sp_err listen_on(int fd, struct sp_addr *addr, bool reuse_port, stru
         return sp_error_sys(err, errno, "cannot listen on %s", sp_addr_format(addr, text));
     no_delay(fd); /* those it accepts inherit what is set here */
     keep_alive(fd);
+    sp_pacing_spare(fd, addr);
     if (!sock_name(fd, getsockname, addr))
         return sp_error_sys(err, errno, "cannot tell the address of %s",
                             sp_addr_format(addr, text));
