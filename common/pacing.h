@@ -3,8 +3,8 @@
  * kernel's maker has made it the default) suits a network. Between two programs of one machine each
  * packet then waits for an interrupt of that timer, which in a virtual machine is dear: twice the
  * CPU of a bulk transfer and two thirds of its rate. So connections over loopback are given Reno,
- * which every Linux has and lets everybody choose (tcp_allowed_congestion_control, ip-sysctl). Where
- * the default does not pace nothing is done; the default is looked at once.
+ * which every Linux has and lets everybody choose (tcp_allowed_congestion_control, ip-sysctl).
+ * Where the default does not pace nothing is done; the default is looked at once.
  *
  * From any thread.
  */
