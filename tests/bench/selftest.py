@@ -2,10 +2,12 @@
 
 import json
 import os
+import subprocess
 import sys
 import unittest
 import xml.etree.ElementTree
 
+import network
 import pairs
 import procs
 import report
@@ -175,6 +177,30 @@ class Processes(unittest.TestCase):
         self.assertIn(os.getpid(), procs.children_of(os.getpid()))
         ports = procs.Ports()
         self.assertNotEqual(ports.one(), ports.one())
+
+
+class Network(unittest.TestCase):
+    def enter(self, wanted):
+        """What a process has and says that has entered."""
+        script = "import network; said = network.enter(%r); " \
+                 "print(network.congestion_control(), said)" % wanted
+        done = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True,
+                              check=True, cwd=os.path.dirname(os.path.abspath(__file__)))
+        return done.stdout.split(None, 1)
+
+    def test_another_congestion_control_is_this_process_s_alone_and_told(self):
+        before = network.congestion_control()
+        wanted = "reno" if before != "reno" else "cubic"
+        has, said = self.enter(wanted)
+        self.assertIn("no network namespace" if has == before else "in a network namespace", said)
+        self.assertIn(has, (before, wanted))
+        self.assertEqual(network.congestion_control(), before)
+
+    def test_the_default_is_left_alone(self):
+        before = network.congestion_control()
+        has, said = self.enter(before)
+        self.assertEqual(has, before)
+        self.assertNotIn("namespace", said)
 
 
 def main():
