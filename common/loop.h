@@ -33,7 +33,7 @@ struct uv_loop_s *sp_loop_uv(struct sp_loop *loop);  /* level 3 only */
  * reader that cannot keep up ends where a frame ends. */
 #define SP_LOOP_SCRATCH (2 * (65280 + 4 * 22))
 /* And there is room behind it for what a writer of powers of two leaves after its last whole piece:
- * 561 bytes of 128 KiB, 4.4 KB of 1 MiB. */
+ * 561 bytes of 128 KiB, 4,271 of 1 MiB. */
 #define SP_LOOP_SCRATCH_TAIL 4608
 uint8_t *sp_loop_scratch(struct sp_loop *loop);
 /* Another, for what is written out and mostly taken at once. */

@@ -44,10 +44,10 @@ void sp_sock_watch_read(struct sp_sock *sock, bool on);
 void sp_sock_watch_write(struct sp_sock *sock, bool on);
 /* Asks a silent TCP peer whether it still lives: one that is gone is an error in two minutes. */
 void sp_sock_keep_alive(struct sp_sock *sock);
+size_t sp_sock_waiting(const struct sp_sock *sock); /* bytes that could be read now */
 /* All bytes are read and written by these two, since what they find is how readiness is known.
  * Bytes, 0 at EOF, or -errno (-EAGAIN: nothing now). */
 ssize_t sp_sock_read(struct sp_sock *sock, void *buf, size_t cap);
-size_t sp_sock_waiting(const struct sp_sock *sock); /* bytes that could be read now */
 /* Bytes taken, or -errno (-EAGAIN: no room now). Never SIGPIPE. */
 ssize_t sp_sock_write(struct sp_sock *sock, const void *data, size_t len);
 ssize_t sp_sock_write_pieces(struct sp_sock *sock, struct iovec *pieces, size_t count);

@@ -54,6 +54,7 @@ def describe(about):
         yield "The machine was NOT quiet: these figures are no measurement."
     yield "; ".join("%s %s" % pair for pair in about["versions"].items())
     yield about["settings"]
+    yield from about["notes"]
 
 
 def verdict(target):

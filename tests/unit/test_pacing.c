@@ -3,16 +3,14 @@
 #include "common/loop.h"
 #include "common/pacing.h"
 #include "common/sock.h"
+#include "tests/support/own_network.h"
 
 #include <check.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,14 +22,10 @@ static char known[16]; /* the default in this test */
  * no network, the default is what it was. */
 static void begin(const char *wanted)
 {
-    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int fd = -1;
+    int fd;
     ssize_t len;
 
-    if (unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0) {
-        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &up), 0);
-        close(fd);
+    if (own_network()) {
         fd = open(SETTING, O_WRONLY | O_CLOEXEC);
         if (fd >= 0 && write(fd, wanted, strlen(wanted)) < 0)
             fprintf(stderr, "test_pacing: no %s here; with the default\n", wanted);

@@ -1,6 +1,7 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/sock.h"
+#include "tests/support/own_network.h"
 
 #include <check.h>
 #include <net/if.h>
@@ -509,22 +510,6 @@ static void write_conf(const char *path, const char *text)
     ck_assert_int_eq(fclose(file), 0);
 }
 
-/* A network of our own, in which port 53 is free and ours to take. False: this machine does not let
- * us. */
-static bool enter_empty_network(void)
-{
-    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int fd;
-    bool ok;
-
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
-        return false;
-    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ok = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &up) == 0;
-    close(fd);
-    return ok;
-}
-
 /* Also for a query that is running: it is asked again. */
 START_TEST(new_name_servers_of_the_system_are_noticed_but_no_search_list)
 {
@@ -533,7 +518,7 @@ START_TEST(new_name_servers_of_the_system_are_noticed_but_no_search_list)
     struct result running = {.calls = 0}, cancelled = {.calls = 0}, result = {.calls = 0};
     int fd;
 
-    if (!enter_empty_network())
+    if (!own_network()) /* in which port 53 is free and ours to take */
         return;
     sp_sock_close(server);
     start_server(53);
