@@ -361,8 +361,10 @@ void sp_channel_attach(struct sp_channel *ch, struct sp_sock *sock, const void *
         ch->carrier->respond(ch->tunnel, ch->stream, 200, NULL);
     if (!ch->sock) /* it did not take what the stream had waiting */
         return;
-    /* The stream pulls first; its empty read is what starts the watching. */
-    ch->carrier->resume(ch->tunnel, ch->stream);
+    if (first_len) /* else there is hardly anything to pull yet */
+        ch->carrier->resume(ch->tunnel, ch->stream);
+    else
+        sp_sock_watch_read(ch->sock, true);
     if (ch->to_local.len)
         write_pending(ch);
     else if (ch->stream_end)

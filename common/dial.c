@@ -197,7 +197,8 @@ struct sp_dial *sp_dial(struct sp_loop *loop, const struct sp_addr *addrs, size_
     }
     dial->timer = sp_timer_new(loop, on_time, dial);
     sp_task_init(&dial->tell, on_tell, dial);
-    sp_error_set(&dial->error, SP_ERR_DNS, "no address to connect to");
+    if (!count)
+        sp_error_set(&dial->error, SP_ERR_DNS, "no address to connect to");
     dial_go_on(dial);
     return dial;
 }

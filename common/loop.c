@@ -9,6 +9,8 @@
 #include <uv.h>
 
 #define EVENTS_AT_ONCE 256
+#define SPARE_TIMERS   64
+#define AGE_MS         2000
 
 struct sp_loop {
     uv_loop_t uv;
@@ -17,17 +19,24 @@ struct sp_loop {
     struct sp_task *queued;  /* last one first: a task can leave without knowing the loop */
     struct sp_task *late;    /* the same; run when those are done */
     struct sp_task *running; /* this round's, in the order they were asked for */
+    struct sp_task *young;   /* sp_task_when_old, since the last tick of `age` */
+    struct sp_task *old;     /* and from before it: run at the next */
+    uv_timer_t age;          /* runs while one of these has tasks */
     uv_poll_t ready;         /* epoll_fd's own readiness, inside libuv's set */
     int epoll_fd;            /* every watch; libuv's would take two system calls for each change */
     size_t holds;
     struct sp_watch *dead;
+    struct sp_timer *spare; /* freed ones: to close a handle takes libuv a turn */
+    unsigned spares;
     uint8_t *scratch, *outbox;
 };
 
 struct sp_timer {
     uv_timer_t uv;
-    void (*on_time)(void *ctx);
+    struct sp_loop *loop;
+    void (*on_time)(void *ctx); /* NULL: a spare one */
     void *ctx;
+    struct sp_timer *next_spare;
 };
 
 struct sp_async {
@@ -50,6 +59,11 @@ static void free_dead(struct sp_loop *loop)
         loop->dead = watch->next_dead;
         free(watch);
     }
+}
+
+static bool has_tasks(const struct sp_loop *loop)
+{
+    return loop->queued || loop->late;
 }
 
 /* A fixed size, so that two tasks that keep asking for each other cannot starve the sockets: what
@@ -77,9 +91,12 @@ static void run_queue(struct sp_loop *loop, struct sp_task **queue)
 static void run_tasks(struct sp_loop *loop)
 {
     run_queue(loop, &loop->queued);
-    run_queue(loop, &loop->late);
+    if (loop->late) {
+        run_queue(loop, &loop->late);
+        run_queue(loop, &loop->queued); /* what these have to say goes out before the next wait */
+    }
     free_dead(loop);
-    if (!loop->queued && !loop->late)
+    if (!has_tasks(loop))
         uv_idle_stop(&loop->idle);
 }
 
@@ -91,6 +108,19 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_idle(uv_idle_t *idle)
 {
     (void)idle; /* being active is all it is for */
+}
+
+static void on_age(uv_timer_t *age)
+{
+    struct sp_loop *loop = age->data;
+
+    run_queue(loop, &loop->old);
+    loop->old = loop->young;
+    if (loop->old)
+        loop->old->prev = &loop->old;
+    loop->young = NULL;
+    if (!loop->old)
+        uv_timer_stop(age);
 }
 
 /* ---- descriptors ---- */
@@ -179,6 +209,9 @@ enum sp_err sp_loop_new(struct sp_loop **ret_loop, struct sp_error *err)
     loop->prepare.data = loop;
     SP_REQUIRE(uv_prepare_start(&loop->prepare, on_prepare) == 0);
     uv_unref((uv_handle_t *)&loop->prepare);
+    SP_REQUIRE(uv_timer_init(&loop->uv, &loop->age) == 0);
+    loop->age.data = loop;
+    uv_unref((uv_handle_t *)&loop->age);
     *ret_loop = loop;
     return SP_OK;
 }
@@ -199,21 +232,25 @@ static void require_closing(uv_handle_t *handle, void *ctx)
     SP_REQUIRE(uv_is_closing(handle));
 }
 
+static void close_spare_timers(struct sp_loop *loop);
+
 void sp_loop_free(struct sp_loop *loop)
 {
     if (!loop)
         return;
-    while (loop->queued || loop->late)
+    while (has_tasks(loop))
         run_tasks(loop);
     SP_REQUIRE(!loop->holds);
     uv_close((uv_handle_t *)&loop->ready, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
+    uv_close((uv_handle_t *)&loop->age, NULL);
+    close_spare_timers(loop);
     uv_walk(&loop->uv, require_closing, NULL); /* else the runs below could wait for ever */
     while (uv_run(&loop->uv, UV_RUN_NOWAIT)) {
     }
     SP_REQUIRE(uv_loop_close(&loop->uv) == 0);
-    SP_REQUIRE(!loop->queued && !loop->late);
+    SP_REQUIRE(!has_tasks(loop) && !loop->young && !loop->old);
     free_dead(loop);
     close(loop->epoll_fd);
     free(loop->scratch);
@@ -255,12 +292,10 @@ void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx)
     *task = (struct sp_task){.run = run, .ctx = ctx};
 }
 
-static void task_put(struct sp_loop *loop, struct sp_task **queue, struct sp_task *task)
+static void task_put(struct sp_task **queue, struct sp_task *task)
 {
     if (task->prev)
         return;
-    if (!loop->queued && !loop->late)
-        uv_idle_start(&loop->idle, on_idle);
     task->next = *queue;
     if (task->next)
         task->next->prev = &task->next;
@@ -268,14 +303,28 @@ static void task_put(struct sp_loop *loop, struct sp_task **queue, struct sp_tas
     *queue = task;
 }
 
+static void task_put_now(struct sp_loop *loop, struct sp_task **queue, struct sp_task *task)
+{
+    if (!task->prev && !has_tasks(loop))
+        uv_idle_start(&loop->idle, on_idle);
+    task_put(queue, task);
+}
+
 void sp_task_soon(struct sp_loop *loop, struct sp_task *task)
 {
-    task_put(loop, &loop->queued, task);
+    task_put_now(loop, &loop->queued, task);
 }
 
 void sp_task_late(struct sp_loop *loop, struct sp_task *task)
 {
-    task_put(loop, &loop->late, task);
+    task_put_now(loop, &loop->late, task);
+}
+
+void sp_task_when_old(struct sp_loop *loop, struct sp_task *task)
+{
+    if (!uv_is_active((uv_handle_t *)&loop->age))
+        SP_REQUIRE(uv_timer_start(&loop->age, on_age, AGE_MS, AGE_MS) == 0);
+    task_put(&loop->young, task);
 }
 
 void sp_task_cancel(struct sp_task *task)
@@ -298,10 +347,17 @@ static void on_timer(uv_timer_t *uv)
 
 struct sp_timer *sp_timer_new(struct sp_loop *loop, void (*on_time)(void *ctx), void *ctx)
 {
-    struct sp_timer *timer = sp_calloc(1, sizeof *timer);
+    struct sp_timer *timer = loop->spare;
 
-    SP_REQUIRE(uv_timer_init(&loop->uv, &timer->uv) == 0);
-    timer->uv.data = timer;
+    if (timer) {
+        loop->spare = timer->next_spare;
+        loop->spares--;
+    } else {
+        timer = sp_calloc(1, sizeof *timer);
+        SP_REQUIRE(uv_timer_init(&loop->uv, &timer->uv) == 0);
+        timer->uv.data = timer;
+        timer->loop = loop;
+    }
     timer->on_time = on_time;
     timer->ctx = ctx;
     return timer;
@@ -309,6 +365,7 @@ struct sp_timer *sp_timer_new(struct sp_loop *loop, void (*on_time)(void *ctx), 
 
 void sp_timer_start(struct sp_timer *timer, uint64_t in_ms)
 {
+    SP_REQUIRE(timer->on_time);
     SP_REQUIRE(uv_timer_start(&timer->uv, on_timer, in_ms, 0) == 0);
 }
 
@@ -324,8 +381,28 @@ static void on_timer_closed(uv_handle_t *handle)
 
 void sp_timer_free(struct sp_timer *timer)
 {
-    if (timer)
+    struct sp_loop *loop;
+
+    if (!timer)
+        return;
+    SP_REQUIRE(timer->on_time);
+    loop = timer->loop;
+    timer->on_time = NULL;
+    if (loop->spares == SPARE_TIMERS) {
         uv_close((uv_handle_t *)&timer->uv, on_timer_closed);
+        return;
+    }
+    uv_timer_stop(&timer->uv);
+    timer->next_spare = loop->spare;
+    loop->spare = timer;
+    loop->spares++;
+}
+
+static void close_spare_timers(struct sp_loop *loop)
+{
+    for (struct sp_timer *timer = loop->spare; timer; timer = timer->next_spare)
+        uv_close((uv_handle_t *)&timer->uv, on_timer_closed);
+    loop->spare = NULL;
 }
 
 static void on_async(uv_async_t *uv)

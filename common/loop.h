@@ -52,6 +52,9 @@ void sp_task_soon(struct sp_loop *loop, struct sp_task *task);
 /* The same, when all that was asked for with sp_task_soon is done: for work that takes long. A task
  * that is queued already stays where it is. */
 void sp_task_late(struct sp_loop *loop, struct sp_task *task);
+/* Two to four seconds from now, without a timer of its own: for what most owners do not live to
+ * need. Does not keep the loop running. */
+void sp_task_when_old(struct sp_loop *loop, struct sp_task *task);
 void sp_task_cancel(struct sp_task *task);
 
 /* Readiness of a descriptor, edge-triggered: told once for each change, and at first what is there

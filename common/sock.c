@@ -32,6 +32,7 @@ struct sp_sock {
     struct sp_watch watch; /* first: sp_watch_bury frees it */
     struct sp_loop *loop;
     struct sp_task again; /* wanted and still ready: told once more, after everybody else */
+    struct sp_task ask;   /* begins to ask a silent peer whether it lives */
     struct sp_sock_callbacks callbacks;
     void *ctx;
     int fd;
@@ -123,6 +124,26 @@ void sp_sock_watch_write(struct sp_sock *sock, bool on)
 
 /* ---- making one ---- */
 
+static void keep_alive(int fd)
+{
+    static const int values[][3] = {
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, ALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, ALIVE_EVERY_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, ALIVE_TRIES},
+    };
+
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) /* not TCP: nobody can vanish */
+        (void)setsockopt(fd, values[i][0], values[i][1], &values[i][2], sizeof(int));
+}
+
+static void on_old(void *ctx)
+{
+    const struct sp_sock *sock = ctx;
+
+    keep_alive(sock->fd);
+}
+
 static enum sp_err sock_make(struct sp_loop *loop, int fd,
                              const struct sp_sock_callbacks *callbacks, void *ctx,
                              struct sp_sock **ret_sock, struct sp_error *err)
@@ -138,6 +159,7 @@ static enum sp_err sock_make(struct sp_loop *loop, int fd,
     sock->loop = loop;
     sock->fd = fd;
     sp_task_init(&sock->again, on_again, sock);
+    sp_task_init(&sock->ask, on_old, sock);
     sp_sock_set_owner(sock, callbacks, ctx);
     *ret_sock = sock;
     return SP_OK;
@@ -205,23 +227,11 @@ void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *cal
     sock->ctx = ctx;
 }
 
-static void keep_alive(int fd)
-{
-    static const int values[][3] = {
-        {SOL_SOCKET, SO_KEEPALIVE, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, ALIVE_IDLE_S},
-        {IPPROTO_TCP, TCP_KEEPINTVL, ALIVE_EVERY_S},
-        {IPPROTO_TCP, TCP_KEEPCNT, ALIVE_TRIES},
-    };
-
-    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) /* not TCP: nobody can vanish */
-        (void)setsockopt(fd, values[i][0], values[i][1], &values[i][2], sizeof(int));
-}
-
+/* Most connections are over before it is time to ask: they are spared these system calls. */
 void sp_sock_keep_alive(struct sp_sock *sock)
 {
     if (!sock->alive)
-        keep_alive(sock->fd);
+        sp_task_when_old(sock->loop, &sock->ask);
     sock->alive = true;
 }
 
@@ -332,6 +342,7 @@ static int sock_gone(struct sp_sock *sock)
     SP_REQUIRE(!sock->closed);
     sock_want(sock, READABLE | WRITABLE, false);
     sp_task_cancel(&sock->again);
+    sp_task_cancel(&sock->ask);
     sock->closed = true;
     sp_watch_bury(sock->loop, &sock->watch);
     return sock->fd;
@@ -339,6 +350,8 @@ static int sock_gone(struct sp_sock *sock)
 
 int sp_sock_release(struct sp_sock *sock)
 {
+    if (sock->ask.prev)
+        keep_alive(sock->fd);
     sp_watch_remove(sock->loop, sock->fd);
     return sock_gone(sock);
 }

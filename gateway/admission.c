@@ -88,9 +88,10 @@ static struct gw_admission_item *next_of(struct gw_admission_line *line)
 
 /* ---- turns ---- */
 
-/* Serves the line that has had the least. What it pays for is CPU time, since spent_us: that the
- * thread was preempted meanwhile is nobody's fault. Returns what the thread has had after it. */
-static uint64_t serve_one(struct gw_admission *a, uint64_t spent_us)
+/* Serves the line that has had the least. What it pays for is CPU time, since *spent_us, which
+ * moves on: that the thread was preempted meanwhile is nobody's fault. NULL: nobody else waits, and
+ * nobody asks what it has had (that clock is a system call). */
+static void serve_one(struct gw_admission *a, uint64_t *spent_us)
 {
     struct gw_admission_line *line = (struct gw_admission_line *)sp_heap_first(&a->turns);
     struct gw_admission_item *item = next_of(line);
@@ -106,22 +107,31 @@ static uint64_t serve_one(struct gw_admission *a, uint64_t spent_us)
     else
         a->callbacks->run(item);
     line->count--;
-    now_us = sp_clock_thread_us();
-    sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)(now_us - spent_us));
+    if (spent_us) {
+        now_us = sp_clock_thread_us();
+        sp_heap_put(&a->turns, &line->turn, line->turn.due + (int64_t)(now_us - *spent_us));
+        *spent_us = now_us;
+    }
     if (!line->count)
         line_drop(a, line);
-    return now_us;
 }
 
 static void on_turn(void *ctx)
 {
     struct gw_admission *a = ctx;
     uint64_t end = sp_loop_clock_us() + TURN_US;
-    uint64_t spent = sp_clock_thread_us();
+    uint64_t spent = 0;
+    bool counts = false;
 
     a->running = true;
-    while (a->waiting && sp_loop_clock_us() < end)
-        spent = serve_one(a, spent);
+    while (a->waiting && sp_loop_clock_us() < end) {
+        bool contended = a->waiting > 1;
+
+        if (contended && !counts)
+            spent = sp_clock_thread_us();
+        counts = contended;
+        serve_one(a, counts ? &spent : NULL);
+    }
     a->running = false;
     if (a->waiting) /* after the loop has looked at its sockets */
         sp_task_late(a->loop, &a->task);

@@ -83,6 +83,34 @@ START_TEST(a_late_task_runs_after_all_that_were_asked_for_soon)
 }
 END_TEST
 
+struct late {
+    struct sp_task task, said;
+    struct sp_timer *timer;
+};
+
+static void on_latecomer(void *ctx)
+{
+    struct late *late = ctx;
+
+    tell('l');
+    sp_timer_start(late->timer, 0);
+    sp_task_soon(loop, &late->said);
+}
+
+START_TEST(what_a_late_task_asks_for_is_done_before_the_loop_looks_around)
+{
+    struct late late;
+
+    late.timer = sp_timer_new(loop, on_tell, b);
+    sp_task_init(&late.task, on_latecomer, &late);
+    sp_task_init(&late.said, on_tell, a);
+    sp_task_late(loop, &late.task);
+    sp_loop_run(loop);
+    ck_assert_str_eq(story, "lab");
+    sp_timer_free(late.timer);
+}
+END_TEST
+
 START_TEST(a_cancelled_task_does_not_run)
 {
     struct sp_task tasks[3];
@@ -249,6 +277,87 @@ START_TEST(a_timer_may_be_freed_in_its_own_callback)
 }
 END_TEST
 
+/* More of them than are kept for the next who wants one. */
+START_TEST(a_freed_timer_is_silent_and_the_next_ones_are_new)
+{
+    enum { MANY = 100 };
+    struct sp_timer *timers[MANY];
+
+    for (int i = 0; i < MANY; i++) {
+        timers[i] = sp_timer_new(loop, on_tell, a);
+        sp_timer_start(timers[i], 1);
+    }
+    for (int i = 0; i < MANY; i++)
+        sp_timer_free(timers[i]);
+    timers[0] = sp_timer_new(loop, on_tell, b);
+    timers[1] = sp_timer_new(loop, on_tell, c);
+    ck_assert_ptr_ne(timers[0], timers[1]);
+    sp_timer_start(timers[0], 5);
+    sp_loop_run(loop);
+    ck_assert_str_eq(story, "b");
+    sp_timer_free(timers[0]);
+    sp_timer_free(timers[1]);
+}
+END_TEST
+
+static void on_late_enough(void *ctx)
+{
+    (void)ctx;
+    tell('.');
+}
+
+static void on_born(void *ctx)
+{
+    tell('!');
+    sp_task_when_old(loop, ctx);
+}
+
+START_TEST(a_task_for_when_its_owner_is_old_waits_two_to_four_seconds)
+{
+    struct sp_task old, cancelled, younger;
+    struct sp_timer *born = sp_timer_new(loop, on_born, &younger);
+    struct sp_timer *between = sp_timer_new(loop, on_late_enough, NULL);
+    struct sp_timer *after = sp_timer_new(loop, on_late_enough, NULL);
+
+    sp_task_init(&old, on_tell, a);
+    sp_task_init(&cancelled, on_tell, b);
+    sp_task_init(&younger, on_tell, c);
+    sp_timer_start(born, 1800);
+    sp_timer_start(between, 3000);
+    sp_timer_start(after, 6000);
+    sp_task_when_old(loop, &cancelled);
+    sp_task_when_old(loop, &old);
+    sp_task_when_old(loop, &old);
+    sp_task_cancel(&cancelled);
+    sp_loop_run(loop);
+    ck_assert_str_eq(story, "!.ac.");
+    sp_timer_free(born);
+    sp_timer_free(between);
+    sp_timer_free(after);
+}
+END_TEST
+
+START_TEST(what_waits_to_be_old_does_not_keep_the_loop_and_starts_anew_when_all_are_gone)
+{
+    struct sp_timer *after = sp_timer_new(loop, on_late_enough, NULL);
+    struct sp_task first, second;
+
+    sp_task_init(&first, on_tell, a);
+    sp_task_init(&second, on_tell, b);
+    sp_task_when_old(loop, &first);
+    sp_loop_run(loop); /* returns at once */
+    ck_assert_str_eq(story, "");
+    sp_task_cancel(&first);
+    sp_timer_start(after, 4300); /* the clock has come to a stop by then */
+    sp_loop_run(loop);
+    sp_task_when_old(loop, &second);
+    sp_timer_start(after, 6000);
+    sp_loop_run(loop);
+    ck_assert_str_eq(story, ".b.");
+    sp_timer_free(after);
+}
+END_TEST
+
 struct waker {
     struct sp_async *async;
     int wakes;
@@ -370,6 +479,7 @@ int main(void)
     tcase_add_test(tc, a_loop_with_nothing_on_it_returns_at_once);
     tcase_add_test(tc, tasks_run_in_order_and_once_however_often_asked_for);
     tcase_add_test(tc, a_late_task_runs_after_all_that_were_asked_for_soon);
+    tcase_add_test(tc, what_a_late_task_asks_for_is_done_before_the_loop_looks_around);
     tcase_add_loop_test(tc, a_cancelled_task_does_not_run, 0, 3);
     tcase_add_test(tc, a_task_may_cancel_the_next_one_of_its_round);
     tcase_add_test(tc, a_task_asked_for_by_a_task_runs_next_round_without_waiting);
@@ -377,6 +487,10 @@ int main(void)
     tcase_add_test(tc, a_timer_fires_once_and_may_start_itself_again);
     tcase_add_test(tc, a_new_start_moves_a_timer_and_stop_ends_it);
     tcase_add_test(tc, a_timer_may_be_freed_in_its_own_callback);
+    tcase_add_test(tc, a_freed_timer_is_silent_and_the_next_ones_are_new);
+    tcase_add_test(tc, a_task_for_when_its_owner_is_old_waits_two_to_four_seconds);
+    tcase_add_test(tc,
+                   what_waits_to_be_old_does_not_keep_the_loop_and_starts_anew_when_all_are_gone);
     tcase_add_test(tc, another_thread_wakes_the_loop);
     tcase_add_test(tc, a_signal_is_told_in_the_loop);
     tcase_add_test(tc, a_stopped_loop_can_be_freed_and_stop_before_run_counts);

@@ -63,6 +63,7 @@ struct pair {
     int reads, writes; /* callbacks */
     char data[64];
     ssize_t got;
+    struct sp_timer *look;
 };
 
 static void on_readable(void *ctx)
@@ -428,19 +429,71 @@ START_TEST(a_new_owner_is_told_of_bytes_that_were_there_before_it)
 }
 END_TEST
 
-START_TEST(a_silent_peer_is_asked_whether_it_lives)
+static bool asks_whether_it_lives(int fd)
 {
-    struct pair pair;
-    int on = 0;
+    int on = 0, idle = 0;
     socklen_t len = sizeof on;
 
-    make_pair(&pair);
+    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len), 0);
+    ck_assert(!on || idle <= 60);
+    return on;
+}
+
+/* The listener of a pair has it on already. */
+static void make_unasked_pair(struct pair *pair)
+{
+    static const int off = 0, two_hours = 7200;
+
+    make_pair(pair);
+    ck_assert_int_eq(setsockopt(sp_sock_fd(pair->near), SOL_SOCKET, SO_KEEPALIVE, &off, sizeof off),
+                     0);
+    ck_assert_int_eq(
+        setsockopt(sp_sock_fd(pair->near), IPPROTO_TCP, TCP_KEEPIDLE, &two_hours, sizeof two_hours),
+        0);
+}
+
+static void look_for_asking(void *ctx)
+{
+    struct pair *pair = ctx;
+
+    if (asks_whether_it_lives(sp_sock_fd(pair->near)))
+        sp_loop_stop(loop);
+    else
+        sp_timer_start(pair->look, 50);
+}
+
+START_TEST(a_silent_peer_is_asked_whether_it_lives_when_the_connection_has_lasted)
+{
+    struct pair pair, gone;
+
+    make_unasked_pair(&pair);
+    make_unasked_pair(&gone);
     sp_sock_keep_alive(pair.near);
-    ck_assert_int_eq(getsockopt(sp_sock_fd(pair.near), SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
-    ck_assert_int_ne(on, 0);
-    ck_assert_int_eq(getsockopt(sp_sock_fd(pair.near), IPPROTO_TCP, TCP_KEEPIDLE, &on, &len), 0);
-    ck_assert_int_le(on, 60);
+    sp_sock_keep_alive(gone.near);
+    ck_assert(!asks_whether_it_lives(sp_sock_fd(pair.near)));
+    sp_sock_close(gone.near);
+    close(gone.far);
+    pair.look = sp_timer_new(loop, look_for_asking, &pair);
+    sp_timer_start(pair.look, 50);
+    sp_loop_run(loop);
+    ck_assert(asks_whether_it_lives(sp_sock_fd(pair.near)));
+    sp_timer_free(pair.look);
     sp_sock_close(pair.near);
+    close(pair.far);
+}
+END_TEST
+
+START_TEST(a_descriptor_released_before_that_asks_at_once)
+{
+    struct pair pair;
+    int fd;
+
+    make_unasked_pair(&pair);
+    sp_sock_keep_alive(pair.near);
+    fd = sp_sock_release(pair.near);
+    ck_assert(asks_whether_it_lives(fd));
+    close(fd);
     close(pair.far);
 }
 END_TEST
@@ -798,7 +851,8 @@ static void add_sock_tests(TCase *tc)
                         0, 2);
     tcase_add_loop_test(tc, what_was_told_once_is_told_again_until_all_of_it_is_read, 0, 2);
     tcase_add_loop_test(tc, a_new_owner_is_told_of_bytes_that_were_there_before_it, 0, 6);
-    tcase_add_test(tc, a_silent_peer_is_asked_whether_it_lives);
+    tcase_add_test(tc, a_silent_peer_is_asked_whether_it_lives_when_the_connection_has_lasted);
+    tcase_add_test(tc, a_descriptor_released_before_that_asks_at_once);
     tcase_add_test(tc, a_released_descriptor_lives_on_and_may_be_watched_again);
     tcase_add_test(tc, no_writable_comes_after_a_close_in_readable);
     tcase_add_test(tc, no_writable_comes_after_it_was_unwatched_in_readable);
