@@ -30,9 +30,22 @@ bool sp_ip_parse(const char *text, size_t len, struct sp_ip *ret_ip)
     return true;
 }
 
+static void format_v4(const uint8_t bytes[4], char *buf)
+{
+    for (int i = 0; i < 4; i++) {
+        buf += sp_text_decimal(bytes[i], buf);
+        *buf++ = '.';
+    }
+    buf[-1] = '\0';
+}
+
 const char *sp_ip_format(const struct sp_ip *ip, char buf[SP_IP_TEXT])
 {
-    if (!inet_ntop(ip->family == 4 ? AF_INET : AF_INET6, ip->bytes, buf, SP_IP_TEXT))
+    if (ip->family == 4) {
+        format_v4(ip->bytes, buf);
+        return buf;
+    }
+    if (!inet_ntop(AF_INET6, ip->bytes, buf, SP_IP_TEXT))
         buf[0] = '\0';
     return buf;
 }
@@ -116,12 +129,23 @@ enum sp_err sp_addr_parse(const char *text, struct sp_addr *ret_addr, struct sp_
     return SP_OK;
 }
 
+static void put_port(char *end, uint16_t port)
+{
+    *end = ':';
+    sp_text_decimal(port, end + 1);
+}
+
 const char *sp_addr_format(const struct sp_addr *addr, char buf[SP_ADDR_TEXT])
 {
-    char ip[SP_IP_TEXT];
+    bool brackets = addr->ip.family != 4;
+    size_t len;
 
-    snprintf(buf, SP_ADDR_TEXT, addr->ip.family == 4 ? "%s:%u" : "[%s]:%u",
-             sp_ip_format(&addr->ip, ip), (unsigned)addr->port);
+    buf[0] = '[';
+    sp_ip_format(&addr->ip, buf + brackets);
+    len = strlen(buf);
+    if (brackets)
+        buf[len++] = ']';
+    put_port(buf + len, addr->port);
     return buf;
 }
 
@@ -357,8 +381,13 @@ bool sp_target_parse_default(const char *text, size_t len, uint16_t default_port
 const char *sp_target_format(const struct sp_target *target, char buf[SP_TARGET_TEXT])
 {
     bool brackets = target->is_ip && target->ip.family == 6;
+    size_t len = strlen(target->host);
 
-    snprintf(buf, SP_TARGET_TEXT, brackets ? "[%s]:%u" : "%s:%u", target->host,
-             (unsigned)target->port);
+    buf[0] = '[';
+    memcpy(buf + brackets, target->host, len);
+    len += brackets;
+    if (brackets)
+        buf[len++] = ']';
+    put_port(buf + len, target->port);
     return buf;
 }

@@ -28,16 +28,44 @@ const char *sp_time_format(int64_t seconds, char buf[SP_TIME_LEN])
     return buf;
 }
 
+/* The second a thread wrote last, which is mostly the one it writes next. */
+struct second {
+    bool known;
+    time_t t;
+    char text[SP_TIME_LEN - sizeof ".000Z"];
+    size_t len;
+};
+
+static const struct second *second_of(time_t t)
+{
+    static _Thread_local struct second last;
+    struct tm tm;
+
+    if (last.known && last.t == t)
+        return &last;
+    last.known = true;
+    last.t = t;
+    last.len = 0;
+    if (gmtime_r(&t, &tm))
+        last.len = strftime(last.text, sizeof last.text, "%Y-%m-%dT%H:%M:%S", &tm);
+    return &last;
+}
+
 const char *sp_time_format_ms(int64_t milliseconds, char buf[SP_TIME_LEN])
 {
     int rest = (int)(milliseconds % 1000);
-    time_t t = (time_t)(milliseconds / 1000 - (rest < 0)); /* rounds down before 1970 as well */
-    struct tm tm;
-    size_t len = 0;
+    /* rounds down before 1970 as well */
+    const struct second *second = second_of((time_t)(milliseconds / 1000 - (rest < 0)));
+    char *end = buf + second->len;
 
-    if (gmtime_r(&t, &tm))
-        len = strftime(buf, SP_TIME_LEN, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(buf + len, SP_TIME_LEN - len, ".%03dZ", rest < 0 ? rest + 1000 : rest);
+    rest += rest < 0 ? 1000 : 0;
+    memcpy(buf, second->text, second->len);
+    *end++ = '.';
+    *end++ = (char)('0' + rest / 100);
+    *end++ = (char)('0' + rest / 10 % 10);
+    *end++ = (char)('0' + rest % 10);
+    *end++ = 'Z';
+    *end = '\0';
     return buf;
 }
 

@@ -1,4 +1,5 @@
 #include "common/h2_impl.h"
+#include "common/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -181,13 +182,13 @@ void sp_h2_respond(struct sp_h2_stream *stream, int status, const char *proxy_st
 {
     struct sp_h2_session *session = stream->session;
     nghttp2_data_provider provider = sp_h2_send_provider(stream);
-    char digits[12];
+    char digits[SP_TEXT_DECIMAL];
     nghttp2_nv fields[2];
 
     SP_REQUIRE(session->server && !stream->answered && status >= 200 && status <= 999);
     if (stream->reset)
         return;
-    snprintf(digits, sizeof digits, "%d", status);
+    sp_text_decimal((uint64_t)status, digits);
     fields[0] = field(":status", digits);
     fields[1] = field("proxy-status", proxy_status ? proxy_status : "");
     stream->answered = true;

@@ -242,10 +242,10 @@ static void bare_value(struct sp_log_line *line, const char *key, const char *va
 
 void sp_log_int(struct sp_log_line *line, const char *key, int64_t value)
 {
-    char text[24];
+    char text[1 + SP_TEXT_DECIMAL] = "-";
 
-    snprintf(text, sizeof text, "%" PRId64, value);
-    bare_value(line, key, text);
+    sp_text_decimal(value < 0 ? 0 - (uint64_t)value : (uint64_t)value, text + 1);
+    bare_value(line, key, value < 0 ? text : text + 1);
 }
 
 void sp_log_bool(struct sp_log_line *line, const char *key, bool value)

@@ -133,3 +133,17 @@ const char *sp_text_quote(const char *text, size_t len, char *buf, size_t buf_le
     memcpy(buf + used, "\"", sizeof "\"");
     return buf;
 }
+
+size_t sp_text_decimal(uint64_t value, char out[SP_TEXT_DECIMAL])
+{
+    char backwards[SP_TEXT_DECIMAL];
+    size_t len = 0;
+
+    do
+        backwards[len++] = (char)('0' + value % 10);
+    while (value /= 10);
+    for (size_t i = 0; i < len; i++)
+        out[i] = backwards[len - 1 - i];
+    out[len] = '\0';
+    return len;
+}

@@ -230,24 +230,23 @@ void gw_acl_check_address(const struct gw_acl *acl, const struct sp_target *targ
     char target_text[SP_TARGET_TEXT];
 
     *answer = (struct gw_acl_answer){.ip_class = sp_ip_classify(ip)};
-    sp_ip_format(ip, ip_text);
     /* A literal address resolves to itself; another one here would be dialled unasked. */
     if (target->is_ip && !sp_ip_equal(&target->ip, ip)) {
-        snprintf(answer->text, sizeof answer->text, "%s is not the address asked for", ip_text);
+        snprintf(answer->text, sizeof answer->text, "%s is not the address asked for",
+                 sp_ip_format(ip, ip_text));
         return;
     }
     rule = deciding_rule(acl, target, ip, answer->ip_class == SP_IP_GLOBAL);
     if (rule) {
         answer->allowed = true;
         answer->rule = rule->text;
-        snprintf(answer->text, sizeof answer->text, "allowed by rule %.160s", rule->text);
     } else if (answer->ip_class == SP_IP_GLOBAL) {
         snprintf(answer->text, sizeof answer->text, "no egress rule allows %.150s",
                  sp_target_format(target, target_text));
     } else {
         snprintf(answer->text, sizeof answer->text,
-                 "%s is a %s address and no egress rule names it with port %u", ip_text,
-                 sp_ip_class_name(answer->ip_class), target->port);
+                 "%s is a %s address and no egress rule names it with port %u",
+                 sp_ip_format(ip, ip_text), sp_ip_class_name(answer->ip_class), target->port);
     }
 }
 

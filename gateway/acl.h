@@ -38,7 +38,7 @@ struct gw_acl_answer {
     bool allowed;
     enum sp_ip_class ip_class; /* of the address that was judged */
     const char *rule;          /* the rule that allowed it, as written; borrowed; else NULL */
-    char text[192];            /* why, for the log and the refusal: one fragment */
+    char text[192];            /* why not, for the log and the refusal: one fragment; else "" */
 };
 
 /* May a channel that asked for `target` be carried to `ip`, one of its addresses? */

@@ -46,6 +46,23 @@ START_TEST(times_are_written_as_rfc_3339_in_utc)
 }
 END_TEST
 
+/* One after the other: what a thread wrote last is not what it writes next. */
+START_TEST(a_time_is_written_whatever_was_written_before_it)
+{
+    char buf[SP_TIME_LEN];
+
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < COUNT(times); i++) {
+            ck_assert_str_eq(sp_time_format_ms(times[i].ms, buf), times[i].milliseconds);
+            sp_time_format_ms(times[i].ms, buf);
+            ck_assert_str_eq(buf, times[i].milliseconds);
+        }
+    ck_assert_str_eq(sp_time_format_ms(1999, buf), "1970-01-01T00:00:01.999Z");
+    ck_assert_str_eq(sp_time_format_ms(1040, buf), "1970-01-01T00:00:01.040Z");
+    ck_assert_str_eq(sp_time_format_ms(2000, buf), "1970-01-01T00:00:02.000Z");
+}
+END_TEST
+
 START_TEST(a_time_beyond_the_calendar_is_still_text)
 {
     char buf[SP_TIME_LEN];
@@ -120,6 +137,7 @@ int main(void)
     suite_add_tcase(suite, tc);
     tcase_add_test(tc, wall_time_is_the_systems_in_both_units);
     tcase_add_loop_test(tc, times_are_written_as_rfc_3339_in_utc, 0, COUNT(times));
+    tcase_add_test(tc, a_time_is_written_whatever_was_written_before_it);
     tcase_add_test(tc, a_time_beyond_the_calendar_is_still_text);
     tcase_add_loop_test(tc, a_span_is_told_in_its_largest_whole_unit, 0, COUNT(spans));
     tcase_add_loop_test(tc, a_moment_is_read_back_as_it_is_written_and_nothing_else_is_one, 0,

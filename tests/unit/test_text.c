@@ -1,7 +1,9 @@
 #include "common/text.h"
 
 #include <check.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +98,21 @@ START_TEST(of_ascii_only_what_is_printable_stands_for_itself)
 }
 END_TEST
 
+START_TEST(a_number_is_written_in_decimal_digits)
+{
+    static const uint64_t numbers[] = {
+        0, 7, 9, 10, 99, 100, 65535, 4294967296, UINT64_MAX - 1, UINT64_MAX};
+
+    for (int i = 0; i < COUNT(numbers); i++) {
+        char wanted[32], found[SP_TEXT_DECIMAL];
+
+        snprintf(wanted, sizeof wanted, "%" PRIu64, numbers[i]);
+        ck_assert_uint_eq(sp_text_decimal(numbers[i], found), strlen(wanted));
+        ck_assert_str_eq(found, wanted);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("text");
@@ -108,6 +125,7 @@ int main(void)
     tcase_add_test(tc, every_fill_of_a_buffer_stays_inside_it);
     tcase_add_test(tc, no_character_reads_behind_the_end);
     tcase_add_test(tc, of_ascii_only_what_is_printable_stands_for_itself);
+    tcase_add_test(tc, a_number_is_written_in_decimal_digits);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);
