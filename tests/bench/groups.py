@@ -367,20 +367,26 @@ class Cores(Group):
         spent = [after[tid] - before.get(tid, 0) for tid in after]
         return max(spent) / units, sum(spent) / units
 
+    def by_turns(self, pair, work, turns):
+        """The mean of several short pieces: what a byte costs depends, for seconds, on which
+        process the scheduler has put beside which."""
+        pieces = [[self.costs(which, work) for which in pair.pairs] for _ in range(turns)]
+        return [[sum(piece[i][k] for piece in pieces) / turns for k in (0, 1)] for i in (0, 1)]
+
     def measure(self, bench, pair):
         def shake(pair):
             return handshakes(bench, pair, *pair.load_to(), "--at-once", 32)["done"]
 
-        def carry(each=None):
-            return lambda pair: bulk(bench, pair.door_bulk, bench.bulk_seconds, 16, False,
-                                     each)["bytes"]
+        def carry(each=None, seconds=bench.bulk_seconds):
+            return lambda pair: bulk(bench, pair.door_bulk, seconds, 16, False, each)["bytes"]
 
         one, two = (self.costs(which, shake) for which in pair.pairs)
         row = {"cores.handshakes": one[0] / two[0], "cores.handshakes_even": 2 * one[1] / two[1]}
         # What a byte costs a gateway that is busy, and how the work is divided where the load is
         # even: at full rate the scheduler decides which worker's streams get on, and at an even
         # load the workers sleep most of the time, which each does for itself.
-        one, two = (self.costs(which, carry()) for which in pair.pairs)
+        one, two = self.by_turns(pair, carry(seconds=bench.bulk_seconds / 2),
+                                 round(bench.bulk_seconds))
         calm_one, calm_two = (self.costs(which, carry(EVEN)) for which in pair.pairs)
         row["cores.bulk"] = one[1] / two[1] * calm_two[1] / calm_two[0]
         row["cores.bulk_even"] = 2 * one[1] / two[1]
