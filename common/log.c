@@ -148,7 +148,7 @@ static bool put_escaped(struct sp_log_line *line, const char *text, size_t len)
 
 static bool put_quoted(struct sp_log_line *line, const char *text, size_t len)
 {
-    return put_text(line, "\"") && put_escaped(line, text, len) && put_text(line, "\"");
+    return put(line, "\"", 1) && put_escaped(line, text, len) && put(line, "\"", 1);
 }
 
 /* Text format: can the value stand without quotes and still be told from what is around it? */
@@ -165,15 +165,16 @@ static bool put_value(struct sp_log_line *line, const char *text, size_t len)
     return line->json || !is_plain(text, len) ? put_quoted(line, text, len) : put(line, text, len);
 }
 
+/* Keys are ours: nothing in them to escape. */
 static bool put_key(struct sp_log_line *line, const char *key)
 {
     if (line->skipped)
         return false;
     if (!line->json)
-        return put_text(line, " ") && put(line, line->prefix, line->prefix_len) &&
-               put_escaped(line, key, strlen(key)) && put_text(line, "=");
-    return (!line->need_comma || put_text(line, ",")) && put_quoted(line, key, strlen(key)) &&
-           put_text(line, ":");
+        return put(line, " ", 1) && put(line, line->prefix, line->prefix_len) &&
+               put_text(line, key) && put(line, "=", 1);
+    return (line->need_comma ? put(line, ",\"", 2) : put(line, "\"", 1)) && put_text(line, key) &&
+           put(line, "\":", 2);
 }
 
 /* Ends a field that began at `start`: one that did not fit wholly leaves no trace but a mark. */
