@@ -161,14 +161,15 @@ class Tunnels(Group):
                 "memory.tunnels": bench.idle}
 
 
-def handshakes(bench, pair, *args, seconds=None):
+def handshakes(bench, pair, *args, seconds=None, server=None):
     """load's figures, and the gateway side's CPU us of each."""
     seconds = seconds or bench.seconds
+    server = server or pair.server
     load = tools.Load(bench, "handshakes", *args, "--seconds", seconds)
     try:
-        before = pair.server.cpu()
+        before = server.cpu()
         found = load.run()
-        found["server_us"] = (pair.server.cpu() - before) * 1e6 / max(found["done"], 1)
+        found["server_us"] = (server.cpu() - before) * 1e6 / max(found["done"], 1)
     finally:
         load.stop()
     if not found["done"] or found["failed"] > 0.001 * found["done"]:
@@ -177,23 +178,65 @@ def handshakes(bench, pair, *args, seconds=None):
     return found
 
 
+class WithBare(pairs.Pair):
+    """Ours, and beside it bare.c: the least that a gateway on its library can do."""
+
+    def __init__(self, bench, peer):
+        super().__init__(bench, peer)
+        self.bare_port = bench.ports.one()
+        try:
+            values = bench.lab.values
+            self.bare = procs.Side("bare", [bench.bare, str(self.bare_port),
+                                            str(bench.origin.http), values["SERVER_CERT"],
+                                            values["SERVER_KEY"]],
+                                   os.path.join(self.folder, "bare.out"))
+            procs.wait_for("bare", lambda: procs.connects(self.bare_port), 10, self.bare)
+        except BaseException:
+            self.stop()
+            raise
+
+    def load_to_bare(self):
+        args = self.load_to()
+        args[args.index("--port") + 1] = str(self.bare_port)
+        return args
+
+    def stop(self):
+        bare, self.bare = getattr(self, "bare", None), None
+        if bare:
+            bare.stop()
+        super().stop()
+
+
 class Handshakes(Group):
     name, title, needs = "handshakes", "handshakes with one request each", TLS
     rounds = 9  # they differ by a tenth, and by a fifth at times
+
+    def start(self, bench, key):
+        return WithBare(bench, pairs.PEERS[key]) if key == rows.OURS else super().start(bench, key)
+
+    @staticmethod
+    def resumed(bench, pair, title, *args, server=None):
+        """CPU us of a resumed one; None where they were not: it would be no figure of those."""
+        found = handshakes(bench, pair, *args, "--at-once", 16, "--resume", server=server)
+        if found["resumed"] >= 0.99 * found["done"]:
+            return found["server_us"]
+        bench.note("%s: only %d of %d handshakes were resumed" % (title, found["resumed"],
+                                                                 found["done"]))
+        return None
 
     def measure(self, bench, pair):
         full = handshakes(bench, pair, *pair.load_to(), "--at-once", 16)
         fresh = handshakes(bench, pair, *pair.fresh(int(3000 * bench.seconds)), "--at-once", 16)
         row = {"handshakes.full_us": full["server_us"], "handshakes.full_rate":
-               full["done"] / full["seconds"], "handshakes.fresh_us": fresh["server_us"]}
-        resumed = handshakes(bench, pair, *pair.load_to(), "--at-once", 16, "--resume")
-        # Nearly all must have been resumptions, else it is no figure of resumptions.
-        if resumed["resumed"] >= 0.99 * resumed["done"]:
-            row["handshakes.resumed_us"] = resumed["server_us"]
-        else:
-            bench.note("%s: only %d of %d handshakes were resumed" % (
-                pair.peer.title, resumed["resumed"], resumed["done"]))
-        return row
+               full["done"] / full["seconds"], "handshakes.fresh_us": fresh["server_us"],
+               "handshakes.resumed_us": self.resumed(bench, pair, pair.peer.title,
+                                                     *pair.load_to())}
+        if pair.peer.key == rows.OURS:
+            full = handshakes(bench, pair, *pair.load_to_bare(), "--at-once", 16, server=pair.bare)
+            row["handshakes.bare_full_us"] = full["server_us"]
+            row["handshakes.bare_resumed_us"] = self.resumed(
+                bench, pair, "bare", *pair.load_to_bare(), server=pair.bare)
+        return {key: value for key, value in row.items() if value is not None}
 
 
 class Bystander(pairs.Pair):
