@@ -17,6 +17,7 @@ struct work {
     int again; /* so many times more, as one that has begun */
     int order; /* when it ran the last time, 1..; 0: never */
     int late;
+    void (*meanwhile)(void); /* while it runs */
 };
 
 static struct sp_loop *loop;
@@ -40,6 +41,9 @@ static void run(struct gw_admission_item *item)
 
     w->order = ++runs;
     burn(w->cost_us);
+    if (w->meanwhile)
+        w->meanwhile();
+    w->meanwhile = NULL;
     if (w->again-- > 0)
         gw_admission_put(admission, item, GW_ADMIT_BEGUN, w->tenant);
     else if (!gw_admission_waiting(admission))
@@ -137,6 +141,25 @@ START_TEST(what_is_shared_is_time)
 }
 END_TEST
 
+static void ten_of_another(void)
+{
+    for (int i = 1; i <= 10; i++)
+        put(i, GW_ADMIT_FULL, 1, 500);
+}
+
+/* What the thread did before is nobody's debt. */
+START_TEST(who_was_alone_begins_even_with_those_who_come)
+{
+    burn(20000);
+    works[0].again = 1;
+    works[0].meanwhile = ten_of_another;
+    put(0, GW_ADMIT_FULL, 0, 100);
+    sp_loop_run(loop);
+    ck_assert_int_eq(runs, 12);
+    ck_assert_int_le(works[0].order, 3);
+}
+END_TEST
+
 static void on_tick(void *ctx)
 {
     (void)ctx;
@@ -218,6 +241,7 @@ int main(void)
     tcase_add_test(tc, within_a_tenant_begun_come_first_then_tickets_each_in_order);
     tcase_add_test(tc, a_flood_of_one_tenant_does_not_delay_the_others);
     tcase_add_test(tc, what_is_shared_is_time);
+    tcase_add_test(tc, who_was_alone_begins_even_with_those_who_come);
     tcase_add_test(tc, a_loop_turn_is_not_filled_with_handshakes);
     tcase_add_test(tc, who_has_waited_too_long_is_turned_away_unless_he_has_begun);
     tcase_add_test(tc, what_is_taken_out_never_runs);
