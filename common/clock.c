@@ -30,10 +30,9 @@ const char *sp_time_format(int64_t seconds, char buf[SP_TIME_LEN])
 
 /* The second a thread wrote last, which is mostly the one it writes next. */
 struct second {
-    bool known;
     time_t t;
     char text[SP_TIME_LEN - sizeof ".000Z"];
-    size_t len;
+    size_t len; /* 0: none, or a year beyond what fits */
 };
 
 static const struct second *second_of(time_t t)
@@ -41,9 +40,8 @@ static const struct second *second_of(time_t t)
     static _Thread_local struct second last;
     struct tm tm;
 
-    if (last.known && last.t == t)
+    if (last.len && last.t == t)
         return &last;
-    last.known = true;
     last.t = t;
     last.len = 0;
     if (gmtime_r(&t, &tm))

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -165,7 +164,6 @@ static bool put_value(struct sp_log_line *line, const char *text, size_t len)
     return line->json || !is_plain(text, len) ? put_quoted(line, text, len) : put(line, text, len);
 }
 
-/* Keys are ours: nothing in them to escape. */
 static bool put_key(struct sp_log_line *line, const char *key)
 {
     if (line->skipped)

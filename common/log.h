@@ -56,6 +56,7 @@ bool sp_log_wants(const struct sp_log *log, enum sp_log_level level);
 /* False when the level is not wanted: skip the rest. log may be NULL (false). */
 bool sp_log_begin(struct sp_log_line *line, struct sp_log *log, enum sp_log_level level,
                   const char *event);
+/* Keys are ours: letters, digits, `_`; they are not escaped. */
 void sp_log_str(struct sp_log_line *line, const char *key, const char *value); /* NULL: left out */
 void sp_log_strn(struct sp_log_line *line, const char *key, const char *value, size_t len);
 void sp_log_int(struct sp_log_line *line, const char *key, int64_t value);

@@ -49,8 +49,9 @@ struct sp_task {
 };
 void sp_task_init(struct sp_task *task, void (*run)(void *ctx), void *ctx);
 void sp_task_soon(struct sp_loop *loop, struct sp_task *task);
-/* The same, when all that was asked for with sp_task_soon is done: for work that takes long. A task
- * that is queued already stays where it is. */
+/* The same, when all that was asked for with sp_task_soon is done: for work that takes long. What
+ * it asks for with sp_task_soon is still done in this tick. A task that is queued already stays
+ * where it is. */
 void sp_task_late(struct sp_loop *loop, struct sp_task *task);
 /* Two to four seconds from now, without a timer of its own: for what most owners do not live to
  * need. Does not keep the loop running. */

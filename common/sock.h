@@ -42,7 +42,8 @@ SP_MUST_USE enum sp_err sp_sock_connect(struct sp_loop *loop, const struct sp_ad
 void sp_sock_set_owner(struct sp_sock *sock, const struct sp_sock_callbacks *callbacks, void *ctx);
 void sp_sock_watch_read(struct sp_sock *sock, bool on);
 void sp_sock_watch_write(struct sp_sock *sock, bool on);
-/* Asks a silent TCP peer whether it still lives: one that is gone is an error in two minutes. */
+/* Asks a silent TCP peer whether it still lives: one that is gone is an error in two minutes.
+ * Begins when the connection has lasted two to four seconds, which most do not. */
 void sp_sock_keep_alive(struct sp_sock *sock);
 size_t sp_sock_waiting(const struct sp_sock *sock); /* bytes that could be read now */
 /* All bytes are read and written by these two, since what they find is how readiness is known.

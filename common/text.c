@@ -134,7 +134,7 @@ const char *sp_text_quote(const char *text, size_t len, char *buf, size_t buf_le
     return buf;
 }
 
-size_t sp_text_decimal(uint64_t value, char out[SP_TEXT_DECIMAL])
+size_t sp_text_decimal(uint64_t value, char *out)
 {
     char backwards[SP_TEXT_DECIMAL];
     size_t len = 0;

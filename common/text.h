@@ -23,8 +23,9 @@ size_t sp_text_escape(const char **pos, const char *end, char out[SP_TEXT_STEP])
 const char *sp_text_quote(const char *text, size_t len, char *buf, size_t buf_len);
 #define SP_TEXT_QUOTE 96 /* a good buf_len for one value inside a message */
 
-/* A number in decimal digits, NUL-terminated; returns their count. For what is written once a
- * channel: a printf takes five times as long. */
+/* A number in decimal digits, NUL-terminated; returns their count. For what is written with every
+ * channel, where printf shows in a profile. out has room for the digits of this value and the NUL:
+ * any value fits SP_TEXT_DECIMAL. */
 #define SP_TEXT_DECIMAL 21
-size_t sp_text_decimal(uint64_t value, char out[SP_TEXT_DECIMAL]);
+size_t sp_text_decimal(uint64_t value, char *out);
 #endif

@@ -120,17 +120,15 @@ static void on_turn(void *ctx)
 {
     struct gw_admission *a = ctx;
     uint64_t end = sp_loop_clock_us() + TURN_US;
-    uint64_t spent = 0;
-    bool counts = false;
+    uint64_t spent = 0; /* 0: not looked at */
 
     a->running = true;
     while (a->waiting && sp_loop_clock_us() < end) {
-        bool contended = a->waiting > 1;
-
-        if (contended && !counts)
+        if (a->waiting == 1)
+            spent = 0;
+        else if (!spent)
             spent = sp_clock_thread_us();
-        counts = contended;
-        serve_one(a, counts ? &spent : NULL);
+        serve_one(a, spent ? &spent : NULL);
     }
     a->running = false;
     if (a->waiting) /* after the loop has looked at its sockets */
